@@ -1,0 +1,322 @@
+"""Intervals and tests on plain NumPy: clustered, over seeds, paired, proportions, multiplicity, rough power.
+
+Owns the arithmetic of uncertainty. Does not own what is compared with what, nor the words (``evaluate.compare``).
+
+Two sources of noise are kept apart. *Prompts* are clusters: answers to one prompt belong together, however many samples
+and seeds there are. *Seeds* are replicates: each is a training of its own. An interval says how far a mean would move
+with other prompts, or with other seeds; the wider of the two decides. All intervals are two-sided at 95 %.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from notus.core.errors import DataError
+
+__all__ = [
+    "Estimate",
+    "Paired",
+    "clustered_mean",
+    "groups_needed",
+    "holm",
+    "mean_over_seeds",
+    "p_value",
+    "paired_difference",
+    "proportion",
+    "standard_error",
+    "t_cdf",
+    "t_quantile",
+    "wider",
+]
+
+_LEVEL = 0.95
+_UPPER = 0.5 + _LEVEL / 2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval. It is never clipped: a t interval of a success rate may reach beyond 0 or 1."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    """Number of values behind the mean."""
+    groups: int
+    """Number of clusters or seeds that the interval rests on."""
+    method: str
+    """How the interval was made: ``clustered t``, ``t over seeds`` or ``wilson``."""
+
+    @property
+    def width(self) -> float:
+        """Length of the interval, in the unit of the mean."""
+        return self.high - self.low
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The mean difference a − b on what both sides share, with both intervals. See ``paired_difference``."""
+
+    by_prompts: Estimate | None
+    """None with fewer than two shared prompts."""
+    by_seeds: Estimate | None
+    """None with fewer than two shared seeds."""
+    shared: int
+    """Number of (seed, prompt) cells that both sides have."""
+    only_a: int
+    only_b: int
+
+    @property
+    def deciding(self) -> Estimate | None:
+        """The wider of the two intervals."""
+        return wider(self.by_prompts, self.by_seeds)
+
+
+def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate | None:
+    """Mean of all values with an interval that allows for any dependence inside a cluster.
+
+    With residuals e and G clusters of altogether n values::
+
+        se² = G/(G−1) · Σ_g (Σ_{i in g} e_i)² / n²          interval = mean ± t(.975, G−1) · se
+
+    With clusters of one value it is the ordinary t interval. The variance is that of Liang and Zeger (1986) for a
+    mean, with the small-sample factor and the G−1 degrees of freedom of Cameron and Miller (2015, "A Practitioner's
+    Guide to Cluster-Robust Inference", J. Human Resources 50(2)); for evaluations see Miller (2024),
+    https://arxiv.org/abs/2411.00640.
+
+    Returns:
+        None with fewer than two clusters: there is then nothing to take an interval from.
+
+    Raises:
+        DataError: if the two sequences differ in length or a value is not finite.
+    """
+    data = _checked(values, clusters, "cluster")
+    index, size = _grouped(clusters)
+    if size < 2:
+        return None
+    mean = float(data.mean())
+    sums = np.bincount(index, weights=data - mean, minlength=size)
+    error = math.sqrt(size / (size - 1) * float(sums @ sums)) / len(data)
+    return _student(mean, error, len(data), size, "clustered t")
+
+
+def mean_over_seeds(values: Sequence[float], seeds: Sequence[Hashable]) -> Estimate | None:
+    """Mean of the means of the seeds, with Student's t interval in which each seed is one observation.
+
+    With S seeds, their means m and s the standard deviation of m (ddof 1)::
+
+        interval = mean(m) ± t(.975, S−1) · s/√S            (× 4.30 at three seeds, × 2.78 at five)
+
+    Source: Student (1908), "The probable error of a mean", Biometrika 6.
+
+    Returns:
+        None with fewer than two seeds: one training says nothing about how much trainings differ.
+
+    Raises:
+        DataError: if the two sequences differ in length or a value is not finite.
+    """
+    data = _checked(values, seeds, "seed")
+    index, size = _grouped(seeds)
+    if size < 2:
+        return None
+    means = np.bincount(index, weights=data, minlength=size) / np.bincount(index, minlength=size)
+    error = float(means.std(ddof=1)) / math.sqrt(size)
+    return _student(float(means.mean()), error, len(data), size, "t over seeds")
+
+
+def paired_difference(a: Mapping[tuple[int, str], float], b: Mapping[tuple[int, str], float]) -> Paired:
+    """The mean of a − b over the (seed, prompt) cells that both sides have, with both intervals.
+
+    A cell holds the mean over the samples of one prompt under one seed. Pairing takes the difficulty of the prompts
+    out of the noise: Var(a − b) = Var(a) + Var(b) − 2 Cov(a, b). Source: Miller (2024), section on paired
+    differences, https://arxiv.org/abs/2411.00640.
+    """
+    shared = sorted(a.keys() & b.keys())
+    differences = [a[cell] - b[cell] for cell in shared]
+    return Paired(
+        by_prompts=clustered_mean(differences, [prompt for _, prompt in shared]) if shared else None,
+        by_seeds=mean_over_seeds(differences, [seed for seed, _ in shared]) if shared else None,
+        shared=len(shared),
+        only_a=len(a) - len(shared),
+        only_b=len(b) - len(shared),
+    )
+
+
+def wider(a: Estimate | None, b: Estimate | None) -> Estimate | None:
+    """The estimate with the longer interval, which is the one that decides; of two equal ones the first."""
+    if a is None or b is None:
+        return a or b
+    return b if b.width > a.width else a
+
+
+def proportion(successes: int, n: int) -> Estimate:
+    """A share of independent cases with Wilson's score interval, which stays inside 0 and 1 and works at both ends.
+
+    With p = successes/n and z = 1.96::
+
+        (p + z²/2n ± z · √(p(1−p)/n + z²/4n²)) / (1 + z²/n)
+
+    Source: Wilson (1927), J. American Statistical Association 22, pages 209–212.
+
+    Raises:
+        DataError: if n is not positive or the successes are not among 0 … n.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise DataError(f"{successes} of {n} is no proportion: at least one case and 0 to n successes are needed")
+    z = NormalDist().inv_cdf(_UPPER)
+    p = successes / n
+    scale = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Estimate(p, low, high, n, n, "wilson")
+
+
+def standard_error(estimate: Estimate) -> float:
+    """The standard error behind a t interval: half its width over t(.975, groups − 1).
+
+    Raises:
+        DataError: if the interval is no t interval.
+    """
+    if not estimate.method.startswith(("clustered t", "t over")):
+        raise DataError(f"the interval is '{estimate.method}', which has no t standard error; give a t interval")
+    return estimate.width / 2 / t_quantile(_UPPER, estimate.groups - 1)
+
+
+def p_value(estimate: Estimate) -> float:
+    """Two-sided p-value of "the true mean is 0", by the t distribution that made the interval.
+
+    It is below .05 exactly when the interval leaves out 0. When the groups do not differ at all there is no standard
+    error to divide by; the sign test then answers: p = 2 · ½^groups, so six groups are the fewest that can speak.
+    """
+    error = standard_error(estimate)
+    if error == 0:
+        return 1.0 if estimate.mean == 0 else min(1.0, 2.0 * 0.5**estimate.groups)
+    return 2 * t_cdf(-abs(estimate.mean) / error, estimate.groups - 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given: at .05 they keep the chance of *any* false claim at 5 %.
+
+    With p sorted upwards, the adjusted i-th of m is max over j ≤ i of min(1, (m − j + 1) · p_j).
+    Source: Holm (1979), Scandinavian Journal of Statistics 6, pages 65–70.
+    """
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def groups_needed(estimate: Estimate, *, power: float = 0.8, limit: int = 10_000) -> int | None:
+    """About how many groups (seeds, prompts) would set the mean apart from 0 with the given power.
+
+    The smallest G with (t(.975, G−1) + t(power, G−1)) · s/√G ≤ abs(mean), s the observed spread between groups.
+    It takes the observed mean and spread for the true ones, which few groups know badly: a rough guide and no promise.
+
+    Returns:
+        None when more than ``limit`` groups would be needed, a mean of 0 included.
+    """
+    spread = standard_error(estimate) * math.sqrt(estimate.groups)
+
+    def enough(groups: int) -> bool:
+        reach = t_quantile(_UPPER, groups - 1) + t_quantile(power, groups - 1)
+        return reach * spread / math.sqrt(groups) <= abs(estimate.mean)
+
+    if estimate.mean == 0 or not enough(limit):
+        return None
+    low, high = 1, limit  # too few and enough; the left side falls as the groups grow
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+@lru_cache(maxsize=4096)
+def t_quantile(p: float, df: float) -> float:
+    """The value that Student's t with ``df`` degrees of freedom stays under with probability ``p``, by bisection.
+
+    Raises:
+        ValueError: if p is not inside 0 and 1, or df is not positive.
+    """
+    if not 0 < p < 1 or not df > 0:
+        raise ValueError(f"t_quantile needs 0 < p < 1 and df > 0, not p={p} and df={df}")
+    if p <= 0.5:
+        return -t_quantile(1 - p, df) if p < 0.5 else 0.0
+    low, high = 0.0, 1.0
+    while t_cdf(-high, df) > 1 - p:
+        low, high = high, 2 * high
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if t_cdf(-middle, df) > 1 - p else (low, middle)
+    return middle
+
+
+def t_cdf(t: float, df: float) -> float:
+    """Probability that Student's t with ``df`` degrees of freedom is at most ``t``.
+
+    For t ≤ 0 it is ½ · I_x(df/2, ½) with x = df/(df + t²): Abramowitz and Stegun, 26.7.1.
+    """
+    share = df + t * t
+    tail = 0.5 * _incomplete_beta(df / share, t * t / share, df / 2, 0.5)
+    return tail if t <= 0 else 1 - tail
+
+
+def _incomplete_beta(x: float, rest: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function I_x(a, b); ``rest`` is 1 − x, given apart to keep its digits.
+
+    Continued fraction https://dlmf.nist.gov/8.17.E22, with the symmetry I_x(a, b) = 1 − I_{1−x}(b, a) where it is the
+    one that converges fast.
+    """
+    if x <= 0 or rest <= 0:
+        return 0.0 if x <= 0 else 1.0
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _incomplete_beta(rest, x, b, a)
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(rest)
+    return math.exp(log_front) / a * _fraction(x, a, b)
+
+
+def _fraction(x: float, a: float, b: float) -> float:
+    """The continued fraction of the incomplete beta function, by the modified Lentz method."""
+    tiny = 1e-300
+    c, d = 1.0, 1 / ((1 - (a + b) * x / (a + 1)) or tiny)
+    value = d
+    for m in range(1, 10_000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        before = value
+        for term in (even, odd):
+            d = 1 / ((1 + term * d) or tiny)
+            c = (1 + term / c) or tiny
+            value *= c * d
+        if abs(value - before) <= 1e-16 * abs(value):
+            return value
+    raise ArithmeticError(f"the continued fraction of the incomplete beta did not settle at x={x}, a={a}, b={b}")
+
+
+def _student(mean: float, error: float, n: int, groups: int, method: str) -> Estimate:
+    # Rounding in the last digits is no spread: without this, ten equal differences would seem to vary by 1e-17.
+    error = 0.0 if error <= 1e-13 * max(1.0, abs(mean)) else error
+    half = t_quantile(_UPPER, groups - 1) * error
+    return Estimate(mean, mean - half, mean + half, n, groups, method)
+
+
+def _checked(values: Sequence[float], labels: Sequence[Hashable], what: str) -> NDArray[np.float64]:
+    data = np.asarray(values, dtype=np.float64)
+    if len(data) != len(labels):
+        raise DataError(f"{len(data)} values came with {len(labels)} {what} labels; each value needs its {what}")
+    if not np.isfinite(data).all():
+        raise DataError("a value is not a finite number; leave unscored items out and count them")
+    return data
+
+
+def _grouped(labels: Sequence[Hashable]) -> tuple[NDArray[np.intp], int]:
+    numbers: dict[Hashable, int] = {}
+    index = [numbers.setdefault(label, len(numbers)) for label in labels]
+    return np.asarray(index, dtype=np.intp), len(numbers)

@@ -1,0 +1,289 @@
+"""Tables: records and plain rows as Parquet, with a schema that follows from the type.
+
+Owns the mapping between a record type and its columns, and atomic, repeatable writing. What a column means is owned by
+the record; reading the layouts of others is the business of ``data.sources``.
+
+    str → string    float → double    int → int64    bool → bool    Literal → its values' type
+    X | None → nullable X    tuple[X, ...], list[X] → list    a record → struct    dict, Any → JSON in a string
+
+Equal rows give equal bytes under one version of pyarrow: nothing in the file depends on time, machine or path.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import msgspec.inspect as kinds
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from notus.core.errors import DataError
+
+__all__ = [
+    "from_row",
+    "read_records",
+    "read_table",
+    "record_kind",
+    "schema_of",
+    "to_row",
+    "write_records",
+    "write_table",
+]
+
+T = TypeVar("T")
+
+_CHUNK = 2048
+"""Rows per row group: what is held in memory while a table is written or read."""
+_KIND = b"notus.record"
+_ARROW_ERRORS = (pa.ArrowException, UnicodeError, OverflowError)
+
+
+def write_records(path: Path, records: Iterable[T], type: type[T]) -> int:  # noqa: A002
+    """Write records of one type as Parquet, atomically and as a stream; the number of records is returned.
+
+    Values of ``dict`` and ``Any`` fields become JSON text; a NaN inside them is written as null.
+
+    Raises:
+        DataError: if the file cannot be written, or a value has no place in its column (a lone surrogate in a text,
+            an integer beyond 64 bits, something that is not JSON).
+    """
+    schema, encode = schema_of(type), _coders(type)[0]
+    rows = iter(records)
+    count = 0
+    with _appearing(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        while chunk := list(islice(rows, _CHUNK)):
+            try:
+                table = pa.Table.from_pylist([encode(record) for record in chunk], schema=schema)
+            except (*_ARROW_ERRORS, TypeError) as error:
+                raise DataError(f"{path}: a {type.__name__} cannot be written as Parquet: {_line(error)}") from None
+            writer.write_table(table)
+            count += len(chunk)
+    return count
+
+
+def read_records(path: Path, type: type[T]) -> Iterator[T]:  # noqa: A002
+    """Read records that ``write_records`` wrote, validated, as a stream.
+
+    Raises:
+        DataError: at once if the file is missing or no Parquet; while iterating if a row does not hold such a record.
+    """
+    file = _open(path)
+    return _records(path, file, type)
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> int:
+    """Write plain rows, or whole columns (NumPy arrays too), as Parquet, atomically; the number of rows is returned.
+
+    The columns are the union of the rows' keys, in the order in which they first appear; a missing value is null.
+
+    Raises:
+        DataError: if the file cannot be written, or a column mixes types.
+    """
+    columns = dict(rows) if isinstance(rows, Mapping) else _columns(rows)
+    try:
+        table = pa.table(columns)
+    except (*_ARROW_ERRORS, TypeError) as error:
+        raise DataError(f"{path}: the rows cannot be written as Parquet: {_line(error)}") from None
+    with _appearing(path) as part:
+        pq.write_table(table, part, compression="zstd", row_group_size=65536)
+    return int(table.num_rows)
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Read a Parquet file as plain rows, all at once.
+
+    Raises:
+        DataError: if the file is missing or no Parquet.
+    """
+    try:
+        rows: list[dict[str, Any]] = _open(path).read().to_pylist()
+    except _ARROW_ERRORS as error:
+        raise DataError(f"{path} is damaged: {_line(error)}") from None
+    return rows
+
+
+def record_kind(path: Path) -> str | None:
+    """Name of the record type that ``write_records`` noted in the file, or None when it is another Parquet file.
+
+    Raises:
+        DataError: if the file is missing or no Parquet.
+    """
+    name = (_open(path).schema_arrow.metadata or {}).get(_KIND)
+    return name.decode() if name else None
+
+
+def schema_of(type: type[Any]) -> pa.Schema:  # noqa: A002
+    """The Arrow schema of a record type or a dataclass.
+
+    Raises:
+        TypeError: if a field has a type that no column can hold.
+    """
+    info = kinds.type_info(type)
+    if not isinstance(info, (kinds.StructType, kinds.DataclassType)):
+        raise TypeError(f"{type.__name__} is neither a record nor a dataclass; its fields give the columns")
+    fields = [(field.encode_name, _arrow(field.type)) for field in info.fields]
+    return pa.schema(fields, metadata={_KIND: type.__name__.encode()})
+
+
+def to_row(record: object) -> dict[str, Any]:
+    """The record as a row of plain values, as it stands in the table."""
+    row: dict[str, Any] = _coders(type(record))[0](record)
+    return row
+
+
+def from_row(row: Mapping[str, Any], type: type[T]) -> T:  # noqa: A002
+    """The record that a row holds, validated. ``dict`` fields may stand as JSON text or as an object.
+
+    Raises:
+        msgspec.ValidationError: if the row does not hold such a record.
+    """
+    try:
+        return msgspec.convert(_coders(type)[1](row), type)
+    except (OverflowError, RecursionError) as error:
+        raise msgspec.ValidationError(str(error)) from None
+
+
+def _records(path: Path, file: pq.ParquetFile, type: type[T]) -> Iterator[T]:  # noqa: A002
+    number = 0
+    with file:
+        for batch in file.iter_batches(batch_size=_CHUNK):
+            for row in batch.to_pylist():
+                number += 1
+                try:
+                    yield from_row(row, type)
+                except msgspec.ValidationError as error:
+                    raise DataError(f"{path}, row {number}: no {type.__name__}: {error}") from None
+
+
+def _arrow(info: kinds.Type) -> pa.DataType:
+    if isinstance(info, kinds.UnionType):
+        return _arrow(_optional(info))
+    if isinstance(info, (kinds.StructType, kinds.DataclassType)):
+        return pa.struct([(field.encode_name, _arrow(field.type)) for field in info.fields])
+    if isinstance(info, (kinds.VarTupleType, kinds.ListType)):
+        return pa.list_(_arrow(info.item_type))
+    if isinstance(info, kinds.LiteralType):
+        return pa.string() if all(isinstance(value, str) for value in info.values) else pa.int64()
+    for kind, column in _PLAIN.items():
+        if isinstance(info, kind):
+            return column
+    raise TypeError(f"there is no column for {info}; use text, numbers, lists, records, dict or Any")
+
+
+_PLAIN: dict[type[kinds.Type], pa.DataType] = {
+    kinds.StrType: pa.string(),
+    kinds.FloatType: pa.float64(),
+    kinds.BoolType: pa.bool_(),
+    kinds.IntType: pa.int64(),
+    kinds.DictType: pa.string(),
+    kinds.AnyType: pa.string(),
+}
+
+
+_CODERS: dict[object, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
+"""Type → its encoder and decoder: they are made once, not for every row."""
+
+
+def _coders(type: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:  # noqa: A002
+    if type not in _CODERS:
+        info = kinds.type_info(type)
+        _CODERS[type] = (_encoder(info), _decoder(info))
+    return _CODERS[type]
+
+
+def _encoder(info: kinds.Type) -> Callable[[Any], Any]:
+    """A function from a value of the type to what pyarrow takes."""
+    if isinstance(info, kinds.UnionType):
+        inner = _encoder(_optional(info))
+        return lambda value: None if value is None else inner(value)
+    if isinstance(info, (kinds.StructType, kinds.DataclassType)):
+        parts = [(field.name, field.encode_name, _encoder(field.type)) for field in info.fields]
+        return lambda value: {column: encode(getattr(value, name)) for name, column, encode in parts}
+    if isinstance(info, (kinds.VarTupleType, kinds.ListType)):
+        item = _encoder(info.item_type)
+        return lambda value: [item(part) for part in value]
+    if isinstance(info, (kinds.DictType, kinds.AnyType)):
+        return lambda value: msgspec.json.encode(value).decode()
+    return _same
+
+
+def _decoder(info: kinds.Type) -> Callable[[Any], Any]:
+    """A function from a column's value to plain values that ``msgspec.convert`` takes; what is amiss is left to it."""
+    if isinstance(info, kinds.UnionType):
+        return _decoder(_optional(info))
+    if isinstance(info, (kinds.StructType, kinds.DataclassType)):
+        parts = {field.encode_name: _decoder(field.type) for field in info.fields}
+        return lambda value: (
+            {key: parts.get(key, _same)(part) for key, part in value.items()} if isinstance(value, Mapping) else value
+        )
+    if isinstance(info, (kinds.VarTupleType, kinds.ListType)):
+        item = _decoder(info.item_type)
+        return lambda value: [item(part) for part in value] if isinstance(value, list) else value
+    return _parsed if isinstance(info, (kinds.DictType, kinds.AnyType)) else _same
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _parsed(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except ValueError as error:
+        raise msgspec.ValidationError(f"a column of JSON holds {value[:40]!r}: {error}") from None
+
+
+def _optional(info: kinds.UnionType) -> kinds.Type:
+    inner = [part for part in info.types if not isinstance(part, kinds.NoneType)]
+    if len(inner) != 1:
+        raise TypeError(f"there is no column for {info}; only the union of one type with None has one")
+    return inner[0]
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = dict.fromkeys(key for row in rows for key in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {_reason(error)}") from None
+    except _ARROW_ERRORS as error:
+        raise DataError(f"{path} is no Parquet file: {_line(error)}") from None
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A path to write to; the file appears under its own name only when it is complete."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        _remove(part)
+        raise DataError(f"cannot write {path}: {_reason(error)}") from None
+    except BaseException:
+        _remove(part)
+        raise
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):  # where it could not be made, there is nothing to remove
+        part.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, without the path that pyarrow puts before it."""
+    return os.strerror(error.errno) if error.errno else _line(error)
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

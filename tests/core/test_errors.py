@@ -1,0 +1,26 @@
+import pytest
+
+from notus.core.errors import ConfigError, DataError, MissingExtraError, NotusError, RunError, nearest, require
+
+
+def test_exit_codes():
+    assert (ConfigError.exit_code, DataError.exit_code, MissingExtraError.exit_code) == (2, 2, 2)
+    assert (RunError.exit_code, NotusError.exit_code) == (1, 1)
+
+
+def test_nearest():
+    assert nearest("bianrize", ["binarize", "audit"]) == "did you mean 'binarize'?"
+    assert nearest("zzz", ["b", "a"]) == "known: a, b"
+
+
+def test_a_missing_extra_names_the_line_that_installs_it():
+    with pytest.raises(MissingExtraError, match=r"pip install 'notus\[train\]'"):
+        require("no_such_library.part", extra="train")
+    assert require("json", extra="train").loads("1") == 1
+
+
+def test_a_library_that_breaks_inside_is_not_called_missing(tmp_path, monkeypatch):
+    (tmp_path / "broken_inside.py").write_text("import another_missing_thing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="another_missing_thing"):
+        require("broken_inside", extra="train")

@@ -1,0 +1,139 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from notus.core.errors import InputError, RunError
+from notus.core.run import Run, atomic, hash_file, locked, read_json, read_manifest
+from notus.core.tables import read_table
+
+
+def enter(path, beta=0.1, data="aa"):
+    return Run(path, stage="demo", config={"beta": beta, "limit": None}, inputs={"data": data}, sources={"data": "x"})
+
+
+def test_a_finished_run_holds_all_its_parts(tmp_path):
+    with enter(tmp_path / "run") as run:
+        tally = run.tally("filter")
+        tally.taken, tally.given = 2, 1
+        tally.drop("r1", "odd", "3 leaves a rest")
+        run.metric(step=1, loss=0.5)
+        run.note(rows=1)
+    path = tmp_path / "run"
+    assert read_json(path / "config.json") == {"stage": "demo", "beta": 0.1, "limit": None}
+    assert read_json(path / "inputs.json") == {"data": {"hash": "aa", "path": "x"}}
+    assert read_table(path / "dropped.parquet") == [
+        {"record": "r1", "stage": "filter", "reason": "odd", "detail": "3 leaves a rest"}
+    ]
+    assert read_json(path / "tally.json")[0]["dropped"] == {"odd": 1}
+    assert json.loads((path / "metrics.jsonl").read_text()) == {"step": 1, "loss": 0.5}
+    manifest = read_manifest(path)
+    assert manifest["summary"] == {"rows": 1}
+    assert manifest["versions"]["python"] == sys.version.split()[0]
+    assert "done" in (path / "log.txt").read_text()
+
+
+def test_the_same_run_again_is_finished(tmp_path):
+    with enter(tmp_path / "run"):
+        pass
+    assert enter(tmp_path / "run").finished
+
+
+@pytest.mark.parametrize(("change", "key"), [({"beta": 0.2}, "beta"), ({"data": "bb"}, "input.data")])
+def test_another_run_is_refused_and_the_key_is_named(tmp_path, change, key):
+    with enter(tmp_path / "run"):
+        pass
+    with pytest.raises(InputError, match="holds another run") as caught:
+        enter(tmp_path / "run", **change)
+    assert key in str(caught.value)
+
+
+def test_a_broken_run_is_done_again_without_its_leftovers(tmp_path):
+    def breaks():
+        with enter(tmp_path / "run") as run:
+            run.metric(step=1)
+            raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        breaks()
+    assert not enter(tmp_path / "run").finished
+    with pytest.raises(InputError, match="not finished"):
+        read_manifest(tmp_path / "run")
+    with enter(tmp_path / "run") as run:
+        run.metric(step=2)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == '{"step": 2}\n'
+
+
+def test_a_kill_between_config_and_inputs_can_be_resumed(tmp_path):
+    enter(tmp_path / "run")
+    (tmp_path / "run" / "inputs.json").unlink()
+    with enter(tmp_path / "run"):
+        pass
+    assert enter(tmp_path / "run").finished
+
+
+def test_a_directory_with_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="is no run"):
+        enter(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_a_file_in_the_place_of_a_directory_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        enter(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_directory_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot write in"):
+        enter(tmp_path / "run")
+
+
+def test_a_damaged_manifest_is_named(tmp_path):
+    with enter(tmp_path / "run"):
+        pass
+    (tmp_path / "run" / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        read_manifest(tmp_path / "run")
+
+
+def test_an_atomic_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic(path) as file:
+        file.write("old")
+
+    def breaks():
+        with atomic(path) as file:
+            file.write("half")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        breaks()
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_hash_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert hash_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_two_processes_never_work_in_one_directory(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from notus.core.run import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="another process is at work"), locked(tmp_path):
+            pass
+        other.communicate("")
+    with locked(tmp_path):
+        pass

@@ -1,0 +1,277 @@
+"""The mathematics written out by hand, textbook values, and the calibration by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notus.core import statistics as module
+from notus.core.errors import DataError
+from notus.core.statistics import (
+    Estimate,
+    clustered_mean,
+    groups_needed,
+    holm,
+    mean_over_seeds,
+    p_value,
+    paired_difference,
+    proportion,
+    standard_error,
+    t_cdf,
+    t_quantile,
+    wider,
+)
+
+
+def test_public_names() -> None:
+    assert set(module.__all__) == {
+        "Estimate", "Paired", "clustered_mean", "groups_needed", "holm", "mean_over_seeds", "p_value",
+        "paired_difference", "proportion", "standard_error", "t_cdf", "t_quantile", "wider",
+    }  # fmt: skip
+
+
+# Closed forms exist for df 1, 2 and 4; the rest are printed in every table (here to seven digits or more).
+@pytest.mark.parametrize(
+    ("p", "df", "value"),
+    [
+        (0.975, 1, math.tan(math.pi * 0.475)),
+        (0.975, 2, 0.95 * math.sqrt(2 / (4 * 0.975 * 0.025))),
+        (0.975, 3, 3.182446305),
+        (0.975, 4, 2.776445105),
+        (0.975, 5, 2.570581836),
+        (0.975, 10, 2.228138852),
+        (0.975, 30, 2.042272456),
+        (0.95, 7, 1.894578605),
+        (0.995, 9, 3.249835542),
+        (0.80, 4, 0.940964577),
+        (0.975, 1e6, 1.959966357),
+    ],
+)
+def test_t_quantile_textbook(p: float, df: float, value: float) -> None:
+    assert t_quantile(p, df) == pytest.approx(value, abs=1e-6)
+    assert t_quantile(1 - p, df) == pytest.approx(-value, abs=1e-6)
+
+
+def test_t_cdf_closed_forms() -> None:
+    for t in (-30.0, -2.5, -0.3, 0.0, 0.7, 4.0):
+        assert t_cdf(t, 1) == pytest.approx(0.5 + math.atan(t) / math.pi, abs=1e-12)
+        assert t_cdf(t, 2) == pytest.approx(0.5 + t / (2 * math.sqrt(2 + t * t)), abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0.001, 0.999), st.integers(1, 5000))
+def test_t_quantile_inverts_the_cdf(p: float, df: int) -> None:
+    assert t_cdf(t_quantile(p, df), df) == pytest.approx(p, abs=1e-9)
+
+
+@pytest.mark.parametrize(("p", "df"), [(0.0, 3), (1.0, 3), (0.9, 0)])
+def test_t_quantile_refuses(p: float, df: float) -> None:
+    with pytest.raises(ValueError, match="t_quantile needs"):
+        t_quantile(p, df)
+
+
+def test_clustered_mean_written_out() -> None:
+    found = clustered_mean([1, 0, 1, 1, 0], ["a", "a", "b", "b", "c"])
+    assert found is not None
+    mean = 3 / 5
+    sums = [(1 - mean) + (0 - mean), 2 * (1 - mean), (0 - mean)]  # residuals added up inside a, b, c
+    error = math.sqrt(3 / 2 * sum(s * s for s in sums)) / 5
+    assert found.mean == pytest.approx(mean)
+    assert found.low == pytest.approx(mean - 4.302652730 * error)
+    assert found.high == pytest.approx(mean + 4.302652730 * error)
+    assert (found.n, found.groups, found.method) == (5, 3, "clustered t")
+    assert standard_error(found) == pytest.approx(error)
+
+
+def test_clusters_of_one_are_the_ordinary_t_interval() -> None:
+    values = [0.2, 0.5, 0.9, 0.4]
+    found = clustered_mean(values, range(4))
+    assert found is not None
+    assert standard_error(found) == pytest.approx(float(np.std(values, ddof=1)) / 2)
+
+
+def test_copies_of_a_value_add_no_information() -> None:
+    values = [0.2, 0.5, 0.9, 0.4]
+    once = clustered_mean(values, range(4))
+    thrice = clustered_mean(np.repeat(values, 3).tolist(), np.repeat(range(4), 3).tolist())
+    assert once is not None
+    assert thrice is not None
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high))
+    assert (thrice.n, thrice.groups) == (12, 4)
+
+
+def test_mean_over_seeds_written_out() -> None:
+    found = mean_over_seeds([0.60, 0.70, 0.80, 0.70, 0.50, 0.60], [0, 0, 1, 1, 2, 2])
+    assert found is not None
+    means = [0.65, 0.75, 0.55]
+    spread = math.sqrt(((0.65 - 0.65) ** 2 + (0.75 - 0.65) ** 2 + (0.55 - 0.65) ** 2) / 2)
+    half = 4.302652730 * spread / math.sqrt(3)
+    assert found.mean == pytest.approx(sum(means) / 3)
+    assert (found.low, found.high) == pytest.approx((0.65 - half, 0.65 + half))
+    assert (found.n, found.groups, found.method) == (6, 3, "t over seeds")
+
+
+def test_seeds_count_once_however_many_values_they_hold() -> None:
+    found = mean_over_seeds([1.0, 1.0, 1.0, 0.0], [0, 0, 0, 1])
+    assert found is not None
+    assert found.mean == 0.5
+
+
+def test_one_group_has_no_interval() -> None:
+    assert mean_over_seeds([0.1, 0.9], [7, 7]) is None
+    assert clustered_mean([0.1, 0.9], ["p", "p"]) is None
+
+
+@pytest.mark.parametrize("function", [clustered_mean, mean_over_seeds])
+def test_bad_values_are_refused(function) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match="not a finite number"):
+        function([0.1, math.nan], [0, 1])
+    with pytest.raises(DataError, match="2 values came with 1"):
+        function([0.1, 0.2], [0])
+
+
+def test_paired_difference_uses_what_is_shared() -> None:
+    a = {(0, "p"): 0.9, (0, "q"): 0.5, (1, "p"): 0.8, (1, "q"): 0.6, (1, "only a"): 1.0}
+    b = {(0, "p"): 0.5, (0, "q"): 0.4, (1, "p"): 0.6, (1, "q"): 0.1, (2, "p"): 0.0, (2, "q"): 0.0}
+    found = paired_difference(a, b)
+    assert (found.shared, found.only_a, found.only_b) == (4, 1, 2)
+    assert found.by_prompts == clustered_mean([0.9 - 0.5, 0.5 - 0.4, 0.8 - 0.6, 0.6 - 0.1], ["p", "q", "p", "q"])
+    assert found.by_seeds == mean_over_seeds([0.9 - 0.5, 0.5 - 0.4, 0.8 - 0.6, 0.6 - 0.1], [0, 0, 1, 1])
+    assert found.deciding == wider(found.by_prompts, found.by_seeds)
+
+
+def test_paired_difference_takes_the_difficulty_out() -> None:
+    difficulty = np.linspace(0, 1, 50)
+    a = {(0, str(i)): float(d) + 0.01 * (i % 2) for i, d in enumerate(difficulty)}
+    b = {(0, str(i)): float(d) for i, d in enumerate(difficulty)}
+    paired = paired_difference(a, b).by_prompts
+    alone = clustered_mean(list(a.values()), [p for _, p in a])
+    assert paired is not None
+    assert alone is not None
+    assert paired.width < alone.width / 20
+    assert paired.low > 0
+
+
+def test_paired_difference_of_nothing() -> None:
+    found = paired_difference({(0, "p"): 1.0}, {(1, "p"): 1.0})
+    assert (found.by_prompts, found.by_seeds, found.deciding, found.shared) == (None, None, None, 0)
+
+
+def test_the_prototypes_three_seeds() -> None:
+    """The first prototype: repaired − faulty is +.098 and three seeds give [−.022, .217]; about five would do."""
+    repaired, faulty = [0.721, 0.728, 0.712], [0.653, 0.575, 0.641]
+    found = mean_over_seeds([r - f for r, f in zip(repaired, faulty, strict=True)], [0, 1, 2])
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((-0.022, 0.217), abs=0.002)
+    assert groups_needed(found) == 5
+
+
+def test_wider() -> None:
+    narrow, wide = Estimate(0, -1, 1, 9, 9, "clustered t"), Estimate(0, -2, 2, 9, 3, "t over seeds")
+    assert wider(narrow, wide) is wide
+    assert wider(wide, narrow) is wide
+    assert wider(narrow, None) is narrow
+    assert wider(None, wide) is wide
+    assert wider(None, None) is None
+
+
+def test_proportion_is_wilsons() -> None:
+    found = proportion(81, 263)  # a worked example of the score interval in Newcombe (1998): .2553 to .3662
+    assert (found.low, found.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert found.mean == pytest.approx(81 / 263)
+    assert proportion(0, 20).low == 0
+    assert proportion(0, 20).high == pytest.approx(1.959963985**2 / (20 + 1.959963985**2))
+    assert proportion(20, 20).high == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_proportion_stays_inside_and_mirrors(case: tuple[int, int]) -> None:
+    successes, n = case
+    found, mirrored = proportion(successes, n), proportion(n - successes, n)
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+    assert mirrored.low == pytest.approx(1 - found.high)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 2)])
+def test_proportion_refuses(successes: int, n: int) -> None:
+    with pytest.raises(DataError, match="is no proportion"):
+        proportion(successes, n)
+
+
+def test_p_value_agrees_with_the_interval() -> None:
+    at_the_edge = mean_over_seeds([1.0, 2.0, 3.0], [0, 1, 2])
+    assert at_the_edge is not None
+    error = 1 / math.sqrt(3)
+    t = 2 / error
+    by_hand = 2 * (0.5 - t / (2 * math.sqrt(2 + t * t)))  # closed form of the t distribution with two df
+    assert p_value(at_the_edge) == pytest.approx(by_hand)
+    half = 4.302652730 * error
+    moved = Estimate(half, 0, 2 * half, 3, 3, "t over seeds")
+    assert p_value(moved) == pytest.approx(0.05)
+
+
+def test_p_value_without_spread_is_the_sign_test() -> None:
+    assert p_value(Estimate(0.5, 0.5, 0.5, 6, 6, "clustered t")) == pytest.approx(2 / 64)
+    assert p_value(Estimate(0.5, 0.5, 0.5, 2, 2, "clustered t")) == pytest.approx(0.5)
+    assert p_value(Estimate(0.0, 0.0, 0.0, 6, 6, "clustered t")) == 1
+    with pytest.raises(DataError, match="wilson"):
+        p_value(proportion(3, 9))
+
+
+def test_rounding_is_no_spread() -> None:
+    found = clustered_mean([0.9 - 0.8, 0.3 - 0.2, 0.1], ["a", "b", "c"])
+    assert found is not None
+    assert found.width == 0
+
+
+def test_holm_written_out() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # 3·.01, then 2·.03, then max(.06, 1·.04)
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_groups_needed_is_the_smallest_that_reaches() -> None:
+    found = mean_over_seeds([0.05, 0.20, 0.02, 0.11], range(4))
+    assert found is not None
+    spread = float(np.std([0.05, 0.20, 0.02, 0.11], ddof=1))
+
+    def reach(groups: int) -> float:
+        return (t_quantile(0.975, groups - 1) + t_quantile(0.8, groups - 1)) * spread / math.sqrt(groups)
+
+    needed = groups_needed(found)
+    assert needed is not None
+    assert reach(needed) <= found.mean < reach(needed - 1)
+
+
+def test_groups_needed_knows_when_to_give_up() -> None:
+    assert groups_needed(Estimate(0.0, -1, 1, 3, 3, "t over seeds")) is None
+    assert groups_needed(Estimate(1e-6, -1, 1, 3, 3, "t over seeds")) is None
+
+
+def test_calibration_clusters() -> None:
+    """A true null on 30 clusters of 10 correlated values: 5 % rejections; taken as independent, more than 30 %."""
+    random = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(30), 10)
+    wrong = naive = 0
+    for _ in range(2000):
+        values = random.normal(size=30)[clusters] + random.normal(size=300)
+        found = clustered_mean(values.tolist(), clusters.tolist())
+        assert found is not None
+        wrong += not found.low <= 0 <= found.high
+        naive += abs(values.mean()) > 1.96 * values.std(ddof=1) / math.sqrt(300)
+    assert 0.03 <= wrong / 2000 <= 0.07
+    assert naive / 2000 > 0.3
+
+
+def test_calibration_seeds() -> None:
+    random = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(2000):
+        values = random.normal(size=3).repeat(4) + 0.1 * random.normal(size=12)
+        found = mean_over_seeds(values.tolist(), np.repeat(np.arange(3), 4).tolist())
+        assert found is not None
+        wrong += not found.low <= 0 <= found.high
+    assert 0.03 <= wrong / 2000 <= 0.07
