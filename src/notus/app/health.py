@@ -1,0 +1,235 @@
+"""The findings of an audit as tables and pictures, for the terminal, the run directory and the report.
+
+Owns what is shown of a set and how it is put. The figures are those of ``data.audit`` and ``data.audit_pairs``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from notus.app.pictures import BarRow, bars, heat, histogram
+from notus.app.report import Cell, Table
+from notus.core.records import Completion
+from notus.core.statistics import Estimate
+from notus.data.audit import FLAGS, Audit, Suspicion
+from notus.data.audit_pairs import PAIR_FLAGS, PairAudit
+from notus.data.health import Group, Share
+from notus.evaluate.compare import spoken
+from notus.evaluate.faults import Detection
+
+__all__ = ["Finding", "detection_table", "feedback_findings", "pair_findings"]
+
+_WIDTH = 96
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that an audit shows: a heading, sentences, a table, a picture; each may be missing."""
+
+    heading: str
+    sentences: tuple[str, ...] = ()
+    table: Table | None = None
+    picture: str = ""
+    """SVG."""
+    slug: str = ""
+    """Name of the picture's file."""
+
+
+def feedback_findings(audit: Audit, texts: Mapping[str, Completion]) -> list[Finding]:
+    """What an audit of feedback shows, the most important first.
+
+    Args:
+        audit: of the set.
+        texts: id → completion, for those most suspicious ones that are to be shown.
+    """
+    health = audit.health
+    findings = [Finding("Health of the set", tuple(health.sentences()))]
+    if health.scored and health.rated:
+        findings.append(_disagreement(audit))
+    if shown := [row for row in audit.ranked(len(texts)) if row.id in texts]:
+        findings.append(_suspects(audit, shown, texts))
+    findings.append(Finding("Ties", table=_ties(audit)))
+    if health.flags:
+        findings.append(Finding("Flags", table=_flags(health.flags, FLAGS)))
+    if len(health.models) > 1:
+        findings.append(_groups("Models", health.models, "model"))
+    if len(health.sources) > 1:
+        findings.append(_groups("Sources", health.sources, "source"))
+    findings.append(_distribution(audit))
+    return findings
+
+
+def pair_findings(audit: PairAudit) -> list[Finding]:
+    """What an audit of preference pairs shows, the most important first."""
+    health = audit.health
+    findings = [Finding("Health of the set", tuple(health.sentences()))]
+    if health.flags:
+        findings.append(Finding("Flags", table=_flags(health.flags, PAIR_FLAGS)))
+    margins = [row.margin for row in audit.rows if row.margin is not None]
+    if margins:
+        told = spoken(health.margin_interval, sign=True) if health.margin_interval else "no interval"
+        findings.append(
+            Finding(
+                "Margins",
+                (f"The mean margin of chosen over rejected is {told} (n = {len(margins):,}).",),
+                picture=histogram(margins, title="Margins", x_label="score of chosen minus score of rejected"),
+                slug="margins",
+            )
+        )
+    lengths = [float(row.length_chosen - row.length_rejected) for row in audit.rows]
+    picture = histogram(lengths, title="Lengths", x_label="characters of chosen minus characters of rejected")
+    findings.append(Finding("Lengths", (_longer(health.longer_chosen),), picture=picture, slug="lengths"))
+    for name, counts in (
+        ("Models of the chosen", health.chosen_models),
+        ("Models of the rejected", health.rejected_models),
+    ):
+        if counts:
+            findings.append(Finding(name, table=_counted(counts, "model", "pairs")))
+    return findings
+
+
+def detection_table(detections: Iterable[Detection]) -> Table:
+    """The fault finders as a table."""
+    rows: list[tuple[Cell, ...]] = [
+        (
+            item.finder,
+            item.planted,
+            item.found,
+            item.hits,
+            spoken(item.precision) if item.precision else None,
+            spoken(item.recall) if item.recall else None,
+        )
+        for item in detections
+    ]
+    columns = ("Finder", "Planted", "Found", "Both", "Precision", "Recall")
+    return Table(columns, tuple(rows), "Over all seeds; 95 % intervals, the wider of prompts and seeds.")
+
+
+def _disagreement(audit: Audit) -> Finding:
+    both = [
+        (row.overall_score, row.mean_rating)
+        for row in audit.rows
+        if row.overall_score is not None and row.mean_rating is not None
+    ]
+    scores = [str(score) for score in range(1, 11)]
+    means = [f"{mean / 2:g}" for mean in range(2, 11)]
+    matrix = [[0.0] * len(means) for _ in scores]
+    for score, mean in both:
+        row, column = min(max(round(score), 1), 10) - 1, min(max(round(mean * 2), 2), 10) - 2
+        matrix[row][column] += 1
+    picture = heat(
+        matrix,
+        rows=scores,
+        columns=means,
+        title="Overall score against mean rating",
+        subtitle=f"{len(both):,} completions with both; scores rounded to whole points, means to halves",
+        x_label="mean rating of the aspects",
+        y_label="overall score",
+        marked=[(9, column) for column in range(3)],
+        mark_label="a 10 beside a mean of at most 2: the published rule sets it to 1",
+    )
+    tens = audit.health.tens
+    said = "; ".join(f"{tens[name]:,} {name}" for name in ("set-to-1", "ask-again", "keep") if name in tens)
+    lead = f"Completions with an overall score of 10, by the published rule: {said}." if said else "There is no 10."
+    return Finding("Overall score against ratings", (lead,), picture=picture, slug="score-against-ratings")
+
+
+def _suspects(audit: Audit, shown: Sequence[Suspicion], texts: Mapping[str, Completion]) -> Finding:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            row.suspicion,
+            row.model or None,
+            row.overall_score,
+            row.mean_rating,
+            row.disagreement,
+            row.repair or None,
+            _short(texts[row.id].text),
+        )
+        for row in shown
+    ]
+    what = {
+        "score-against-ratings": "Disagreement is rank of the overall score minus rank of the mean rating, −1 to 1.",
+        "spread-of-ratings": "Disagreement is the standard deviation of repeated ratings of one aspect.",
+        "none": "",
+    }[audit.measure]
+    columns = ("Place", "Model", "Overall score", "Mean rating", "Disagreement", "Published rule", "Answer")
+    return Finding("Most suspicious completions", table=Table(columns, tuple(rows), f"{what} Equals share a place."))
+
+
+def _ties(audit: Audit) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        (name, ties.prompts, ties.all, ties.best, ties.too_few, str(audit.health.longer_best[name]))
+        for name, ties in audit.health.ties.items()
+    ]
+    note = (
+        "Comparable: prompts with at least two scored completions. All tied: no pair can be made. Tied for best: "
+        "several, but not all, share the best score; the first is chosen. Longer: prompts whose best answer is longer "
+        "than the worst."
+    )
+    columns = ("Strategy", "Comparable", "All tied", "Tied for best", "Too few scores", "Longer is better")
+    return Table(columns, tuple(rows), note)
+
+
+def _groups(heading: str, groups: Sequence[Group], what: str) -> Finding:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            group.name or "(none)",
+            group.completions,
+            _estimated(group.mean_rating, group.mean_rating_interval),
+            group.rated,
+            _estimated(group.overall_score, group.overall_score_interval),
+            group.scored,
+        )
+        for group in groups
+    ]
+    columns = (what.capitalize(), "Completions", "Mean rating", "n", "Overall score", "n ")
+    picture = bars(
+        [
+            BarRow(group.name or "(none)", value, name, interval)
+            for group in groups
+            for name, value, interval in (
+                ("mean rating", group.mean_rating, group.mean_rating_interval),
+                ("overall score", group.overall_score, group.overall_score_interval),
+            )
+            if value is not None
+        ],
+        title=f"Scores by {what}",
+        x_label="points (mean rating 1–5, overall score 1–10)",
+        decimals=2,
+    )
+    table = Table(columns, tuple(rows), "95 % intervals with prompts as clusters.")
+    return Finding(heading, table=table, picture=picture, slug=f"by-{what}")
+
+
+def _distribution(audit: Audit) -> Finding:
+    scores = [row.overall_score for row in audit.rows if row.overall_score is not None]
+    if scores:
+        picture = histogram(scores, 19, title="Overall scores", x_label="overall score of the critique")
+    else:
+        means = [row.mean_rating for row in audit.rows if row.mean_rating is not None]
+        picture = histogram(means, 17, title="Mean ratings", x_label="mean rating")
+    return Finding("Distribution of scores", picture=picture, slug="scores")
+
+
+def _flags(flags: Mapping[str, int], meanings: Mapping[str, str]) -> Table:
+    return Table(("Flag", "Rows", "Meaning"), tuple((name, count, meanings[name]) for name, count in flags.items()))
+
+
+def _counted(counts: Mapping[str, int], what: str, unit: str) -> Table:
+    total = sum(counts.values())
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return Table((what.capitalize(), unit.capitalize(), "Share"), tuple((n, c, f"{c / total:.1%}") for n, c in ordered))
+
+
+def _longer(share: Share) -> str:
+    if not share.of:
+        return "All answers of a pair have the same length."
+    return f"Chosen is the longer answer in {share} pairs of different lengths."
+
+
+def _estimated(mean: float | None, interval: Estimate | None) -> Cell:
+    return spoken(interval, digits=2) if interval else mean
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"

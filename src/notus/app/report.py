@@ -1,0 +1,343 @@
+"""The report: one HTML file that says what was found, how sure that is, and where every number comes from.
+
+Owns the form of a report (a tree of frozen values) and its rendering. Does not own the numbers, nor what a run wants to
+tell: whoever knows the run builds a ``Report``. The file needs no network and holds no script, and a content security
+policy in it says so. All texts are escaped, of models and of users too; only pictures go in as they are.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+from xml.etree import ElementTree
+
+import jinja2
+from markupsafe import Markup
+
+from notus.app.canvas import printable
+from notus.app.pictures import IntervalRow, intervals
+from notus.core.errors import DataError
+from notus.core.statistics import Estimate
+from notus.evaluate.compare import Arm, Comparison, Pair, spoken
+
+__all__ = [
+    "Answer",
+    "AnswerExample",
+    "Block",
+    "Cell",
+    "Fact",
+    "Facts",
+    "Headline",
+    "Input",
+    "Lineage",
+    "Note",
+    "PairExample",
+    "Picture",
+    "Report",
+    "Section",
+    "Step",
+    "Table",
+    "arms_table",
+    "cell_text",
+    "headline",
+    "numeric_columns",
+    "render",
+]
+
+Cell = str | int | float | None
+"""A cell of a table. None is shown as a dash: there is no value."""
+
+_LONG_TEXT = 700
+_LONG_LINES = 12
+_NUMERIC = re.compile(r"[+\-−<]?\d[\d.,]*(\s?%|\s\[[^\]]*\])?")
+_DRAWING = {"clipPath", "defs", "desc", "g", "linearGradient", "stop", "style", "svg", "text", "title", "tspan", "use"}
+_DRAWING |= {"circle", "ellipse", "line", "path", "polygon", "polyline", "rect"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns. Columns of numbers are set flush right."""
+
+    kind: ClassVar[str] = "table"
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    """What stands small under the table: n, units, how it was counted."""
+
+    def __post_init__(self) -> None:
+        """Refuse rows that do not fit the columns."""
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise DataError(f"a row of {len(row)} cells does not fit {len(self.columns)} columns: {row!r:.80}")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture from ``app.pictures``, with a sentence that says what to see in it."""
+
+    kind: ClassVar[str] = "picture"
+    svg: str
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no plain drawing, because a picture goes into the page unescaped."""
+        if not self.svg.startswith("<svg"):  # this also keeps out a document type, and with it entities
+            raise DataError(f"the picture begins with {self.svg[:20]!r} and not with '<svg'; make it with app.pictures")
+        try:
+            tree = ElementTree.fromstring(self.svg)  # noqa: S314
+        except ElementTree.ParseError as error:
+            raise DataError(f"the picture is no well-formed SVG ({error}); make it with app.pictures") from None
+        for element in tree.iter():
+            name = element.tag.rpartition("}")[2]
+            if name not in _DRAWING or not all(map(_harmless, element.attrib.items())):
+                raise DataError(f"the picture holds <{name}> with {sorted(element.attrib)}, which is no plain drawing")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One figure worth a place of its own, for example a precision with its interval."""
+
+    label: str
+    value: str
+    note: str = ""
+    """Interval and n."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Figures side by side."""
+
+    kind: ClassVar[str] = "facts"
+    items: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph between blocks; ``warning`` sets it off."""
+
+    kind: ClassVar[str] = "note"
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class PairExample:
+    """A prompt with its chosen and rejected answer, side by side."""
+
+    kind: ClassVar[str] = "pair"
+    prompt: str
+    chosen: str
+    rejected: str
+    score_chosen: float | None = None
+    score_rejected: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one arm answered. ``passed`` is None when nobody judged it."""
+
+    arm: str
+    text: str
+    passed: bool | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class AnswerExample:
+    """A prompt with the answers of several arms."""
+
+    kind: ClassVar[str] = "answers"
+    prompt: str
+    answers: tuple[Answer, ...]
+    note: str = ""
+
+
+Block = Table | Picture | Facts | Note | PairExample | AnswerExample
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a lead text, and blocks in the order in which they are read."""
+
+    heading: str
+    lead: str = ""
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The result that the report is about. Make it with ``headline``."""
+
+    heading: str
+    lead: str
+    arms: Table
+    picture: Picture
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file that was read."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was run, or found done."""
+
+    name: str
+    digest: str
+    config: str
+    """The resolved config as text, most usefully JSON with indents."""
+    seconds: float | None
+    """None when it was found done."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where the numbers come from."""
+
+    inputs: tuple[Input, ...]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report."""
+
+    title: str
+    subtitle: str = ""
+    summary: tuple[str, ...] = ()
+    """Sentences that hold the outcome, the most important first."""
+    headline: Headline | None = None
+    sections: tuple[Section, ...] = ()
+    lineage: Lineage | None = None
+    footer: tuple[tuple[str, str], ...] = ()
+    """Versions, machine, date: name and value."""
+
+
+def headline(comparison: Comparison, *, heading: str, x_label: str, lead: str = "", title: str = "") -> Headline:
+    """The table of the arms, their picture, and the verdicts of a comparison.
+
+    Args:
+        comparison: from ``evaluate.compare``.
+        heading: of the section, for example ``Did the repair help?``.
+        x_label: what is measured, with its unit: ``share of sampled answers that pass the checker``.
+        lead: a text under the heading.
+        title: of the picture; the heading of the axis when empty.
+    """
+    rows = [_interval_row(arm) for arm in comparison.arms]
+    svg = intervals(rows, title=title or x_label[:1].upper() + x_label[1:], x_label=x_label)
+    return Headline(heading, lead, arms_table(comparison.arms), Picture(svg), comparison.pairs)
+
+
+def render(report: Report) -> str:
+    """The report as one self-contained HTML document. The same report gives the same text."""
+    return _environment().get_template("report.html.j2").render(report=report)
+
+
+def _harmless(attribute: tuple[str, str]) -> bool:
+    name, value = attribute[0].rpartition("}")[2].lower(), attribute[1]
+    return not name.startswith("on") and (name != "href" or value.startswith("#"))
+
+
+def _interval_row(arm: Arm) -> IntervalRow:
+    note = f"n {arm.scored:,} · {arm.prompts:,} prompts · {_count(arm.seeds, 'seed')}"
+    return IntervalRow(arm.name, arm.by_prompts, arm.by_seeds, tuple(mean for _, mean in arm.seed_means), note)
+
+
+def arms_table(arms: Sequence[Arm]) -> Table:
+    """The arms of a comparison, with both intervals and all counts."""
+    columns = ("Arm", "Mean", "95 % over prompts", "95 % over seeds", "Scored", "Unscored", "Prompts", "Seeds")
+    rows: list[tuple[Cell, ...]] = [
+        (
+            arm.name,
+            arm.mean,
+            _range(arm.by_prompts),
+            _range(arm.by_seeds),
+            arm.scored,
+            arm.unscored,
+            arm.prompts,
+            arm.seeds,
+        )
+        for arm in arms
+    ]
+    note = (
+        "Scored and unscored count answers; an unscored answer is never a number. Prompts are clusters and seeds are "
+        "replicates; the wider of the two intervals decides. One seed has no interval over seeds."
+    )
+    return Table(columns, tuple(rows), note)
+
+
+def _range(estimate: Estimate | None) -> str | None:
+    return f"[{estimate.low:.3f}, {estimate.high:.3f}]" if estimate else None
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("notus.app", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    environment.filters |= {
+        "cell": cell_text,
+        "duration": _duration,
+        "estimate": lambda value: spoken(value, sign=True),
+        "excerpt": _excerpt,
+        "svg": Markup,
+    }
+    environment.globals |= {"numeric": numeric_columns, "count": _count}
+    environment.tests["long"] = _is_long
+    return environment
+
+
+def cell_text(value: Cell) -> str:
+    """A cell as a reader sees it: floats with three digits, thousands with commas, a dash for no value."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}" if math.isfinite(value) else "not finite"
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """Which columns hold numbers: at least one value, and nothing that does not begin like a number."""
+
+    def is_number(value: Cell) -> bool:
+        return isinstance(value, int | float) or (
+            isinstance(value, str) and bool(_NUMERIC.fullmatch(value) or re.fullmatch(r"\[[-\d., ]+\]", value))
+        )
+
+    columns = [[row[i] for row in table.rows if row[i] is not None] for i in range(len(table.columns))]
+    return [bool(values) and all(map(is_number, values)) for values in columns]
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "found done"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _is_long(text: str) -> bool:
+    return len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
+
+
+def _excerpt(text: str) -> str:
+    lines = text[: _LONG_TEXT // 2].splitlines()[: _LONG_LINES // 2]
+    return "\n".join(lines).rstrip() + " …"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

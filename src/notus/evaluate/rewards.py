@@ -1,0 +1,58 @@
+"""Implicit rewards on trial: how often a policy's own reward prefers the chosen answer.
+
+The reward of a DPO policy is log π(y|x) − log π_ref(y|x) (Rafailov et al. 2023, equation 5); β scales it and changes no
+sign, so it is left out.
+"""
+
+from collections.abc import Sequence
+
+from notus.core.records import Preference, Verdict
+from notus.core.run import Run
+from notus.models.settings import Limits
+
+__all__ = ["implicit_accuracy"]
+
+
+def implicit_accuracy(
+    run: Run, preferences: Sequence[Preference], *, policy: str, reference: str, limits: Limits, batch_size: int
+) -> list[Verdict]:
+    """Score each preference 1 where the chosen answer has the higher implicit reward, ½ at a tie, 0 otherwise.
+
+    Args:
+        run: receives the counts of cut texts.
+        policy: folder or hub id of the trained model.
+        reference: folder or hub id of the model that it was trained from.
+        limits: lengths in tokens.
+        batch_size: pairs of one forward pass.
+
+    Returns:
+        One verdict for each preference; ``sample`` numbers the pairs of a prompt.
+    """
+    from notus.models.local import load_model, load_tokenizer
+    from notus.models.padded import all_logps
+    from notus.models.tokens import Encoder, answer_text
+
+    encoder = Encoder(load_tokenizer(policy), limits, run.tally("encode"))
+    texts = [(item.prompt, answer_text(side)) for item in preferences for side in (item.chosen, item.rejected)]
+    examples = encoder.examples(texts)
+    pad_id = encoder.tokenizer.pad_token_id
+    trained = all_logps(load_model(policy), examples, pad_id, 2 * batch_size)
+    before = all_logps(load_model(reference), examples, pad_id, 2 * batch_size)
+    rewards = [after - start for after, start in zip(trained, before, strict=True)]
+    seen: dict[str, int] = {}
+    verdicts = []
+    for index, item in enumerate(preferences):
+        margin = rewards[2 * index] - rewards[2 * index + 1]
+        number = seen[item.prompt_id] = seen.get(item.prompt_id, -1) + 1
+        score, reason = (0.5, "tie") if margin == 0 else (1.0, "chosen") if margin > 0 else (0.0, "rejected")
+        verdicts.append(
+            Verdict(
+                prompt_id=item.prompt_id,
+                model=policy,
+                judge="implicit-reward",
+                score=score,
+                sample=number,
+                reason=reason,
+            )
+        )
+    return verdicts
