@@ -1,0 +1,164 @@
+"""The audit of preference pairs: flags for each pair, and the health of the set.
+
+Owns what can be said of a pair without the feedback that it came from: equal answers, ties and reversals of the scores,
+lengths, repeated prompts. Feedback is audited in ``data.audit``.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from notus.core.records import Message, Preference
+from notus.core.statistics import Estimate, clustered_mean
+from notus.data.health import Share
+
+__all__ = ["PAIR_FLAGS", "Pair", "PairAudit", "PairHealth", "audit_pairs"]
+
+PAIR_FLAGS = {
+    "same-answers": "chosen and rejected are the same text: there is nothing to prefer",
+    "score-tie": "chosen and rejected have the same score",
+    "reversed": "chosen has a lower score than rejected",
+    "unscored": "one of the two answers has no score, or both",
+    "repeated-prompt": "other pairs have the same prompt",
+    "empty-answer": "an answer holds nothing but white space",
+}
+"""Flag → what it says of a pair."""
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """What the audit says of one pair."""
+
+    id: str
+    prompt_id: str
+    source: str
+    model_chosen: str
+    model_rejected: str
+    score_chosen: float | None
+    score_rejected: float | None
+    margin: float | None
+    """Score of chosen minus score of rejected."""
+    length_chosen: int
+    """Length of the answer in characters."""
+    length_rejected: int
+    flags: tuple[str, ...]
+    """Slugs out of ``PAIR_FLAGS``."""
+
+
+@dataclass(frozen=True)
+class PairHealth:
+    """The figures of a preference set."""
+
+    pairs: int
+    prompts: int
+    """Distinct prompts."""
+    scored: int
+    """Pairs in which both answers have a score."""
+    same_answers: Share
+    score_ties: Share
+    """Of the scored pairs."""
+    reversed: Share
+    """Of the scored pairs."""
+    repeated_prompts: Share
+    """Pairs that share their prompt with another pair."""
+    longer_chosen: Share
+    """Pairs in which chosen is the longer answer, of those whose lengths differ."""
+    margin: float | None
+    """Mean margin of the scored pairs."""
+    margin_interval: Estimate | None
+    """… with prompts as clusters."""
+    margins: dict[float, int]
+    """Margin → pairs."""
+    chosen_models: dict[str, int]
+    rejected_models: dict[str, int]
+    sources: dict[str, int]
+    flags: dict[str, int]
+
+    def sentences(self) -> list[str]:
+        """The figures in words, the most important first."""
+        said = [f"{self.pairs:,} pairs over {self.prompts:,} prompts; {self.scored:,} have both scores."]
+        told = (
+            ("chosen and rejected are the same text", self.same_answers),
+            ("chosen and rejected have the same score", self.score_ties),
+            ("chosen has a lower score than rejected", self.reversed),
+            ("the prompt stands in another pair too", self.repeated_prompts),
+        )
+        said += [f"In {share} pairs {what}." for what, share in told if share.count]
+        if self.longer_chosen.of:
+            said.append(f"Chosen is the longer answer in {self.longer_chosen} pairs of different lengths.")
+        return said
+
+
+@dataclass(frozen=True)
+class PairAudit:
+    """The audit of a preference set: a row for each pair, in the order of the set, and the health of the whole."""
+
+    rows: tuple[Pair, ...]
+    health: PairHealth
+
+
+def audit_pairs(records: Iterable[Preference]) -> PairAudit:
+    """Audit a preference set. Some hundred bytes are held for each pair, and no text."""
+    drafts = [_pair(record) for record in records]
+    prompts = Counter(row.prompt_id for row in drafts)
+    rows = tuple(_repeated(row) if prompts[row.prompt_id] > 1 else row for row in drafts)
+    return PairAudit(rows, _health(rows, len(prompts)))
+
+
+def _pair(record: Preference) -> Pair:
+    chosen, rejected = _text(record.chosen), _text(record.rejected)
+    a, b = record.score_chosen, record.score_rejected
+    margin = a - b if a is not None and b is not None else None
+    found = {
+        "same-answers": record.chosen == record.rejected,
+        "score-tie": margin == 0,
+        "reversed": margin is not None and margin < 0,
+        "unscored": margin is None,
+        "empty-answer": not chosen.strip() or not rejected.strip(),
+    }
+    return Pair(
+        id=record.id,
+        prompt_id=record.prompt_id,
+        source=record.source,
+        model_chosen=record.model_chosen,
+        model_rejected=record.model_rejected,
+        score_chosen=a,
+        score_rejected=b,
+        margin=margin,
+        length_chosen=len(chosen),
+        length_rejected=len(rejected),
+        flags=tuple(name for name, raised in found.items() if raised),
+    )
+
+
+def _text(messages: tuple[Message, ...]) -> str:
+    return "\n".join(message.content for message in messages)
+
+
+def _repeated(row: Pair) -> Pair:
+    return msgspec.structs.replace(row, flags=(*row.flags, "repeated-prompt"))
+
+
+def _health(rows: tuple[Pair, ...], prompts: int) -> PairHealth:
+    flags = Counter(flag for row in rows for flag in row.flags)
+    scored = [(row.margin, row.prompt_id) for row in rows if row.margin is not None]
+    margins = [margin for margin, _ in scored]
+    differing = [row.length_chosen > row.length_rejected for row in rows if row.length_chosen != row.length_rejected]
+    return PairHealth(
+        pairs=len(rows),
+        prompts=prompts,
+        scored=len(scored),
+        same_answers=Share.make(flags["same-answers"], len(rows)),
+        score_ties=Share.make(flags["score-tie"], len(scored)),
+        reversed=Share.make(flags["reversed"], len(scored)),
+        repeated_prompts=Share.make(flags["repeated-prompt"], len(rows)),
+        longer_chosen=Share.make(sum(differing), len(differing)),
+        margin=sum(margins) / len(margins) if margins else None,
+        margin_interval=clustered_mean(margins, [prompt for _, prompt in scored]) if scored else None,
+        margins=dict(sorted(Counter(margins).items())),
+        chosen_models=dict(sorted(Counter(row.model_chosen for row in rows if row.model_chosen).items())),
+        rejected_models=dict(sorted(Counter(row.model_rejected for row in rows if row.model_rejected).items())),
+        sources=dict(sorted(Counter(row.source for row in rows if row.source).items())),
+        flags=dict(sorted(flags.items())),
+    )

@@ -1,0 +1,81 @@
+"""The published repair of UltraFeedback's overall score, as a rule and as a stage.
+
+The set's first annotation code read a critique's score by ``score if score > 1 else 10 * score``, so that every
+deserved 1 was recorded as 10; real 10s exist too. The published rule goes by the mean of the aspect ratings, which a
+separate judgement gave: a 10 beside a mean of at most 2 is set to 1, one beside a mean above 4 is kept, and for one in
+between the judge must be asked again. Source: https://huggingface.co/datasets/openbmb/UltraFeedback (section "Update").
+
+Owns the rule and what it changes. What a completion with a doubtful score means for preferences is owned by
+``data.binarize``.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from notus.core.records import Completion, Critique, Decision, Feedback
+from notus.core.stage import Tally
+
+__all__ = ["ASK_AGAIN", "KEEP", "RULE", "SET_TO_1", "Verdict", "repair", "verdict"]
+
+SET_TO_1: Literal["set-to-1"] = "set-to-1"
+KEEP: Literal["keep"] = "keep"
+ASK_AGAIN: Literal["ask-again"] = "ask-again"
+Verdict = Literal["set-to-1", "keep", "ask-again", ""]
+
+RULE = "overall-score-10"
+"""Slug of the rule, as it stands in decisions."""
+_FAULTY, _DESERVED = 10.0, 1.0
+_BAD, _GOOD = 2.0, 4.0
+
+
+def verdict(completion: Completion) -> Verdict:
+    """What the rule says of a completion: empty unless its overall score is exactly 10.
+
+    Without any rating there is nothing to tell a real 10 from a false one, and the judge must be asked again.
+    """
+    if completion.overall_score != _FAULTY:
+        return ""
+    mean = completion.mean_rating
+    if mean is None or _BAD < mean <= _GOOD:
+        return ASK_AGAIN
+    return SET_TO_1 if mean <= _BAD else KEEP
+
+
+def repair(records: Iterable[Feedback], tally: Tally, decisions: list[Decision] | None = None) -> Iterator[Feedback]:
+    """A stage that applies the rule, and drops nothing.
+
+    A score that is set to 1 gets a ``Decision``, which is added to ``decisions``, and a note in the completion's
+    ``extra["repair"]``: rule, verdict, and the score that stood there. A doubtful 10 stays as it is, with such a note.
+    Each verdict is counted. A second time the stage changes nothing.
+    """
+    made = decisions if decisions is not None else []
+    for feedback in records:
+        if all(item.overall_score != _FAULTY for item in feedback.completions):
+            yield feedback
+            continue
+        completions = []
+        for index, completion in enumerate(feedback.completions):
+            what = verdict(completion)
+            if what:
+                tally.count(what)
+            if what == SET_TO_1:
+                made.append(_decision(feedback.completion_id(index)))
+            completions.append(_repaired(completion, what))
+        yield msgspec.structs.replace(feedback, completions=tuple(completions))
+
+
+def _repaired(completion: Completion, what: Verdict) -> Completion:
+    if what not in (SET_TO_1, ASK_AGAIN) or completion.critique is None:
+        return completion
+    note = {"rule": RULE, "verdict": what, "from": completion.critique.score}
+    score = _DESERVED if what == SET_TO_1 else completion.critique.score
+    critique = Critique(text=completion.critique.text, score=score)
+    return msgspec.structs.replace(completion, critique=critique, extra=completion.extra | {"repair": note})
+
+
+def _decision(target: str) -> Decision:
+    return Decision(
+        target=target, field="critique.score", before=_FAULTY, after=_DESERVED, rule=f"{RULE}:{SET_TO_1}", by="rule"
+    )

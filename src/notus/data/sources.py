@@ -1,0 +1,213 @@
+"""Sources: open a file, a folder or a set on the hub, name its layout, and read its rows as records.
+
+    source = open_source("ultrafeedback.jsonl")
+    with Quarantine(run.path / "quarantine.jsonl") as quarantine:
+        for feedback in source.records(run.tally("read"), quarantine):
+            ...
+
+Owns which files are read, how the layout is found, and what becomes of bad rows: each goes to the quarantine with file,
+line, field and rule, and nothing is passed over in silence. The layouts themselves are in ``data.layouts``.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from notus.core.errors import ConfigError, DataError
+from notus.core.records import Feedback, Preference
+from notus.core.run import atomic, hash_file
+from notus.core.stage import Tally
+from notus.core.tables import record_kind
+from notus.data.hub import DATA_SUFFIXES, HubId, fetch
+from notus.data.layouts import LAYOUTS, Layout, detect, layout_named
+from notus.data.quarantine import Entry, Quarantine, RowError
+from notus.data.rows import Payload, excerpt, parsed, read_rows
+
+__all__ = ["Source", "open_source", "write_jsonl"]
+
+_LOOKED_AT = 100
+"""Rows in which the layout is looked for."""
+_OUR_RECORDS = {"Feedback", "Preference"}
+_NO_DATA = frozenset(
+    {"config", "dataset_dict", "dataset_infos", "inputs", "manifest", "metrics", "quarantine", "tally"}
+)
+"""Stems of JSON files that stand beside data and hold none."""
+_UNSURE = (ValueError, RecursionError, RowError)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of one layout, opened and not yet read. See ``open_source``."""
+
+    name: str
+    """The path or the hub id, as it was given."""
+    layout: str
+    """Name of the layout: see ``data.layouts``."""
+    paths: tuple[Path, ...]
+    strict: bool = False
+    limit: int | None = None
+
+    @cached_property
+    def files(self) -> list[tuple[Path, str]]:
+        """Each file with the SHA-256 of its bytes; they are computed when first asked for."""
+        return [(path, hash_file(path)) for path in self.paths]
+
+    @property
+    def record(self) -> type[Feedback] | type[Preference]:
+        """What the rows become."""
+        return layout_named(self.layout).record
+
+    def records(self, tally: Tally, quarantine: Quarantine) -> Iterator[Feedback | Preference]:
+        """Read the rows one after another. The tally counts rows in, records out, and each bad row by its rule.
+
+        Raises:
+            DataError: if a file cannot be read, or, in strict mode, at the first bad row.
+        """
+        layout = layout_named(self.layout)
+        for path, line, payload in islice(self._rows(), self.limit):
+            tally.taken += 1
+            try:
+                record = _decoded(layout, payload)
+            except RowError as error:
+                if self.strict:
+                    raise DataError(f"{path}:{line}: {error}") from None
+                quarantine.add(_entry(path, line, payload, error))
+                tally.drop(f"{path}:{line}", error.rule, f"{error.field or 'row'}: {error.value}")
+                continue
+            tally.given += 1
+            yield record
+
+    def _rows(self) -> Iterator[tuple[Path, int, Payload]]:
+        for path in self.paths:
+            try:
+                for line, payload in read_rows(path):
+                    yield path, line, payload
+            except OSError as error:
+                raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def open_source(source: str, *, layout: str | None = None, strict: bool = False, limit: int | None = None) -> Source:
+    """Open a file, a folder of files, or a data set on the hub (``owner/name[@revision]``).
+
+    Args:
+        source: a path is tried first; what has the suffix of a data file is never taken for a hub id.
+        layout: name of the layout; without it, it is found in the first rows.
+        strict: make the first bad row an error, instead of putting it into the quarantine.
+        limit: read at most so many rows.
+
+    Raises:
+        DataError: if there is nothing to read, or no known layout in it.
+        ConfigError: if the layout or the limit is impossible.
+        MissingExtraError: if a hub id is given and huggingface_hub is not installed.
+    """
+    if layout is not None:
+        layout_named(layout)
+    if limit is not None and limit < 1:
+        raise ConfigError(f"the limit is {limit}; at least one row must be read")
+    paths = _paths(source)
+    names = {path: layout or _layout_of(path) for path in paths}
+    first, *others = names.items()
+    if different := next((item for item in others if item[1] != first[1]), None):
+        raise DataError(
+            f"{source} mixes layouts: {first[0].name} is {first[1]}, {different[0].name} is {different[1]}; "
+            "give one file, or files of one layout"
+        )
+    return Source(source, first[1], tuple(paths), strict, limit)
+
+
+def write_jsonl(path: Path, rows: Iterable[object]) -> int:
+    """Write records or plain rows as JSON lines, atomically; the number of rows is returned.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    count = 0
+    encoder = msgspec.json.Encoder()
+    try:
+        with atomic(path, "wb") as file:
+            for row in rows:
+                file.write(encoder.encode(row) + b"\n")
+                count += 1
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from None
+    return count
+
+
+def _decoded(layout: Layout, payload: Payload) -> Feedback | Preference:
+    if layout.decode_json is not None and isinstance(payload, bytes):
+        try:
+            return layout.decode_json(payload)
+        except _UNSURE:
+            pass  # an unusual row: the complete reader below says whether it is a bad one, and why
+    return layout.decode(parsed(payload))
+
+
+def _entry(path: Path, line: int, payload: Payload, error: RowError) -> Entry:
+    return Entry(
+        file=str(path),
+        line=line,
+        field=error.field,
+        rule=error.rule,
+        value=error.value,
+        detail=error.detail,
+        row=excerpt(payload),
+    )
+
+
+def _paths(source: str) -> list[Path]:
+    path = Path(source).expanduser()
+    try:
+        if path.is_dir():
+            return _data_files(path, source)
+        if path.is_file():
+            return [path]
+        if path.exists():
+            raise DataError(f"{source} is neither a file nor a folder; save it to a file first")
+    except OSError as error:
+        raise DataError(f"cannot read {source}: {error.strerror}") from None
+    hub_id = HubId.parse(source)
+    if hub_id is None:
+        raise DataError(
+            f"'{source}' does not exist as a file or folder, and it is no hub id (owner/name or owner/name@revision, "
+            "without the suffix of a file); check the path"
+        )
+    return _data_files(fetch(hub_id), source)
+
+
+def _data_files(folder: Path, source: str) -> list[Path]:
+    """The data files of a folder. In a run directory they are the records, not the tables beside them."""
+    found = [path for path in sorted(folder.rglob("*")) if _is_data(path.relative_to(folder)) and path.is_file()]
+    ours = [path for path in found if path.suffix == ".parquet" and record_kind(path) in _OUR_RECORDS]
+    files = ours or found
+    if not files:
+        raise DataError(f"{source} holds no data file; files ending in {', '.join(DATA_SUFFIXES)} are read")
+    return files
+
+
+def _is_data(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and path.suffix.lower() in DATA_SUFFIXES and path.stem not in _NO_DATA
+
+
+def _layout_of(path: Path) -> str:
+    """Name of the layout, by the first row that has one; what is wrong with the first rows, where none has."""
+    first: dict[str, Any] | None = None
+    fault: RowError | None = None
+    for _, payload in islice(read_rows(path), _LOOKED_AT):
+        try:
+            row = parsed(payload)
+        except RowError as error:
+            fault = fault or error
+            continue
+        if name := detect(row):
+            return name
+        first = row if first is None else first
+    if first is None:
+        raise DataError(f"{path} holds no row that can be read: {fault or 'only empty lines'}")
+    fields = ", ".join(list(first)[:12]) or "no field"
+    raise DataError(f"{path} has no known layout: its first row holds {fields}; known are {', '.join(LAYOUTS)}")

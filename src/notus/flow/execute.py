@@ -1,0 +1,199 @@
+"""Doing the work of a plan: steps that are ready run side by side, each in its own process and run directory.
+
+A finished step is never done again: its directory is named by the digest of all that decides its result. A killed run
+goes on with the same command. Owns the order and the processes; what a step does is in ``flow.steps``.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from notus.core.errors import RunError
+from notus.core.run import MANIFEST, locked, read_manifest
+from notus.flow.recipe import Plan, PlannedStep
+
+__all__ = ["Observer", "StepError", "execute", "steps_until"]
+
+
+class Observer(Protocol):
+    """Who wants to know how the work goes on."""
+
+    def begun(self, step: PlannedStep, path: Path) -> None:
+        """A step has been given to a process."""
+
+    def ended(self, step: PlannedStep, seconds: float, *, reused: bool) -> None:
+        """A step is done; ``reused`` when it had been done before."""
+
+    def waiting(self) -> None:
+        """Called a few times a second while steps are at work."""
+
+
+class StepError(RunError):
+    """A step stopped with an error of its own; ``exit_code`` is that of the error."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[type["StepError"], tuple[str, int]]:
+        """Keep the exit code on the way from a worker process."""
+        return type(self), (str(self), self.exit_code)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a worker process is told: plain values, so that it need not know the plan."""
+
+    step: PlannedStep
+    path: Path
+    inputs: Mapping[str, str]
+
+
+def execute(plan: Plan, out: Path, observer: Observer, *, until: str | None = None) -> dict[str, Path]:
+    """Do all steps of a plan that are not done yet.
+
+    Args:
+        out: directory of the experiment; steps lie in ``out/steps``.
+        until: name of the last kind of step to do, with what it needs; None does all.
+
+    Returns:
+        Digest of each step → its run directory.
+
+    Raises:
+        StepError: if a step stopped; the others that were at work are finished first, and kept.
+    """
+    wanted = steps_until(plan, until)
+    paths = {digest: out / "steps" / step.folder for digest, step in wanted.items()}
+    with locked(out):
+        finished = {digest for digest in wanted if (paths[digest] / MANIFEST).is_file()}
+        for digest in finished:
+            observer.ended(wanted[digest], read_manifest(paths[digest])["duration_s"], reused=True)
+        _work(plan, wanted, paths, finished, observer)
+    return paths
+
+
+def steps_until(plan: Plan, until: str | None) -> dict[str, PlannedStep]:
+    """The steps of a plan, or those named ``until`` and what they need.
+
+    Raises:
+        RunError: if no step has this name.
+    """
+    if until is None:
+        return plan.steps
+    wanted: set[str] = set()
+    pending = [digest for digest, step in plan.steps.items() if step.name == until]
+    if not pending:
+        names = sorted({step.name for step in plan.steps.values()})
+        raise StepError(f"--until '{until}' is no step of this recipe; its steps: {', '.join(names)}", 2)
+    while pending:
+        digest = pending.pop()
+        if digest not in wanted:
+            wanted.add(digest)
+            pending.extend(plan.steps[digest].needs.values())
+    return {digest: step for digest, step in plan.steps.items() if digest in wanted}
+
+
+def _work(
+    plan: Plan, wanted: Mapping[str, PlannedStep], paths: Mapping[str, Path], finished: set[str], observer: Observer
+) -> None:
+    head = plan.recipe.head
+    todo = [digest for digest in wanted if digest not in finished]
+    if not todo:
+        return
+    workers = min(len(todo), head.workers or max(1, (os.cpu_count() or 1) // head.threads))
+    pool = _pool(workers, head.threads)
+    try:
+        _drain(pool, workers, todo, wanted, paths, finished, observer)
+    except KeyboardInterrupt:
+        # The workers end as soon as this process has: nobody should have to wait for a training step.
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown(wait=True)
+
+
+def _drain(
+    pool: ProcessPoolExecutor,
+    workers: int,
+    todo: list[str],
+    wanted: Mapping[str, PlannedStep],
+    paths: Mapping[str, Path],
+    finished: set[str],
+    observer: Observer,
+) -> None:
+    """Give out what is ready until nothing is left."""
+    running: dict[Future[None], tuple[str, float]] = {}
+    while todo or running:
+        ready = [digest for digest in todo if finished.issuperset(wanted[digest].needs.values())]
+        for digest in ready[: workers - len(running)]:
+            todo.remove(digest)
+            order = _order(wanted[digest], paths)
+            running[pool.submit(_do, order)] = digest, time.perf_counter()
+            observer.begun(order.step, order.path)
+        done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+        observer.waiting()
+        for future in done:
+            digest, started = running.pop(future)
+            _check(future, wanted[digest], paths[digest])
+            finished.add(digest)
+            observer.ended(wanted[digest], time.perf_counter() - started, reused=False)
+
+
+def _pool(workers: int, threads: int) -> ProcessPoolExecutor:
+    # The libraries read the variable when they are imported, so the workers must be started with it.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    # A tokenizer's own threads would compete with the workers, and change nothing.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),))
+
+
+def _order(step: PlannedStep, paths: Mapping[str, Path]) -> _Order:
+    inputs = {key: str(paths[digest]) for key, digest in step.needs.items()} | step.given
+    return _Order(step, paths[step.digest], inputs)
+
+
+def _check(future: Future[None], step: PlannedStep, path: Path) -> None:
+    try:
+        future.result()
+    except BrokenProcessPool:
+        raise StepError(
+            f"the process of step '{step.name}' was killed, perhaps for want of memory; "
+            f"the same command goes on from there ({path}/log.txt)",
+            1,
+        ) from None
+
+
+def _begin_worker(parent: int) -> None:
+    """End with the parent, whatever ended it, so that no step goes on writing behind the back of the next run."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    # Ctrl-C reaches the whole group of processes; the parent says what there is to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _do(order: _Order) -> None:
+    """In the worker process: do one step."""
+    from notus.core.errors import NotusError
+    from notus.flow.steps import do_step
+
+    try:
+        do_step(order.step, order.path, order.inputs)
+    except NotusError as error:
+        raise StepError(f"step '{order.step.name}': {error}", error.exit_code) from None

@@ -1,0 +1,190 @@
+"""An experiment: a recipe that was run. Runs it, writes what belongs together, compares its arms.
+
+experiment.json   the recipe, and for each arm and seed the folder of each step
+steps/…           the run directories of the steps, shared by arms
+report.html       see ``flow.reporting``
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from notus.core.config import digest_of
+from notus.core.errors import ConfigError, InputError
+from notus.core.run import Run, locked, read_json, write_json
+from notus.core.tables import read_records, read_table
+from notus.evaluate.compare import Comparison, Score, compare
+from notus.evaluate.faults import Detection, Trial, try_finders
+from notus.flow.execute import Observer, execute, steps_until
+from notus.flow.kinds import StepConfig, refs_of
+from notus.flow.recipe import Plan, PlannedStep, Recipe, given_hash, make_plan
+
+__all__ = ["Experiment", "compare_runs", "dry_plan", "run_recipe", "run_step"]
+
+RECORD = "experiment.json"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A recipe that was run, as its directory holds it."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "Experiment":
+        """Open the directory of a recipe that was run.
+
+        Raises:
+            InputError: if it is none.
+        """
+        if not (path / RECORD).is_file():
+            what = "is not there" if not path.exists() else f"holds no {RECORD}"
+            raise InputError(f"{path} {what}; give the directory of a recipe that was run, for example runs/demo")
+        return cls(path, read_json(path / RECORD))
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe."""
+        return str(self.record["recipe"]["name"])
+
+    @property
+    def arms(self) -> dict[str, dict[int, dict[str, Path]]]:
+        """Arm → seed → name of the step → its run directory."""
+        return {
+            arm: {
+                int(seed): {name: self.path / "steps" / folder for name, folder in steps.items()}
+                for seed, steps in seeds.items()
+            }
+            for arm, seeds in self.record["arms"].items()
+        }
+
+    def scores(self) -> dict[str, list[Score]]:
+        """Kind of evaluation (the name of its step) → the scores of all arms and seeds."""
+        found: dict[str, list[Score]] = {}
+        for arm, seeds in self.arms.items():
+            for seed, steps in seeds.items():
+                for name, folder in steps.items():
+                    if (folder / "scores.parquet").is_file():
+                        rows = read_table(folder / "scores.parquet")
+                        scores = [Score(arm, seed, r["prompt_id"], r["sample"], r["value"]) for r in rows]
+                        found.setdefault(name, []).extend(scores)
+        return found
+
+    def comparisons(self, baseline: str | None = None) -> dict[str, Comparison]:
+        """Kind of evaluation → the comparison of its arms."""
+        baseline = baseline or self.record["recipe"].get("baseline")
+        return {name: compare(scores, baseline) for name, scores in self.scores().items()}
+
+    def detections(self) -> list[Detection]:
+        """How the fault finders did, where the truth is known."""
+        trials: dict[int, list[Trial]] = {}
+        for seeds in self.arms.values():
+            for seed, steps in seeds.items():
+                for folder in steps.values():
+                    if seed not in trials and (folder / "trials.parquet").is_file():
+                        trials[seed] = list(read_records(folder / "trials.parquet", Trial))
+        return try_finders(trials) if trials else []
+
+    def folders(self) -> dict[Path, str]:
+        """Each run directory once, in the order of the work, with the name of its step."""
+        return {
+            folder: name for seeds in self.arms.values() for steps in seeds.values() for name, folder in steps.items()
+        }
+
+
+def dry_plan(recipe: Recipe, until: str | None) -> list[dict[str, Any]]:
+    """What running a recipe would do: one entry for each step, with its resolved settings and who shares it."""
+    plan = make_plan(recipe)
+    users: dict[str, list[str]] = {}
+    for (arm, seed), steps in plan.arms.items():
+        for digest in steps.values():
+            users.setdefault(digest, []).append(f"{arm}/{seed}")
+    return [
+        {
+            "step": step.name,
+            "folder": step.folder,
+            "seed": step.seed,
+            "config": step.config.resolved(),
+            "needs": {key: plan.steps[needed].folder for key, needed in step.needs.items()} | step.given,
+            "for": users[digest],
+        }
+        for digest, step in steps_until(plan, until).items()
+    ]
+
+
+def run_recipe(recipe: Recipe, out: Path, observer: Observer, *, until: str | None = None) -> Experiment | None:
+    """Run a recipe and write its report. What is done already is not done again.
+
+    Returns:
+        The experiment, or None when the run was to stop before its end.
+    """
+    plan = make_plan(recipe)
+    execute(plan, out, observer, until=until)
+    if until is not None:
+        return None
+    record = _record(plan)
+    with locked(out):
+        write_json(out / RECORD, record)
+    experiment = Experiment(out, record)
+    from notus.flow.reporting import write_report
+
+    write_report(experiment)
+    return experiment
+
+
+def run_step(name: str, config: StepConfig, out: Path | None, seed: int | None = None) -> Run:
+    """Do a single step whose settings name files, in a run directory of its own.
+
+    Args:
+        name: of the step; the default directory is ``runs/<name>-<digest>``.
+    """
+    from notus.flow.steps import do_step
+
+    given = refs_of(config)
+    inputs = {key: given_hash(f"notus {name}", target) for key, target in given.items()}
+    seed = config.pinned_seed(seed or 0)
+    settings = {key: value for key, value in config.resolved().items() if key not in given}
+    digest = digest_of({"settings": settings, "seed": seed, "inputs": inputs})[:10]
+    step = PlannedStep(name, config, seed, {}, given, digest, inputs)
+    path = out or Path("runs") / step.folder
+    with locked(path):
+        return do_step(step, path, given)
+
+
+def compare_runs(paths: Sequence[Path], baseline: str | None) -> dict[str, Comparison]:
+    """Compare the arms of one run or of several; with several, an arm is called ``run/arm``.
+
+    Raises:
+        InputError: if a directory is no run, or nothing in them was evaluated.
+        ConfigError: if a run is given twice.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigError("a run is given twice; each can be compared once")
+    experiments = [Experiment.read(path) for path in paths]
+    if len(experiments) == 1:
+        found = experiments[0].comparisons(baseline)
+    else:
+        labels = _labels(paths)
+        rows: dict[str, list[Score]] = {}
+        for label, experiment in zip(labels, experiments, strict=True):
+            for name, scores in experiment.scores().items():
+                renamed = [Score(f"{label}/{s.arm}", s.seed, s.prompt_id, s.sample, s.value) for s in scores]
+                rows.setdefault(name, []).extend(renamed)
+        found = {name: compare(scores, baseline) for name, scores in rows.items()}
+    if not found:
+        raise InputError(f"{', '.join(map(str, paths))}: no step of an evaluation has left scores; nothing to compare")
+    return found
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    names = [path.resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _record(plan: Plan) -> dict[str, Any]:
+    arms: dict[str, dict[str, dict[str, str]]] = {}
+    for (arm, seed), steps in plan.arms.items():
+        arms.setdefault(arm, {})[str(seed)] = {name: plan.steps[digest].folder for name, digest in steps.items()}
+    return {"recipe": {**plan.recipe.raw, **plan.recipe.head.resolved()}, "arms": arms}

@@ -1,0 +1,183 @@
+"""What each kind of step does: read its inputs, call the floor that owns the work, leave the result in a run directory.
+
+| step | leaves |
+|---|---|
+| miniature | feedback.jsonl (raw UltraFeedback), dialogues.parquet, prompts.parquet, truth.parquet |
+| read | feedback.parquet or preferences.parquet (and held_out.parquet), quarantine.jsonl |
+| audit | completions.parquet, health.json, pictures |
+| binarize | preferences.parquet, held_out.parquet, decisions.parquet |
+| create, sft, dpo | model/ |
+| success | outputs.parquet, verdicts.parquet, scores.parquet |
+| rewards | scores.parquet |
+
+Heavy libraries are imported by the step that needs them.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from notus.core.errors import DataError
+from notus.core.records import Dialogue, Message, Preference, Verdict
+from notus.core.run import Run
+from notus.core.tables import read_records, write_records, write_table
+from notus.flow import kinds
+from notus.flow.datasteps import audit, binarize, read, write_miniature
+from notus.flow.recipe import PlannedStep
+
+__all__ = ["do_step", "find_model"]
+
+Inputs = Mapping[str, str]
+
+
+def do_step(step: PlannedStep, path: Path, inputs: Inputs) -> Run:
+    """Do a step in its run directory, unless it is done there already.
+
+    Args:
+        step: what to do.
+        path: the run directory.
+        inputs: setting → run directory of the step that it refers to, or path or hub id.
+    """
+    config = {**step.config.resolved(), "seed": step.seed}
+    run = Run(path, stage=config.pop("do"), config=config, inputs=step.inputs, sources=dict(inputs))
+    if not run.finished:
+        with run:
+            _WORK[type(step.config)](run, step.config, inputs, step.seed)
+    return run
+
+
+def find_model(source: str) -> str:
+    """The model that a setting means: that of a run directory, a folder as it is, or a hub id as it is."""
+    inside = Path(source) / "model"
+    return str(inside) if inside.is_dir() else source
+
+
+def _create(run: Run, config: kinds.Create, inputs: Inputs, seed: int | None) -> None:
+    from notus.models.local import build_model, save_model, train_tokenizer
+
+    texts = [message.content for dialogue in _dialogues(Path(inputs["data"])) for message in dialogue]
+    if not texts:
+        raise DataError(f"{inputs['data']} holds no text to train a tokenizer on")
+    tokenizer = train_tokenizer(texts, config.shape.vocabulary)
+    model = build_model(config.shape, tokenizer, _drawn(seed))
+    save_model(model, tokenizer, run.path / "model")
+    run.note(parameters=model.num_parameters(), vocabulary=len(tokenizer))
+
+
+def _sft(run: Run, config: kinds.Sft, inputs: Inputs, seed: int | None) -> None:
+    from notus.train.runs import train_sft
+
+    train_sft(
+        run,
+        config,
+        start=find_model(inputs["start"]),
+        dialogues=_dialogues(Path(inputs["data"])),
+        held_out=_chosen(Path(inputs["data"]) / "held_out.parquet"),
+        seed=_drawn(seed),
+    )
+
+
+def _dpo(run: Run, config: kinds.Dpo, inputs: Inputs, seed: int | None) -> None:
+    from notus.train.runs import train_dpo
+
+    train_dpo(
+        run,
+        config,
+        beta=config.beta,
+        start=find_model(inputs["start"]),
+        preferences=_preferences(Path(inputs["pairs"])),
+        held_out=_held_out(Path(inputs["pairs"])),
+        seed=_drawn(seed),
+    )
+
+
+def _success(run: Run, config: kinds.Success, inputs: Inputs, seed: int | None) -> None:
+    from notus.core.records import Output
+    from notus.miniature.checker import verdict
+    from notus.models.generate import sample
+    from notus.models.local import load_model, load_tokenizer
+    from notus.models.tokens import Encoder
+
+    prompts = [dialogue.messages for dialogue in read_records(Path(inputs["data"]) / "prompts.parquet", Dialogue)]
+    source = find_model(inputs["model"])
+    encoder = Encoder(load_tokenizer(source), config.limits, run.tally("encode"))
+    outputs = sample(load_model(source), encoder, prompts, config.sampling, name=run.path.name, seed=_drawn(seed))
+    verdicts = [verdict(output) for output in outputs]
+    write_records(run.path / "outputs.parquet", outputs, Output)
+    write_records(run.path / "verdicts.parquet", verdicts, Verdict)
+    _write_scores(run, verdicts)
+
+
+def _rewards(run: Run, config: kinds.Rewards, inputs: Inputs, seed: int | None) -> None:
+    from notus.evaluate.rewards import implicit_accuracy
+
+    del seed
+    preferences = _held_out(Path(inputs["pairs"]))
+    if not preferences:
+        raise DataError(f"{inputs['pairs']} holds no pair for evaluation; set 'held_out' of that step above 0")
+    verdicts = implicit_accuracy(
+        run,
+        preferences,
+        policy=find_model(inputs["policy"]),
+        reference=find_model(inputs["reference"]),
+        limits=config.limits,
+        batch_size=config.batch_size,
+    )
+    write_records(run.path / "verdicts.parquet", verdicts, Verdict)
+    _write_scores(run, verdicts)
+
+
+def _write_scores(run: Run, verdicts: list[Verdict]) -> None:
+    """The table that arms are compared by: one row for each answer or pair."""
+    write_table(
+        run.path / "scores.parquet",
+        [{"prompt_id": v.prompt_id, "sample": v.sample, "value": v.score, "reason": v.reason} for v in verdicts],
+    )
+    scored = [verdict.score for verdict in verdicts if verdict.score is not None]
+    run.note(asked=len(verdicts), scored=len(scored), mean=sum(scored) / len(scored) if scored else None)
+
+
+def _dialogues(folder: Path) -> list[tuple[Message, ...]]:
+    """What SFT trains on: dialogues where there are some, and otherwise the chosen answers of preferences."""
+    if (folder / "dialogues.parquet").is_file():
+        return [dialogue.messages for dialogue in read_records(folder / "dialogues.parquet", Dialogue)]
+    return _chosen(folder / "preferences.parquet", needed=True)
+
+
+def _chosen(path: Path, *, needed: bool = False) -> list[tuple[Message, ...]]:
+    if not path.is_file() and not needed:
+        return []
+    return [(*item.prompt, *item.chosen) for item in _records(path)]
+
+
+def _preferences(folder: Path) -> list[Preference]:
+    return _records(folder / "preferences.parquet")
+
+
+def _held_out(folder: Path) -> list[Preference]:
+    path = folder / "held_out.parquet"
+    return _records(path) if path.is_file() else []
+
+
+def _records(path: Path) -> list[Preference]:
+    if not path.is_file():
+        raise DataError(f"{path} is not there; this needs a step that leaves preferences, such as 'binarize' or 'read'")
+    return list(read_records(path, Preference))
+
+
+def _drawn(seed: int | None) -> int:
+    assert seed is not None, "the kinds that draw are given a seed by the plan"
+    return seed
+
+
+_WORK: dict[type[kinds.StepConfig], Callable[[Run, Any, Inputs, int | None], None]] = {
+    kinds.Miniature: write_miniature,
+    kinds.Read: read,
+    kinds.Audit: audit,
+    kinds.Binarize: binarize,
+    kinds.Create: _create,
+    kinds.Sft: _sft,
+    kinds.Dpo: _dpo,
+    kinds.Success: _success,
+    kinds.Rewards: _rewards,
+}

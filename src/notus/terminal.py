@@ -1,0 +1,213 @@
+"""How results look on a terminal: tables, verdicts, the progress of a run; plain text where there is no terminal."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table as RichTable
+
+from notus.app.health import detection_table
+from notus.app.report import Table, arms_table, cell_text, numeric_columns
+from notus.core.run import Run, read_json
+from notus.evaluate.compare import Comparison
+from notus.flow.datasteps import read_findings
+from notus.flow.experiment import Experiment
+from notus.flow.recipe import PlannedStep
+
+__all__ = ["Progress", "show_comparisons", "show_experiment", "show_plan", "show_step"]
+
+_OUT = Console(highlight=False)
+_ERR = Console(stderr=True, highlight=False)
+
+
+class Progress:
+    """Tells how the steps of a run go on: a line for each that has ended, a bar for what is left."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        columns = (
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[now]}"),
+        )
+        self._bars = RichProgress(*columns, console=_ERR, transient=True, disable=quiet or not _ERR.is_terminal)
+        self._quiet = quiet
+        self._task: TaskID | None = None
+        self._at_work: dict[str, tuple[PlannedStep, Path]] = {}
+        self._reused = 0
+
+    def __enter__(self) -> Self:
+        self._bars.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.__exit__(kind, error, trace)
+        if self._reused and not self._quiet:
+            _ERR.print(f"[dim]{self._reused} steps had been done before and were kept[/]")
+
+    def planned(self, steps: int) -> None:
+        """So many steps are there in all."""
+        self._task = self._bars.add_task("steps", total=steps, now="")
+
+    def begun(self, step: PlannedStep, path: Path) -> None:
+        """A step has been given to a process."""
+        self._at_work[step.digest] = step, path
+
+    def ended(self, step: PlannedStep, seconds: float, *, reused: bool) -> None:
+        """A step is done."""
+        self._at_work.pop(step.digest, None)
+        if self._task is not None:
+            self._bars.advance(self._task)
+        if reused:
+            self._reused += 1
+        elif not self._quiet:
+            _ERR.print(f"[green]✓[/] {escape(_named(step)):<28} [dim]{seconds:6.1f} s[/]")
+
+    def waiting(self) -> None:
+        """Show what is at work, a training step with the share of its updates that are done."""
+        if self._task is not None:
+            now = ", ".join(f"{_named(step)}{_share(path)}" for step, path in self._at_work.values())
+            self._bars.update(self._task, now=escape(now))
+
+
+def show_plan(plan: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print what a recipe would do."""
+    if as_json:
+        _json(plan)
+        return
+    rows = tuple(
+        (
+            entry["folder"],
+            entry["seed"],
+            ", ".join(f"{key} ← {needed}" for key, needed in entry["needs"].items()) or None,
+            _users(entry["for"]),
+        )
+        for entry in plan
+    )
+    _print_table("Plan", Table(("Step", "Seed", "Needs", "For"), rows, f"{len(plan)} steps; nothing was done"))
+    for kind in dict.fromkeys(entry["step"] for entry in plan):
+        first = next(entry for entry in plan if entry["step"] == kind)
+        settings = json.dumps({key: value for key, value in first["config"].items() if key != "do"}, ensure_ascii=False)
+        _OUT.print(f"[bold]{escape(kind)}[/] {escape(settings)}", soft_wrap=True)
+
+
+def show_experiment(experiment: Experiment | None, *, as_json: bool) -> None:
+    """Print the outcome of a recipe: arms, verdicts, fault finders, and where the report lies."""
+    if experiment is None:
+        return
+    comparisons, detections = experiment.comparisons(), experiment.detections()
+    report = experiment.path / "report.html"
+    if as_json:
+        found = {name: asdict(comparison) for name, comparison in comparisons.items()}
+        _json({"comparisons": found, "fault_finders": [asdict(d) for d in detections], "report": str(report)})
+        return
+    _print_comparisons(comparisons)
+    if detections:
+        _print_table("Fault finders against the planted truth", detection_table(detections))
+    _OUT.print(f"\nReport: [bold]{escape(str(report))}[/]", soft_wrap=True)
+
+
+def show_comparisons(comparisons: Mapping[str, Comparison], *, as_json: bool) -> None:
+    """Print comparisons of arms."""
+    if as_json:
+        _json({name: asdict(comparison) for name, comparison in comparisons.items()})
+    else:
+        _print_comparisons(comparisons)
+
+
+def show_step(run: Run, *, as_json: bool) -> None:
+    """Print what a single step found, and where its files lie."""
+    manifest = read_json(run.path / "manifest.json")
+    tallies = read_json(run.path / "tally.json")
+    if as_json:
+        _json({"run": str(run.path), "summary": manifest["summary"], "tally": tallies})
+        return
+    if (run.path / "health.json").is_file():
+        _print_findings(run.path)
+    else:
+        _print_table("Result", Table(("What", "Value"), tuple(manifest["summary"].items())))
+    _print_tallies(tallies)
+    if manifest["summary"].get("quarantined"):
+        _OUT.print(
+            f"[yellow]{escape(manifest['summary']['quarantine'])}[/] → {escape(str(run.path / 'quarantine.jsonl'))}"
+        )
+    _OUT.print(f"\nRun directory: [bold]{escape(str(run.path))}[/]", soft_wrap=True)
+
+
+def _print_comparisons(comparisons: Mapping[str, Comparison]) -> None:
+    for name, comparison in comparisons.items():
+        _print_table(name.capitalize(), arms_table(comparison.arms))
+        for pair in comparison.pairs:
+            sign = "[green]●[/]" if pair.better else "[dim]○[/]"
+            _OUT.print(f"{sign} {escape(pair.verdict)}")
+            for remark in pair.remarks:
+                _OUT.print(f"  [dim]{escape(remark)}[/]")
+
+
+def _print_findings(path: Path) -> None:
+    for finding in read_findings(path):
+        if finding.table is not None:
+            _print_table(finding.heading, finding.table)
+        elif finding.sentences:
+            _OUT.print(f"\n[bold]{escape(finding.heading)}[/]")
+        for sentence in finding.sentences:
+            _OUT.print(escape(sentence))
+
+
+def _print_tallies(tallies: Sequence[Mapping[str, Any]]) -> None:
+    rows = tuple(
+        (tally["stage"], tally["in"], tally["out"], _counts(tally["dropped"]), _counts(tally["counts"]))
+        for tally in tallies
+    )
+    if rows:
+        _print_table("What went in and out", Table(("Stage", "In", "Out", "Dropped", "Counted"), rows))
+
+
+def _print_table(title: str, table: Table) -> None:
+    numeric = numeric_columns(table)
+    shown = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, is_number in zip(table.columns, numeric, strict=True):
+        shown.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(escape(cell_text(cell)) for cell in row))
+    _OUT.print()
+    _OUT.print(shown)
+    if table.note:
+        _OUT.print(f"[dim]{escape(table.note)}[/]")
+
+
+def _counts(counts: Mapping[str, int]) -> str | None:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or None
+
+
+def _users(users: Sequence[str]) -> str:
+    return users[0] if len(users) == 1 else f"{users[0]} and {len(users) - 1} more"
+
+
+def _named(step: PlannedStep) -> str:
+    return step.name if step.seed is None else f"{step.name} · seed {step.seed}"
+
+
+def _share(path: Path) -> str:
+    """Share of a training step's updates that are done, as its metrics tell."""
+    try:
+        last = (path / "metrics.jsonl").read_bytes().rsplit(b"\n", 2)[-2]
+        values = json.loads(last)
+    except (OSError, IndexError, ValueError):
+        return ""
+    return f" {values['step'] / values['steps']:.0%}" if values.get("steps") else ""
+
+
+def _json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, default=str))
