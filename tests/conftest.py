@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from notus.models.local import build_model, train_tokenizer
@@ -21,3 +24,39 @@ def model(tokenizer):
     return build_model(
         Shape(vocabulary=400, width=32, layers=2, heads=4, kv_heads=2, ffn=64, positions=128), tokenizer, 0
     )
+
+
+TINY = """
+name: tiny
+title: A tiny run
+description: The whole way, too small to learn anything.
+seeds: [0, 1]
+data: {do: miniature, world: {prompts: 60, sft_examples: 200, held_out: 24, facts: 8}}
+audit: {}
+create: {shape: {vocabulary: 320, width: 32, layers: 1, heads: 2, kv_heads: 1, ffn: 32, positions: 96}}
+sft: {batch_size: 40, learning_rate: 5e-3, log_every: 1, limits: &limits {max_length: 96, max_prompt_length: 48}}
+binarize: {}
+dpo: {batch_size: 16, learning_rate: 1e-3, log_every: 1, limits: *limits}
+success: {sampling: {samples: 2, max_new_tokens: 6}, limits: *limits}
+arms:
+  SFT: {dpo: null, binarize: null, success: {model: sft}}
+  critique: {binarize: {strategy: critique}}
+  repaired: {binarize: {strategy: repaired-critique}}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipes") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_recipe, tmp_path_factory):
+    """A finished run of the tiny recipe, made once by the command line itself."""
+    out = tmp_path_factory.mktemp("runs") / "demo"
+    command = [sys.executable, "-m", "notus", "run", str(tiny_recipe), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return out

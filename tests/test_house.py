@@ -18,12 +18,15 @@ FLOORS = {
     "evaluate": 3,
     "app": 4,
     "flow": 5,
-    "cli": 6,
+    "terminal": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 MODULES = sorted(path for path in SRC.rglob("*.py") if path.name != "__init__.py")
 TORCH_FREE = [
     "notus",
     "notus.cli",
+    "notus.terminal",
     "notus.models.settings",
     "notus.train.settings",
     *(

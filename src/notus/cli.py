@@ -31,15 +31,21 @@ Source = Annotated[str, typer.Argument(help="A file, a folder, a run directory, 
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Lay a setting over the recipe, e.g. dpo.beta=0.05.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from notus import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _notus(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
 ) -> None:
-    if version:
-        from importlib.metadata import version as version_of
-
-        print(version_of("notus"))
-        raise typer.Exit
+    """Options of the program itself."""
 
 
 @app.command(epilog="Example: notus demo --seeds 1 --out runs/demo")
@@ -49,7 +55,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """The whole way in the miniature world, to a report with error bars."""
-    run("demo", [f"seeds={list(range(seeds))}"], out, as_json=as_json)
+    # Seeds on which nothing was tuned; LOG.md says which were.
+    run("demo", [f"seeds={list(range(20, 20 + seeds))}"], out, as_json=as_json)
 
 
 @app.command(epilog="Example: notus run demo --dry-run")
@@ -65,6 +72,7 @@ def run(
     from notus import terminal
     from notus.flow.experiment import dry_plan, run_recipe
     from notus.flow.recipe import find_recipe, load_recipe
+    from notus.flow.reporting import write_report
 
     loaded = load_recipe(find_recipe(recipe), sets or [])
     if dry_run:
@@ -73,7 +81,9 @@ def run(
     folder = out or Path("runs") / loaded.head.name
     with terminal.Progress(quiet=as_json) as progress:
         experiment = run_recipe(loaded, folder, progress, until=until)
-    terminal.show_experiment(experiment, as_json=as_json)
+    if experiment is not None:
+        write_report(experiment)
+        terminal.show_experiment(experiment, as_json=as_json)
 
 
 @app.command(epilog="Example: notus audit feedback.jsonl --out runs/audit")

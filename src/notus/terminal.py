@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import indent
 from types import TracebackType
 from typing import Any, Self
 
+import yaml
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -86,26 +88,26 @@ def show_plan(plan: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
         _json(plan)
         return
-    rows = tuple(
-        (
-            entry["folder"],
-            entry["seed"],
-            ", ".join(f"{key} ← {needed}" for key, needed in entry["needs"].items()) or None,
-            _users(entry["for"]),
-        )
-        for entry in plan
-    )
-    _print_table("Plan", Table(("Step", "Seed", "Needs", "For"), rows, f"{len(plan)} steps; nothing was done"))
-    for kind in dict.fromkeys(entry["step"] for entry in plan):
-        first = next(entry for entry in plan if entry["step"] == kind)
-        settings = json.dumps({key: value for key, value in first["config"].items() if key != "do"}, ensure_ascii=False)
-        _OUT.print(f"[bold]{escape(kind)}[/] {escape(settings)}", soft_wrap=True)
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in plan:
+        groups.setdefault(json.dumps([entry["step"], entry["config"]]), []).append(entry)
+    shown: dict[str, Any] = {}
+    for group in groups.values():
+        first = group[0]
+        arms = list(dict.fromkeys(user.rpartition("/")[0] for entry in group for user in entry["for"]))
+        seeds = list(dict.fromkeys(str(entry["seed"]) for entry in group if entry["seed"] is not None))
+        _OUT.print(f"[bold]{escape(first['step'])}[/]  [dim]{escape(_told(len(group), seeds, arms))}[/]")
+        known = shown.get(first["step"], {})
+        changed = {key: (known.get(key), value) for key, value in first["config"].items() if known.get(key) != value}
+        settings = {key: new for key, (_, new) in changed.items() if key != "do"}
+        shown[first["step"]] = first["config"]
+        text = yaml.safe_dump(settings, allow_unicode=True, default_flow_style=None, sort_keys=False, width=110)
+        _OUT.print(escape(indent(text, "    ")), soft_wrap=True)
+    _OUT.print(f"{len(plan)} steps to do once each; nothing was done. What a step has shown is not repeated.")
 
 
-def show_experiment(experiment: Experiment | None, *, as_json: bool) -> None:
+def show_experiment(experiment: Experiment, *, as_json: bool) -> None:
     """Print the outcome of a recipe: arms, verdicts, fault finders, and where the report lies."""
-    if experiment is None:
-        return
     comparisons, detections = experiment.comparisons(), experiment.detections()
     report = experiment.path / "report.html"
     if as_json:
@@ -191,8 +193,9 @@ def _counts(counts: Mapping[str, int]) -> str | None:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or None
 
 
-def _users(users: Sequence[str]) -> str:
-    return users[0] if len(users) == 1 else f"{users[0]} and {len(users) - 1} more"
+def _told(count: int, seeds: Sequence[str], arms: Sequence[str]) -> str:
+    under = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}" if seeds else f"{count} ×"
+    return f"{under} · {', '.join(arms)}"
 
 
 def _named(step: PlannedStep) -> str:

@@ -3,7 +3,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from data_examples import raw_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from notus.core.records import Feedback, Message, Preference, Rating
 from notus.core.tables import to_row
 from notus.data.layouts import LAYOUTS, detect, layout_named
 from notus.data.quarantine import RowError
+from tests.data.data_examples import raw_row
 
 USER = {"role": "user", "content": "Name a river."}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -189,8 +189,12 @@ def test_a_damaged_record_of_our_own_is_explained(change: dict[str, Any], field:
 
 _value = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a", "user", "assistant", "N/A"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["role", "content", "model", "response", "gpt4_scores", "x"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["role", "content", "model", "response", "gpt4_scores", "x"]), inner, max_size=4
+        )
+    ),
     max_leaves=8,
 )
 _names = st.sampled_from(

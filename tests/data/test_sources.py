@@ -6,15 +6,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from data_examples import SHARED, raw_row
 
 from notus.core.errors import ConfigError, DataError
-from notus.core.records import Feedback, Preference
+from notus.core.records import Decision, Feedback, Preference
 from notus.core.stage import Dropped, Tally
 from notus.core.tables import write_records, write_table
 from notus.data.quarantine import RULES, Entry, Quarantine
 from notus.data.sources import Source, open_source, write_jsonl
 from notus.data.ultrafeedback import decode
+from tests.data.data_examples import SHARED, raw_row
 
 PAIR = {"prompt": "Name a river.", "chosen": "The Oder.", "rejected": "No."}
 
@@ -97,7 +97,7 @@ def test_each_bad_row_goes_to_the_quarantine_with_file_line_field_and_rule(tmp_p
     assert all(len(entry.row) <= 200 for entry in kept)
     assert (tally.taken, tally.given, len(tally.dropped)) == (10, 2, 8)
     assert tally.dropped[0] == Dropped(f"{path}:2", "read", "broken-json", tally.dropped[0].detail)
-    assert quarantine.counts.total() == len(quarantine) == 8
+    assert quarantine.total == 8
 
 
 @pytest.mark.parametrize(("row", "field", "rule"), BAD_ROWS)
@@ -167,6 +167,13 @@ def test_of_a_run_directory_the_records_are_read(tmp_path: Path) -> None:
     assert [path.name for path in open_source(str(tmp_path)).paths] == ["feedback.parquet"]
 
 
+def test_tables_of_other_records_are_no_data(tmp_path: Path) -> None:
+    lines(tmp_path / "feedback.jsonl", raw_row())
+    write_records(tmp_path / "changes.parquet", [], Decision)
+    write_table(tmp_path / "dropped.parquet", [{"record": "x"}])
+    assert [path.name for path in open_source(str(tmp_path)).paths] == ["feedback.jsonl"]
+
+
 def test_a_folder_of_two_layouts_is_refused(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", PAIR)
     lines(tmp_path / "b.jsonl", raw_row())
@@ -199,8 +206,7 @@ def test_a_missing_path_is_not_taken_for_a_hub_id(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError) as caught:
         open_source(name)
-    if name:
-        assert f"'{name}' does not exist as a file or folder, and it is no hub id" in str(caught.value)
+    assert f"'{name}' does not exist as a file or folder, and it is no hub id" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -240,9 +246,9 @@ def test_500_damaged_lines_are_each_read_or_quarantined(tmp_path: Path) -> None:
     quarantine = Quarantine()
     records, tally = read(open_source(str(lines(tmp_path / "rows.jsonl", *rows))), quarantine)
     assert tally.taken == 501
-    assert len(records) + len(quarantine) == 501
+    assert len(records) + quarantine.total == 501
     assert len(records) > 20
-    assert len(quarantine) > 100
+    assert quarantine.total > 100
     assert quarantine.counts.keys() <= RULES.keys()
     assert {"broken-json", "wrong-encoding"} <= quarantine.counts.keys()
 

@@ -1,10 +1,10 @@
+import contextlib
 import json
 import random
 from typing import Any
 
 import msgspec
 import pytest
-from data_examples import ASPECT_NAMES, SHARED, raw_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +12,7 @@ from notus.core.errors import DataError
 from notus.core.records import Completion, Critique, Feedback, Message, Rating
 from notus.data.quarantine import RULES, RowError
 from notus.data.ultrafeedback import decode, decode_json, to_ultrafeedback
+from tests.data.data_examples import ASPECT_NAMES, SHARED, raw_row
 
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _grade = st.none() | st.sampled_from([0.0, 1.0, 4.0, 7.5, 10.0, 1e-07, 100.0]) | st.floats(0, 100)
@@ -209,7 +210,10 @@ def test_a_bad_row_names_the_field_and_the_rule(change: Any, field: str, rule: s
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"prompt": (Message(role="system", content="Be brief."), Message(role="user", content="Hi"))}, "one user turn"),
+        (
+            {"prompt": (Message(role="system", content="Be brief."), Message(role="user", content="Hi"))},
+            "one user turn",
+        ),
         ({"extra": {"instruction": "another"}}, "'instruction'"),
         (
             {"completions": (Completion(text="a", ratings=(Rating(aspect="x", value=1.0),) * 2),)},
@@ -263,7 +267,7 @@ def _mutated(row: Any, rng: random.Random) -> Any:
 
 def test_500_mutated_rows_are_each_read_or_explained() -> None:
     rng = random.Random(20)
-    outcomes = {"read": 0, "bad": 0}
+    outcomes, rules = {"read": 0, "bad": 0}, set()
     for _ in range(500):
         row = raw_row()
         for _ in range(rng.randrange(1, 4)):
@@ -272,15 +276,14 @@ def test_500_mutated_rows_are_each_read_or_explained() -> None:
         try:
             found = decode(msgspec.json.decode(data))
         except RowError as error:
-            assert error.rule in RULES
+            rules.add(error.rule)
             outcomes["bad"] += 1
             with pytest.raises((ValueError, RowError)):
                 decode_json(data)  # the fast reader never takes what the careful one refuses
             continue
         outcomes["read"] += 1
         assert msgspec.convert(msgspec.to_builtins(found), Feedback) == found
-        try:
+        with contextlib.suppress(ValueError, RowError):  # the fast reader may leave an unusual row to the careful one
             assert decode_json(data) == found
-        except (ValueError, RowError):
-            pass
+    assert rules < RULES.keys()
     assert min(outcomes.values()) > 50, outcomes

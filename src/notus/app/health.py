@@ -138,8 +138,8 @@ def _suspects(audit: Audit, shown: Sequence[Suspicion], texts: Mapping[str, Comp
         (
             row.suspicion,
             row.model or None,
-            row.overall_score,
-            row.mean_rating,
+            _points(row.overall_score),
+            _points(row.mean_rating),
             row.disagreement,
             row.repair or None,
             _short(texts[row.id].text),
@@ -228,6 +228,10 @@ def _longer(share: Share) -> str:
 
 def _estimated(mean: float | None, interval: Estimate | None) -> Cell:
     return spoken(interval, digits=2) if interval else mean
+
+
+def _points(value: float | None) -> Cell:
+    return None if value is None else f"{value:.3g}"
 
 
 def _short(text: str) -> str:

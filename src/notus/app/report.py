@@ -35,6 +35,7 @@ __all__ = [
     "Note",
     "PairExample",
     "Picture",
+    "Points",
     "Report",
     "Section",
     "Step",
@@ -123,6 +124,15 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Points:
+    """Sentences as a list, under a small heading; either may be missing."""
+
+    kind: ClassVar[str] = "points"
+    heading: str = ""
+    items: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PairExample:
     """A prompt with its chosen and rejected answer, side by side."""
 
@@ -155,7 +165,7 @@ class AnswerExample:
     note: str = ""
 
 
-Block = Table | Picture | Facts | Note | PairExample | AnswerExample
+Block = Table | Picture | Facts | Note | Points | PairExample | AnswerExample
 
 
 @dataclass(frozen=True)

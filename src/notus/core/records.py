@@ -124,7 +124,7 @@ class Feedback(Record, frozen=True):
     @property
     def prompt_id(self) -> str:
         """Hash of the prompt alone, the same in every file."""
-        return prompt_id(self.prompt)
+        return _prompt_id(self.prompt)
 
     def completion_id(self, index: int) -> str:
         """Hash of prompt, position, model and text of the completion at ``index``."""
@@ -155,7 +155,7 @@ class Preference(Record, frozen=True):
     @property
     def prompt_id(self) -> str:
         """Hash of the prompt alone, the same in every file."""
-        return prompt_id(self.prompt)
+        return _prompt_id(self.prompt)
 
 
 class Dialogue(Record, frozen=True):
@@ -180,7 +180,7 @@ class Output(Record, frozen=True):
     @property
     def prompt_id(self) -> str:
         """Hash of the prompt alone, the same in every file."""
-        return prompt_id(self.prompt)
+        return _prompt_id(self.prompt)
 
 
 class Verdict(Record, frozen=True):
@@ -210,7 +210,7 @@ class Decision(Record, frozen=True):
     """``rule`` for a rule, and otherwise who decided."""
 
 
-def prompt_id(prompt: tuple[Message, ...]) -> str:
+def _prompt_id(prompt: tuple[Message, ...]) -> str:
     """Hash a prompt. A prompt of one user turn hashes as its text alone."""
     if len(prompt) == 1 and prompt[0].role == "user":
         return digest(prompt[0].content)

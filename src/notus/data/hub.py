@@ -48,7 +48,7 @@ def fetch(hub_id: HubId) -> Path:
         hub = require("huggingface_hub", extra="hub")
     except MissingExtraError as error:
         raise MissingExtraError(f"'{hub_id}' is no path here, and to read it as an id on the hub: {error}") from None
-    errors = hub.errors
+    errors = require("huggingface_hub.errors", extra="hub")
     reading = f"'{hub_id}' is no path here, and as a data set on the hub"
     try:
         folder = hub.snapshot_download(
@@ -65,6 +65,6 @@ def fetch(hub_id: HubId) -> Path:
         raise DataError(f"{reading} it is unknown or private: check the spelling, or run 'hf auth login'") from None
     except errors.LocalEntryNotFoundError:
         raise DataError(f"{reading} it is not in the cache and the hub cannot be reached: check the network") from None
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+    except (errors.HTTPError, errors.HFValidationError, OSError) as error:
         raise DataError(f"{reading} it cannot be read: {str(error).strip().partition(chr(10))[0]}") from None
     return Path(folder)

@@ -151,9 +151,9 @@ def _pair(row: Row) -> Preference:
     chosen, more_chosen = turns(needed(row, "chosen"), "chosen", "assistant")
     rejected, more_rejected = turns(needed(row, "rejected"), "rejected", "assistant")
     # What a message holds beside role and content has no place in a record: the list is kept as it came.
-    for name, held_more in zip(_PAIR, (more, more_chosen, more_rejected), strict=True):
-        if held_more:
-            extra[f"{name}_as_read"] = row[name]
+    if more or more_chosen or more_rejected:
+        held_more = zip(_PAIR, (more, more_chosen, more_rejected), strict=True)
+        extra |= {f"{name}_as_read": row[name] for name, held in held_more if held}
     prompt, chosen, rejected = _without_prompt(prompt, chosen, rejected)
     score_chosen, score_rejected = (_pair_score(extra, name) for name in _SCORES)
     # Text columns of our own names are taken up; under another type such a column is someone else's, and stays.

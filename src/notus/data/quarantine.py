@@ -80,7 +80,9 @@ class Quarantine:
         """Rule → number of rows that broke it."""
         self._file: IO[bytes] | None = None
 
-    def __len__(self) -> int:
+    @property
+    def total(self) -> int:
+        """Number of bad rows."""
         return self.counts.total()
 
     def add(self, entry: Entry) -> None:
@@ -114,7 +116,7 @@ class Quarantine:
     def summary(self) -> str:
         """The counts in words, for example ``3 rows in quarantine: 2 broken-json, 1 not-a-number``."""
         parts = ", ".join(f"{count} {rule}" for rule, count in sorted(self.counts.items()))
-        return f"{len(self)} row{'' if len(self) == 1 else 's'} in quarantine" + (f": {parts}" if parts else "")
+        return f"{self.total:,} row{'' if self.total == 1 else 's'} in quarantine" + (f": {parts}" if parts else "")
 
     def __enter__(self) -> Self:
         return self

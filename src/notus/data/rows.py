@@ -24,6 +24,7 @@ Payload = bytes | dict[str, Any] | RowError
 _BOM = b"\xef\xbb\xbf"
 _LINES = (".jsonl", ".ndjson")
 _PARQUET_ROWS = 256
+_BUFFER = 1 << 20
 _ANY = msgspec.json.Decoder()
 _WHOLE = msgspec.json.Decoder(msgspec.Raw)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -95,7 +96,7 @@ def excerpt(payload: Payload, length: int = 200) -> str:
         return ""
     if isinstance(payload, dict):
         return repr(payload)[:length]
-    return payload[: 4 * length].decode("utf-8", "replace")[:length]
+    return payload[: 4 * length].decode("utf-8", "replace").strip()[:length]
 
 
 def _json(path: Path, first: bytes) -> Iterator[tuple[int, Payload]]:
@@ -119,10 +120,10 @@ def _json(path: Path, first: bytes) -> Iterator[tuple[int, Payload]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Payload]]:
-    with path.open("rb") as file:
+    with path.open("rb", buffering=_BUFFER) as file:
         for number, line in enumerate(file, 1):
-            row = line.removeprefix(_BOM).strip()
-            if row:
+            row = line[len(_BOM) :] if line.startswith(_BOM) else line
+            if row and not row.isspace():  # not stripped: that would copy every row, and JSON allows the line's end
                 yield number, row
 
 

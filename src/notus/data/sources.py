@@ -34,9 +34,9 @@ _LOOKED_AT = 100
 """Rows in which the layout is looked for."""
 _OUR_RECORDS = {"Feedback", "Preference"}
 _NO_DATA = frozenset(
-    {"config", "dataset_dict", "dataset_infos", "inputs", "manifest", "metrics", "quarantine", "tally"}
+    ["config", "dataset_dict", "dataset_infos", "dropped", "inputs", "manifest", "metrics", "quarantine", "tally"]
 )
-"""Stems of JSON files that stand beside data and hold none."""
+"""Stems of files that stand beside data and hold none."""
 _UNSURE = (ValueError, RecursionError, RowError)
 
 
@@ -162,11 +162,11 @@ def _entry(path: Path, line: int, payload: Payload, error: RowError) -> Entry:
 def _paths(source: str) -> list[Path]:
     path = Path(source).expanduser()
     try:
-        if path.is_dir():
+        if source and path.is_dir():
             return _data_files(path, source)
         if path.is_file():
             return [path]
-        if path.exists():
+        if source and path.exists():
             raise DataError(f"{source} is neither a file nor a folder; save it to a file first")
     except OSError as error:
         raise DataError(f"cannot read {source}: {error.strerror}") from None
@@ -182,8 +182,9 @@ def _paths(source: str) -> list[Path]:
 def _data_files(folder: Path, source: str) -> list[Path]:
     """The data files of a folder. In a run directory they are the records, not the tables beside them."""
     found = [path for path in sorted(folder.rglob("*")) if _is_data(path.relative_to(folder)) and path.is_file()]
-    ours = [path for path in found if path.suffix == ".parquet" and record_kind(path) in _OUR_RECORDS]
-    files = ours or found
+    kinds = {path: record_kind(path) if path.suffix.lower() == ".parquet" else None for path in found}
+    ours = [path for path, kind in kinds.items() if kind in _OUR_RECORDS]
+    files = ours or [path for path, kind in kinds.items() if kind is None]
     if not files:
         raise DataError(f"{source} holds no data file; files ending in {', '.join(DATA_SUFFIXES)} are read")
     return files

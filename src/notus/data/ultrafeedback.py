@@ -5,8 +5,8 @@ Owns what the fields of that layout mean. Source: https://huggingface.co/dataset
 
 There are two readers with one meaning. ``decode_json`` decodes a row of exactly the published fields straight into
 typed structs, at about the speed of a bare parse. ``decode`` takes any row: it keeps further fields, forgives what the
-set is known to hold (numbers for texts, nulls, an aspect left as an empty list) and says of a bad row which field broke which
-rule. The first hands over to the second whenever it is not sure.
+set is known to hold (numbers for texts, nulls, an aspect left as an empty list) and says of a bad row which field broke
+which rule. The first hands over to the second whenever it is not sure.
 
 What follows from the rest is not kept twice: ``models``, ``fine-grained_score`` and the answer lists ``["None"]`` go
 into ``extra`` only where they say something else.

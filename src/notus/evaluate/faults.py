@@ -4,7 +4,7 @@ Owns the measures. The finders are those of ``data.audit``; faults with a known 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from notus.core.records import Record
 from notus.core.statistics import Estimate, clustered_mean, mean_over_seeds, wider
@@ -80,4 +80,6 @@ def _share(rows: Sequence[tuple[int, str, bool]]) -> Estimate | None:
         return None
     values = [float(hit) for _, _, hit in rows]
     by_prompts = clustered_mean(values, [prompt for _, prompt, _ in rows])
-    return wider(by_prompts, mean_over_seeds(values, [seed for seed, _, _ in rows]))
+    estimate = wider(by_prompts, mean_over_seeds(values, [seed for seed, _, _ in rows]))
+    # A t interval knows nothing of the borders of a share; what lies beyond them holds no value that is possible.
+    return estimate and replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0))

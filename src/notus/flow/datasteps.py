@@ -117,9 +117,9 @@ def read_findings(path: Path) -> list[Finding]:
 
 def _open(config: kinds.Reads, given: str) -> Source:
     """Open what a setting means: a run directory's records, or a file, a folder, a hub id."""
-    path = Path(given)
-    if (path / "feedback.jsonl").is_file():
-        given = str(path / "feedback.jsonl")
+    for name in ("feedback.jsonl", "feedback.parquet", "preferences.parquet"):
+        if (Path(given) / "manifest.json").is_file() and (Path(given) / name).is_file():
+            given = str(Path(given) / name)
     return open_source(given, layout=config.layout, strict=config.strict, limit=config.limit)
 
 
@@ -127,7 +127,7 @@ def _records(run: Run, source: Source) -> Iterator[Feedback | Preference]:
     """Read a source; bad rows go into the run's quarantine, and their number into its manifest."""
     with Quarantine(run.path / "quarantine.jsonl") as quarantine:
         yield from source.records(run.tally("read"), quarantine)
-        run.note(quarantined=len(quarantine), quarantine=quarantine.summary())
+        run.note(quarantined=quarantine.counts.total(), quarantine=quarantine.summary())
 
 
 def _feedback(records: Iterable[Feedback | Preference], source: Source) -> Iterator[Feedback]:

@@ -115,23 +115,20 @@ def dry_plan(recipe: Recipe, until: str | None) -> list[dict[str, Any]]:
 
 
 def run_recipe(recipe: Recipe, out: Path, observer: Observer, *, until: str | None = None) -> Experiment | None:
-    """Run a recipe and write its report. What is done already is not done again.
+    """Run a recipe. What is done already is not done again.
 
     Returns:
         The experiment, or None when the run was to stop before its end.
     """
     plan = make_plan(recipe)
+    _refuse_others(out)
     execute(plan, out, observer, until=until)
     if until is not None:
         return None
     record = _record(plan)
     with locked(out):
         write_json(out / RECORD, record)
-    experiment = Experiment(out, record)
-    from notus.flow.reporting import write_report
-
-    write_report(experiment)
-    return experiment
+    return Experiment(out, record)
 
 
 def run_step(name: str, config: StepConfig, out: Path | None, seed: int | None = None) -> Run:
@@ -148,9 +145,7 @@ def run_step(name: str, config: StepConfig, out: Path | None, seed: int | None =
     settings = {key: value for key, value in config.resolved().items() if key not in given}
     digest = digest_of({"settings": settings, "seed": seed, "inputs": inputs})[:10]
     step = PlannedStep(name, config, seed, {}, given, digest, inputs)
-    path = out or Path("runs") / step.folder
-    with locked(path):
-        return do_step(step, path, given)
+    return do_step(step, out or Path("runs") / step.folder, given)
 
 
 def compare_runs(paths: Sequence[Path], baseline: str | None) -> dict[str, Comparison]:
@@ -176,6 +171,12 @@ def compare_runs(paths: Sequence[Path], baseline: str | None) -> dict[str, Compa
     if not found:
         raise InputError(f"{', '.join(map(str, paths))}: no step of an evaluation has left scores; nothing to compare")
     return found
+
+
+def _refuse_others(out: Path) -> None:
+    """A directory that holds something else is not written into; one of another recipe may be, its steps are kept."""
+    if out.is_dir() and (entries := {entry.name for entry in out.iterdir()}) and not entries & {RECORD, "steps"}:
+        raise InputError(f"{out} holds something that is no run; choose another directory with --out")
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

@@ -21,6 +21,7 @@ from notus.app.report import (
     Note,
     PairExample,
     Picture,
+    Points,
     Report,
     Section,
     Step,
@@ -47,7 +48,6 @@ _CURVES = (
     ("rewards/margins", "Margin of chosen over rejected", "implicit reward (β · nats)"),
     ("rewards/accuracies", "Reward accuracy", "share of pairs (a tie counts ½)"),
 )
-_PAIRS_SHOWN = 4
 _PROMPTS_SHOWN = 5
 
 
@@ -159,9 +159,7 @@ def _health(experiment: Experiment) -> Iterator[Section]:
         return
     blocks: list[Block] = []
     for finding in read_findings(folder):
-        if finding.table is not None or finding.picture:
-            blocks.append(Note(finding.heading))
-        blocks += [Note(sentence) for sentence in finding.sentences]
+        blocks.append(Points(finding.heading if blocks else "", finding.sentences))
         if finding.table is not None:
             blocks.append(finding.table)
         if finding.picture:
@@ -215,17 +213,16 @@ def _training(experiment: Experiment) -> Iterator[Section]:
 
 
 def _pairs(experiment: Experiment) -> Iterator[Section]:
-    blocks: list[Block] = []
+    by_prompt: dict[str, dict[str, Preference]] = {}
     for arm, folder in _first_seed(experiment, "preferences.parquet"):
-        shown = [
-            item
-            for _, item in zip(
-                range(_PAIRS_SHOWN), read_records(folder / "preferences.parquet", Preference), strict=False
-            )
-        ]
-        blocks += [_pair(arm, item) for item in shown]
+        for item in read_records(folder / "preferences.parquet", Preference):
+            by_prompt.setdefault(item.feedback_id or item.id, {})[arm] = item
+    # Prompts on which the arms do not agree tell most; the sort is stable, so ties stay in the order of the data.
+    ordered = sorted(by_prompt.values(), key=lambda arms: -len({item.chosen for item in arms.values()}))
+    blocks = [_pair(arm, item) for arms in ordered[:_PROMPTS_SHOWN] for arm, item in arms.items()]
     if blocks:
-        yield Section("Chosen and rejected", "The first pairs that each arm was trained on.", tuple(blocks))
+        lead = "What the arms were trained on, first the prompts for which they chose different answers."
+        yield Section("Chosen and rejected", lead, tuple(blocks))
 
 
 def _pair(arm: str, item: Preference) -> PairExample:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from notus.core.errors import DataError
+from notus.core.errors import DataError, require
 from notus.core.records import Dialogue, Message, Preference, Verdict
 from notus.core.run import Run
 from notus.core.tables import read_records, write_records, write_table
@@ -41,6 +41,9 @@ def do_step(step: PlannedStep, path: Path, inputs: Inputs) -> Run:
     config = {**step.config.resolved(), "seed": step.seed}
     run = Run(path, stage=config.pop("do"), config=config, inputs=step.inputs, sources=dict(inputs))
     if not run.finished:
+        if step.config.computes:
+            for library in ("torch", "transformers", "accelerate"):
+                require(library, extra="train")
         with run:
             _WORK[type(step.config)](run, step.config, inputs, step.seed)
     return run

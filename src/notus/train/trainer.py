@@ -16,7 +16,7 @@ from notus.core.run import Run
 from notus.models.padded import Example, answer_logps
 from notus.train.losses import implicit_rewards, sigmoid_loss
 
-__all__ = ["DpoTrainer", "Metrics", "Pair", "Rows", "SftTrainer"]
+__all__ = ["DpoTrainer", "LengthSampler", "Metrics", "Pair", "Rows", "SftTrainer"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,8 @@
+"""``python -m notus`` is the command line."""
+
+from notus.cli import main
+
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+import pytest
+
+from notus.core.config import difference
+from notus.core.errors import ConfigError
+from notus.flow.kinds import KINDS, Binarize, refs_of
+from notus.flow.recipe import BUILT_IN, find_recipe, load_recipe, make_plan
+
+SMALL = """
+name: small
+seeds: [0, 1]
+data: {do: miniature, world: {prompts: 20, sft_examples: 40, held_out: 10, facts: 8}}
+audit: {}
+create: {}
+sft: {limits: {max_length: 64, max_prompt_length: 32}}
+binarize: {}
+dpo: {start: sft, beta: 0.5}
+success: {}
+arms:
+  sft: {dpo: null, success: {model: sft}}
+  faulty: {binarize: {strategy: critique}}
+  mean: {}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(text):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text)
+        return path
+
+    return written
+
+
+@pytest.mark.parametrize("path", sorted(BUILT_IN.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_parses(path):
+    recipe = load_recipe(path)
+    assert recipe.head.name == path.stem
+    assert recipe.head.title
+    assert recipe.head.description
+    assert make_plan(recipe).steps
+
+
+def test_arms_share_what_they_have_in_common(write):
+    plan = make_plan(load_recipe(write(SMALL)))
+    # per seed: data, audit, create, sft, 3 × success, 2 × binarize (the sft arm's is that of mean), 2 × dpo
+    assert len(plan.steps) == 2 * 11
+    assert len(plan.arms) == 6
+    for seed in (0, 1):
+        assert plan.arms["sft", seed]["sft"] == plan.arms["mean", seed]["sft"]
+        assert plan.arms["faulty", seed]["binarize"] != plan.arms["mean", seed]["binarize"]
+        assert plan.arms["faulty", seed]["data"] == plan.arms["mean", seed]["data"]
+    assert plan.arms["mean", 0]["dpo"] != plan.arms["mean", 1]["dpo"]
+
+
+def test_steps_come_after_what_they_need(write):
+    plan = make_plan(load_recipe(write(SMALL)))
+    seen = set()
+    for digest, step in plan.steps.items():
+        assert seen.issuperset(step.needs.values())
+        seen.add(digest)
+
+
+def test_a_change_redoes_what_depends_on_it_and_nothing_else(write):
+    path = write(SMALL)
+    old, new = (make_plan(load_recipe(path, sets)).arms["mean", 0] for sets in ([], ["dpo.beta=0.1"]))
+    assert difference(old, new).keys() == {"dpo", "success"}
+    threads = make_plan(load_recipe(path, ["threads=2"])).arms["mean", 0]
+    assert difference(old, threads).keys() == {"create", "sft", "dpo", "success"}
+
+
+def test_a_pinned_seed_is_shared_by_the_replicates(write):
+    plan = make_plan(load_recipe(write(SMALL), ["data.seed=7"]))
+    assert plan.arms["mean", 0]["data"] == plan.arms["mean", 1]["data"]
+    assert plan.arms["mean", 0]["sft"] != plan.arms["mean", 1]["sft"]
+
+
+def test_a_given_file_counts_by_its_content(write, tmp_path):
+    (tmp_path / "a.jsonl").write_text("1")
+    path = write(f"name: r\nread: {{path: {tmp_path}/a.jsonl}}\n")
+    first = list(make_plan(load_recipe(path)).steps)
+    assert list(make_plan(load_recipe(path)).steps) == first
+    (tmp_path / "a.jsonl").write_text("2")
+    assert list(make_plan(load_recipe(path)).steps) != first
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("bianrize: {}", ["'bianrize' is no step", "did you mean 'binarize'"]),
+        ("other: {do: smt}", ["'smt' is no step"]),
+        ("audit: {datas: data}", ["step 'audit'", "'datas'", "did you mean 'data'"]),
+        ("dpo: {bta: 1}", ["arm 'faulty'", "step 'dpo'", "did you mean 'beta'"]),
+        ("dpo: {beta: -1}", ["'beta' is -1", "greater than 0"]),
+        ("dpo: {limits: {max_lenght: 3}}", ["'limits.max_lenght'", "did you mean 'max_length'"]),
+        ("data: {do: miniature, world: {promts: 3}}", ["'world.promts'", "did you mean 'prompts'"]),
+        ("audit: 3", ["'audit' is 3", "a mapping"]),
+        ("arms: {}", ["'arms'"]),
+        ("arms: {a: {dop: {}}}", ["'dop' is no step of this recipe", "did you mean 'dpo'"]),
+        ("arms: {a: 3}", ["arm 'a' is 3"]),
+        ("seeds: [1, 1]", ["a seed stands twice"]),
+        ("seeds: []", ["'seeds'"]),
+        ("name: Not Good", ["'name'"]),
+        ("baseline: x", ["baseline 'x' is no arm"]),
+        ("audit: {data: nothing-here}", ["step 'audit'", "'nothing-here' is no file"]),
+        ("create: {data: sft}", ["in a circle", "sft → create → sft"]),
+    ],
+)
+def test_a_fault_in_a_recipe_is_one_line_that_helps(write, change, words):
+    key = change.partition(":")[0]
+    lines = SMALL.splitlines()
+    if key == "arms":
+        lines = lines[: lines.index("arms:")]
+    text = "\n".join([line for line in lines if not line.startswith(f"{key}:")] + [""])
+    arms = text.find("arms:")
+    text = text[:arms] + change + "\n" + text[arms:] if arms >= 0 else text + change + "\n"
+    with pytest.raises(ConfigError) as caught:
+        make_plan(load_recipe(write(text)))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'demo'"):
+        find_recipe("demoo")
+    assert find_recipe("demo").is_file()
+
+
+def test_kinds_are_named_as_they_are_written():
+    for name, kind in KINDS.items():
+        assert kind.model_fields["do"].default == name
+    assert refs_of(Binarize()) == {"data": "data"}
