@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from textwrap import indent
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from rich import box
@@ -115,6 +115,8 @@ def show_experiment(experiment: Experiment, *, as_json: bool) -> None:
         _json({"comparisons": found, "fault_finders": [asdict(d) for d in detections], "report": str(report)})
         return
     _print_comparisons(comparisons)
+    for remark in experiment.remarks(comparisons):
+        _OUT.print(escape(remark))
     if detections:
         _print_table("Fault finders against the planted truth", detection_table(detections))
     _OUT.print(f"\nReport: [bold]{escape(str(report))}[/]", soft_wrap=True)
@@ -179,8 +181,9 @@ def _print_tallies(tallies: Sequence[Mapping[str, Any]]) -> None:
 def _print_table(title: str, table: Table) -> None:
     numeric = numeric_columns(table)
     shown = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, is_number in zip(table.columns, numeric, strict=True):
-        shown.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for index, (name, is_number) in enumerate(zip(table.columns, numeric, strict=True)):
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        shown.add_column(name, justify=justify, overflow="fold", no_wrap=index == 0)
     for row in table.rows:
         shown.add_row(*(escape(cell_text(cell)) for cell in row))
     _OUT.print()

@@ -263,7 +263,7 @@ def _interval_row(arm: Arm) -> IntervalRow:
 
 def arms_table(arms: Sequence[Arm]) -> Table:
     """The arms of a comparison, with both intervals and all counts."""
-    columns = ("Arm", "Mean", "95 % over prompts", "95 % over seeds", "Scored", "Unscored", "Prompts", "Seeds")
+    columns = ("Arm", "Mean", "95 % prompts", "95 % seeds", "Scored", "Unscored", "Prompts", "Seeds")
     rows: list[tuple[Cell, ...]] = [
         (
             arm.name,

@@ -8,9 +8,19 @@ from collections.abc import Sequence
 
 from notus.core.records import Preference, Verdict
 from notus.core.run import Run
+from notus.core.statistics import Estimate
+from notus.evaluate.compare import spoken
 from notus.models.settings import Limits
 
-__all__ = ["implicit_accuracy"]
+__all__ = ["against_chance", "implicit_accuracy"]
+
+
+def against_chance(arm: str, accuracy: Estimate) -> str:
+    """Whether an accuracy can be told from that of a policy that prefers nothing, in a sentence."""
+    if accuracy.low <= 0.5 <= accuracy.high:
+        return f"{arm} and chance (0.5) are not distinguishable: {spoken(accuracy)}"
+    side = "above" if accuracy.mean > 0.5 else "below"
+    return f"{arm} is {side} chance (0.5): {spoken(accuracy)}"
 
 
 def implicit_accuracy(

@@ -16,6 +16,7 @@ from notus.core.run import Run, locked, read_json, write_json
 from notus.core.tables import read_records, read_table
 from notus.evaluate.compare import Comparison, Score, compare
 from notus.evaluate.faults import Detection, Trial, try_finders
+from notus.evaluate.rewards import against_chance
 from notus.flow.execute import Observer, execute, steps_until
 from notus.flow.kinds import StepConfig, refs_of
 from notus.flow.recipe import Plan, PlannedStep, Recipe, given_hash, make_plan
@@ -76,6 +77,17 @@ class Experiment:
         """Kind of evaluation → the comparison of its arms."""
         baseline = baseline or self.record["recipe"].get("baseline")
         return {name: compare(scores, baseline) for name, scores in self.scores().items()}
+
+    def remarks(self, comparisons: dict[str, Comparison]) -> list[str]:
+        """What is to be said of arms by themselves: accuracies of implicit rewards, beside chance."""
+        steps = self.record["recipe"]
+        return [
+            against_chance(arm.name, arm.interval)
+            for name, comparison in comparisons.items()
+            if (steps.get(name) or {}).get("do", name) == "rewards"
+            for arm in comparison.arms
+            if arm.interval is not None
+        ]
 
     def detections(self) -> list[Detection]:
         """How the fault finders did, where the truth is known."""

@@ -33,7 +33,7 @@ from notus.core.errors import InputError
 from notus.core.records import Output, Preference, Verdict
 from notus.core.run import atomic, read_json, read_manifest
 from notus.core.tables import read_records
-from notus.evaluate.compare import Comparison, spoken
+from notus.evaluate.compare import Comparison
 from notus.flow.datasteps import read_findings
 from notus.flow.experiment import Experiment
 
@@ -109,9 +109,10 @@ def _further(item: Headline) -> Section:
 def _summary(experiment: Experiment, comparisons: dict[str, Comparison]) -> Iterator[str]:
     for comparison in comparisons.values():
         for pair in comparison.pairs:
-            yield f"{pair.verdict}."
-        if len(comparison.arms) == 1 and (only := comparison.arms[0].interval):
-            yield f"{comparison.arms[0].name}: {spoken(only)} over {comparison.arms[0].prompts:,} prompts."
+            alone = pair.better is not None and not pair.survives_holm
+            caveat = f" (tested alone; not with all {len(comparison.pairs)} pairs at once)" if alone else ""
+            yield f"{pair.verdict}{caveat}."
+    yield from (f"{remark}." for remark in experiment.remarks(comparisons))
     yield from experiment.record["recipe"].get("notes") or ()
 
 
