@@ -59,6 +59,12 @@ def test_yaml_numbers_are_read_as_people_write_them(tmp_path):
     }
 
 
+def test_anchors_and_merges(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("base: &base {x: 1, y: 2}\nother: {<<: *base, y: 3}\n")
+    assert load_yaml(path)["other"] == {"x": 1, "y": 3}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -137,3 +137,22 @@ def test_two_processes_never_work_in_one_directory(tmp_path):
         other.communicate("")
     with locked(tmp_path):
         pass
+
+
+def test_what_a_kill_left_half_written_is_no_obstacle(tmp_path):
+    (tmp_path / ".config.json.part").write_text('{"sta')
+    with enter(tmp_path):
+        pass
+    assert enter(tmp_path).finished
+
+
+def test_a_number_that_broke_is_null_in_the_metrics(tmp_path):
+    with enter(tmp_path / "run") as run:
+        run.metric(step=1, loss=float("nan"))
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text()) == {"step": 1, "loss": None}
+
+
+def test_a_lock_leaves_nothing_behind(tmp_path):
+    with locked(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())

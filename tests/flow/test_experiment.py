@@ -4,8 +4,10 @@ import hashlib
 import json
 import math
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -170,3 +172,40 @@ def test_json_output_is_json(tiny_run):
     done = notus("compare", tiny_run, "--json")
     assert json.loads(done.stdout)["success"]["arms"][0]["name"] == "SFT"
     assert read_json(tiny_run / "experiment.json")["recipe"]["name"] == "tiny"
+
+
+def test_a_lost_step_is_named_and_not_passed_over(tiny_run, tmp_path):
+    out = tmp_path / "demo"
+    shutil.copytree(tiny_run, out)
+    shutil.rmtree(Experiment.read(out).arms["SFT"][1]["success"])
+    with pytest.raises(InputError, match="is gone or not finished"):
+        Experiment.read(out)
+
+
+def test_pinned_seeds_are_one_replicate(tiny_recipe, tmp_path):
+    sets = [f"{step}.seed=3" for step in ("data", "create", "sft", "success")]
+    recipe = tmp_path / "pinned.yaml"
+    recipe.write_text(tiny_recipe.read_text().partition("  critique:")[0].replace("  SFT:", "  only:"))
+    out = tmp_path / "run"
+    done = notus("run", recipe, *(part for text in sets for part in ("--set", text)), "--out", out)
+    assert done.returncode == 0, done.stderr
+    experiment = Experiment.read(out)
+    (arm,) = experiment.comparisons()["success"].arms
+    assert (arm.seeds, arm.by_seeds) == (1, None)
+    truth = read_manifest(experiment.arms["only"][0]["data"])["summary"]["faulty"]
+    assert experiment.detections()[0].planted == truth
+
+
+def test_ctrl_c_ends_at_once_and_says_how_to_go_on(tiny_recipe, tmp_path):
+    command = [sys.executable, "-m", "notus", "run", str(tiny_recipe), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "run").glob("steps/create-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - began < 3
+    assert process.returncode == 130
+    assert "the same command goes on from here" in errors
+    assert "Traceback" not in errors

@@ -131,3 +131,15 @@ def test_kinds_are_named_as_they_are_written():
     for name, kind in KINDS.items():
         assert kind.model_fields["do"].default == name
     assert refs_of(Binarize()) == {"data": "data"}
+
+
+@pytest.mark.parametrize("name", ["mistralai/Mistral-7B-v0.1", "Qwen/Qwen2.5-0.5B", "owner/name@v1.0"])
+def test_models_of_the_hub_can_be_named(write, name):
+    step = make_plan(load_recipe(write(SMALL), [f"sft.start={name}"])).arms["mean", 0]["sft"]
+    assert step
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_library_takes_is_refused(write, seed):
+    with pytest.raises(ConfigError, match="seed"):
+        load_recipe(write(SMALL), [f"seeds=[{seed}]"])

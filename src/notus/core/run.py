@@ -7,12 +7,13 @@
 
 A directory is re-entered knowingly. With the same config and inputs a finished run is left as it is and a broken one is
 done again; with others it is refused, and the differing keys are named. The manifest is written last, so a directory
-without one is never taken for a result. One process at a time works in a directory.
+without one is never taken for a result. One process at a time works in a directory: ``locked``.
 """
 
 import fcntl
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
@@ -30,9 +31,10 @@ from notus.core.errors import InputError, RunError
 from notus.core.stage import Tally
 from notus.core.tables import write_table
 
-__all__ = ["Run", "atomic", "hash_file", "locked", "read_json", "read_manifest", "write_json"]
+__all__ = ["MANIFEST", "Run", "atomic", "hash_file", "locked", "read_json", "read_manifest", "write_json"]
 
 MANIFEST = "manifest.json"
+"""The file that makes a directory a finished run."""
 _NOTED_VERSIONS = ("notus", "torch", "transformers", "tokenizers", "accelerate", "numpy", "pyarrow", "msgspec")
 
 
@@ -92,7 +94,9 @@ class Run:
     def metric(self, **values: float | int | str | None) -> None:
         """Add a line to ``metrics.jsonl``."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            # A loss that broke is NaN, which JSON does not have.
+            finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
+            file.write(json.dumps(finite) + "\n")
 
     def note(self, **values: Any) -> None:
         """Keep figures that sum up the run; they are written into the manifest."""
@@ -132,7 +136,8 @@ class Run:
         """Make the directory, or check that it belongs to this very run, and clear what a broken one left."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            entries = {entry.name for entry in self.path.iterdir()}
+            # What begins with a dot is a file that a kill left half-written, or the system's own.
+            entries = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
         except (FileExistsError, NotADirectoryError):
             raise InputError(f"{self.path} is a file; a run needs a directory, choose another with --out") from None
         except OSError as error:
@@ -231,17 +236,19 @@ def locked(path: Path) -> Iterator[None]:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        file = (path / ".lock").open("a+", encoding="utf-8")
+        directory = os.open(path, os.O_RDONLY)
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{path} is a file; a run needs a directory, choose another with --out") from None
     except OSError as error:
         raise _unwritable(path, error) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another process is at work in {path}; wait for it, or choose another --out") from None
+    try:
+        # The directory itself is locked: no file is left in it, and the lock ends with the process, however it ends.
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise RunError(f"another process is at work in {path}; wait for it, or choose another --out") from None
+    finally:
+        os.close(directory)
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -1,40 +1,14 @@
-"""Data sets on the Hugging Face hub: tell an id from a path, and bring the data files to this machine.
+"""Data sets on the Hugging Face hub: bring the data files to this machine.
 
 Owns the download and its errors in one line. Reading what came is the business of ``data.sources``.
 """
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from notus.core.errors import DataError, MissingExtraError, require
+from notus.core.hub_id import DATA_SUFFIXES, HubId
 
-__all__ = ["DATA_SUFFIXES", "HubId", "fetch"]
-
-DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
-"""Suffixes of the files that are read out of a folder."""
-_OTHER_SUFFIXES = (".csv", ".tsv", ".txt", ".gz", ".zst", ".zip", ".arrow", ".xlsx", ".yaml", ".yml")
-_ID = re.compile(r"(?P<name>[\w][\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[^@\s]+))?", re.ASCII)
-
-
-@dataclass(frozen=True)
-class HubId:
-    """``owner/name`` of a data set on the hub, with a revision: a branch, a tag or a commit."""
-
-    name: str
-    revision: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self | None:
-        """Read ``owner/name[@revision]``; None if the text is no such id or has the suffix of a file."""
-        match = _ID.fullmatch(text)
-        if match is None or match["name"].lower().endswith((*DATA_SUFFIXES, *_OTHER_SUFFIXES)):
-            return None
-        return cls(match["name"], match["revision"])
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.revision}" if self.revision else self.name
+__all__ = ["fetch"]
 
 
 def fetch(hub_id: HubId) -> Path:

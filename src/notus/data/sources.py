@@ -19,11 +19,12 @@ from typing import Any
 import msgspec
 
 from notus.core.errors import ConfigError, DataError
+from notus.core.hub_id import DATA_SUFFIXES, HubId
 from notus.core.records import Feedback, Preference
 from notus.core.run import atomic, hash_file
 from notus.core.stage import Tally
 from notus.core.tables import record_kind
-from notus.data.hub import DATA_SUFFIXES, HubId, fetch
+from notus.data.hub import fetch
 from notus.data.layouts import LAYOUTS, Layout, detect, layout_named
 from notus.data.quarantine import Entry, Quarantine, RowError
 from notus.data.rows import Payload, excerpt, parsed, read_rows

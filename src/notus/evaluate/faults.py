@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from notus.core.records import Record
-from notus.core.statistics import Estimate, clustered_mean, mean_over_seeds, wider
+from notus.core.statistics import Estimate, clustered_mean, mean_over_seeds, proportion, wider
 from notus.data.repair import ASK_AGAIN, SET_TO_1
 
 __all__ = ["FINDERS", "Detection", "Trial", "try_finders"]
@@ -50,18 +50,18 @@ class Detection:
     """Hits of what was planted; None when nothing was."""
 
 
-def try_finders(trials: Mapping[int, Sequence[Trial]]) -> list[Detection]:
+def try_finders(trials: Mapping[str, Sequence[Trial]]) -> list[Detection]:
     """Measure every finder.
 
     Args:
-        trials: seed → the completions of that seed's set.
+        trials: name of each set, one for each replicate → its completions.
     """
     counts = {seed: sum(trial.planted for trial in rows) for seed, rows in trials.items()}
     rows = [(seed, trial) for seed, of_seed in trials.items() for trial in of_seed]
     return [_detection(name, finder, rows, counts) for name, finder in FINDERS.items()]
 
 
-def _detection(name: str, finder: Finder, rows: Sequence[tuple[int, Trial]], counts: Mapping[int, int]) -> Detection:
+def _detection(name: str, finder: Finder, rows: Sequence[tuple[str, Trial]], counts: Mapping[str, int]) -> Detection:
     judged = [(seed, trial, finder(trial, counts[seed])) for seed, trial in rows]
     found = [(seed, trial.feedback_id, trial.planted) for seed, trial, is_found in judged if is_found]
     planted = [(seed, trial.feedback_id, is_found) for seed, trial, is_found in judged if trial.planted]
@@ -75,11 +75,15 @@ def _detection(name: str, finder: Finder, rows: Sequence[tuple[int, Trial]], cou
     )
 
 
-def _share(rows: Sequence[tuple[int, str, bool]]) -> Estimate | None:
+def _share(rows: Sequence[tuple[str, str, bool]]) -> Estimate | None:
     if not rows:
         return None
     values = [float(hit) for _, _, hit in rows]
     by_prompts = clustered_mean(values, [prompt for _, prompt, _ in rows])
     estimate = wider(by_prompts, mean_over_seeds(values, [seed for seed, _, _ in rows]))
+    if estimate is None or estimate.width == 0:
+        # All hit or all missed: the spread says nothing, and Wilson's interval over the prompts does.
+        prompts = len({(seed, prompt) for seed, prompt, _ in rows})
+        return proportion(round(values[0] * prompts), prompts)
     # A t interval knows nothing of the borders of a share; what lies beyond them holds no value that is possible.
-    return estimate and replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0))
+    return replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0))

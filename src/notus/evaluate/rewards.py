@@ -5,10 +5,11 @@ sign, so it is left out.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from notus.core.records import Preference, Verdict
 from notus.core.run import Run
-from notus.core.statistics import Estimate
+from notus.core.statistics import Estimate, p_value
 from notus.evaluate.compare import spoken
 from notus.models.settings import Limits
 
@@ -17,19 +18,29 @@ __all__ = ["against_chance", "implicit_accuracy"]
 
 def against_chance(arm: str, accuracy: Estimate) -> str:
     """Whether an accuracy can be told from that of a policy that prefers nothing, in a sentence."""
-    if accuracy.low <= 0.5 <= accuracy.high:
+    above = replace(accuracy, mean=accuracy.mean - 0.5, low=accuracy.low - 0.5, high=accuracy.high - 0.5)
+    # The p-value and not the interval: one of no width, from two equal values, proves nothing.
+    if p_value(above) >= 0.05:
         return f"{arm} and chance (0.5) are not distinguishable: {spoken(accuracy)}"
     side = "above" if accuracy.mean > 0.5 else "below"
     return f"{arm} is {side} chance (0.5): {spoken(accuracy)}"
 
 
 def implicit_accuracy(
-    run: Run, preferences: Sequence[Preference], *, policy: str, reference: str, limits: Limits, batch_size: int
+    run: Run,
+    preferences: Sequence[Preference],
+    *,
+    name: str,
+    policy: str,
+    reference: str,
+    limits: Limits,
+    batch_size: int,
 ) -> list[Verdict]:
     """Score each preference 1 where the chosen answer has the higher implicit reward, ½ at a tie, 0 otherwise.
 
     Args:
         run: receives the counts of cut texts.
+        name: what the policy is called in the verdicts.
         policy: folder or hub id of the trained model.
         reference: folder or hub id of the model that it was trained from.
         limits: lengths in tokens.
@@ -58,7 +69,7 @@ def implicit_accuracy(
         verdicts.append(
             Verdict(
                 prompt_id=item.prompt_id,
-                model=policy,
+                model=name,
                 judge="implicit-reward",
                 score=score,
                 sample=number,

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -25,6 +26,9 @@ __all__ = ["Observer", "StepError", "execute", "steps_until"]
 
 class Observer(Protocol):
     """Who wants to know how the work goes on."""
+
+    def planned(self, steps: int) -> None:
+        """There are so many steps in all, those that are done included."""
 
     def begun(self, step: PlannedStep, path: Path) -> None:
         """A step has been given to a process."""
@@ -72,6 +76,7 @@ def execute(plan: Plan, out: Path, observer: Observer, *, until: str | None = No
     """
     wanted = steps_until(plan, until)
     paths = {digest: out / "steps" / step.folder for digest, step in wanted.items()}
+    observer.planned(len(wanted))
     with locked(out):
         finished = {digest for digest in wanted if (paths[digest] / MANIFEST).is_file()}
         for digest in finished:
@@ -108,7 +113,7 @@ def _work(
     todo = [digest for digest in wanted if digest not in finished]
     if not todo:
         return
-    workers = min(len(todo), head.workers or max(1, (os.cpu_count() or 1) // head.threads))
+    workers = min(len(todo), head.workers or max(1, len(os.sched_getaffinity(0)) // head.threads))
     pool = _pool(workers, head.threads)
     try:
         _drain(pool, workers, todo, wanted, paths, finished, observer)
@@ -197,3 +202,8 @@ def _do(order: _Order) -> None:
         do_step(order.step, order.path, order.inputs)
     except NotusError as error:
         raise StepError(f"step '{order.step.name}': {error}", error.exit_code) from None
+    except Exception as error:  # noqa: BLE001  the top of this process: what cannot be pickled would be lost
+        with (order.path / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise StepError(f"step '{order.step.name}': unexpected {what}; details in {order.path}/log.txt", 1) from None

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from notus import __version__
 from notus.core.config import digest_of
 from notus.core.errors import ConfigError, InputError
-from notus.core.run import Run, locked, read_json, write_json
+from notus.core.run import MANIFEST, Run, locked, read_json, write_json
 from notus.core.tables import read_records, read_table
 from notus.evaluate.compare import Comparison, Score, compare
 from notus.evaluate.faults import Detection, Trial, try_finders
@@ -43,7 +44,11 @@ class Experiment:
         if not (path / RECORD).is_file():
             what = "is not there" if not path.exists() else f"holds no {RECORD}"
             raise InputError(f"{path} {what}; give the directory of a recipe that was run, for example runs/demo")
-        return cls(path, read_json(path / RECORD))
+        experiment = cls(path, read_json(path / RECORD))
+        lost = next((folder for folder in experiment.folders() if not (folder / MANIFEST).is_file()), None)
+        if lost is not None:
+            raise InputError(f"{lost} is gone or not finished; run the recipe again with --out {path}")
+        return experiment
 
     @property
     def name(self) -> str:
@@ -64,10 +69,13 @@ class Experiment:
     def scores(self) -> dict[str, list[Score]]:
         """Kind of evaluation (the name of its step) → the scores of all arms and seeds."""
         found: dict[str, list[Score]] = {}
+        seen: set[tuple[str, Path]] = set()
         for arm, seeds in self.arms.items():
             for seed, steps in seeds.items():
                 for name, folder in steps.items():
-                    if (folder / "scores.parquet").is_file():
+                    # With pinned seeds, replicates share a folder: it is one result, not two.
+                    if (folder / "scores.parquet").is_file() and (arm, folder) not in seen:
+                        seen.add((arm, folder))
                         rows = read_table(folder / "scores.parquet")
                         scores = [Score(arm, seed, r["prompt_id"], r["sample"], r["value"]) for r in rows]
                         found.setdefault(name, []).extend(scores)
@@ -91,12 +99,11 @@ class Experiment:
 
     def detections(self) -> list[Detection]:
         """How the fault finders did, where the truth is known."""
-        trials: dict[int, list[Trial]] = {}
-        for seeds in self.arms.values():
-            for seed, steps in seeds.items():
-                for folder in steps.values():
-                    if seed not in trials and (folder / "trials.parquet").is_file():
-                        trials[seed] = list(read_records(folder / "trials.parquet", Trial))
+        trials = {
+            folder.name: list(read_records(folder / "trials.parquet", Trial))
+            for folder in self.folders()
+            if (folder / "trials.parquet").is_file()
+        }
         return try_finders(trials) if trials else []
 
     def folders(self) -> dict[Path, str]:
@@ -155,7 +162,7 @@ def run_step(name: str, config: StepConfig, out: Path | None, seed: int | None =
     inputs = {key: given_hash(f"notus {name}", target) for key, target in given.items()}
     seed = config.pinned_seed(seed or 0)
     settings = {key: value for key, value in config.resolved().items() if key not in given}
-    digest = digest_of({"settings": settings, "seed": seed, "inputs": inputs})[:10]
+    digest = digest_of({"notus": __version__, "settings": settings, "seed": seed, "inputs": inputs})[:10]
     step = PlannedStep(name, config, seed, {}, given, digest, inputs)
     return do_step(step, out or Path("runs") / step.folder, given)
 
@@ -187,7 +194,8 @@ def compare_runs(paths: Sequence[Path], baseline: str | None) -> dict[str, Compa
 
 def _refuse_others(out: Path) -> None:
     """A directory that holds something else is not written into; one of another recipe may be, its steps are kept."""
-    if out.is_dir() and (entries := {entry.name for entry in out.iterdir()}) and not entries & {RECORD, "steps"}:
+    entries = {entry.name for entry in out.iterdir() if not entry.name.startswith(".")} if out.is_dir() else set()
+    if entries and not entries & {RECORD, "steps"}:
         raise InputError(f"{out} holds something that is no run; choose another directory with --out")
 
 

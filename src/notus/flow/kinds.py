@@ -22,6 +22,7 @@ __all__ = [
     "Read",
     "Reads",
     "Rewards",
+    "Seed",
     "Sft",
     "StepConfig",
     "Success",
@@ -34,6 +35,8 @@ class _Refers:
 
 
 Ref = Annotated[str, _Refers(), pydantic.Field(min_length=1)]
+Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
+"""What PyTorch and NumPy both take."""
 
 
 class StepConfig(Config):
@@ -58,7 +61,7 @@ class Miniature(StepConfig):
     """Write the miniature world: feedback in the raw UltraFeedback layout, dialogues, held-out prompts, the truth."""
 
     do: Literal["miniature"] = "miniature"
-    seed: int | None = None
+    seed: Seed | None = None
     """null takes the replicate's seed."""
     world: WorldConfig = WorldConfig()
 
@@ -101,7 +104,7 @@ class Binarize(Reads):
     strategy: Literal["mean-rating", "critique", "repaired-critique"] = "mean-rating"
     held_out: float = pydantic.Field(default=0.0, ge=0, lt=1)
     """Share of the prompts that is kept for evaluation."""
-    seed: int | None = None
+    seed: Seed | None = None
 
 
 class Create(StepConfig):
@@ -111,7 +114,7 @@ class Create(StepConfig):
     do: Literal["create"] = "create"
     data: Ref = "data"
     shape: Shape = Shape()
-    seed: int | None = None
+    seed: Seed | None = None
 
 
 class Sft(StepConfig, Training):
@@ -122,7 +125,7 @@ class Sft(StepConfig, Training):
     start: Ref = "create"
     """Model to start from: a step, a folder or a hub id."""
     data: Ref = "data"
-    seed: int | None = None
+    seed: Seed | None = None
 
 
 class Dpo(StepConfig, Training):
@@ -134,7 +137,7 @@ class Dpo(StepConfig, Training):
     pairs: Ref = "binarize"
     beta: float = pydantic.Field(default=0.1, gt=0)
     """Weight of the KL penalty."""
-    seed: int | None = None
+    seed: Seed | None = None
 
 
 class Success(StepConfig):
@@ -146,7 +149,7 @@ class Success(StepConfig):
     data: Ref = "data"
     sampling: Sampling = Sampling()
     limits: Limits = Limits()
-    seed: int | None = None
+    seed: Seed | None = None
 
 
 class Rewards(StepConfig):

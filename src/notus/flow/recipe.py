@@ -21,10 +21,12 @@ from typing import Any
 
 import pydantic
 
+from notus import __version__
 from notus.core.config import Config, digest_of, load_yaml, merge, parse_override, set_path
 from notus.core.errors import ConfigError, nearest
+from notus.core.hub_id import HubId
 from notus.core.run import hash_file
-from notus.flow.kinds import KINDS, StepConfig, refs_of
+from notus.flow.kinds import KINDS, Seed, StepConfig, refs_of
 
 __all__ = ["BUILT_IN", "Plan", "PlannedStep", "Recipe", "find_recipe", "given_hash", "load_recipe", "make_plan"]
 
@@ -42,7 +44,7 @@ class _Head(Config):
     """What the experiment asks, in a sentence or two."""
     notes: tuple[str, ...] = ()
     """What a reader of the report must know beside the numbers."""
-    seeds: tuple[int, ...] = pydantic.Field(default=(0,), min_length=1)
+    seeds: tuple[Seed, ...] = pydantic.Field(default=(0,), min_length=1)
     """Replicates: each seed runs every step that draws at random anew."""
     baseline: str | None = None
     """Arm that the others are placed beside in the report."""
@@ -187,7 +189,7 @@ def given_hash(who: str, target: str, steps: Iterable[str] = ()) -> str:
             return digest_of([[os.fspath(file.relative_to(path)), hash_file(file)] for file in files])
     except OSError as error:
         raise ConfigError(f"{who}: cannot read '{target}': {error.strerror}") from None
-    if target.count("/") == 1 and not path.suffix and not target.startswith((".", "/")):
+    if HubId.parse(target):
         return target
     known = f"; steps of this recipe: {', '.join(steps)}" if steps else ""
     raise ConfigError(
@@ -261,5 +263,12 @@ def _resolve(
     chance = config.pinned_seed(seed)
     inputs = needs | {key: hashes[target] for key, target in given.items()}
     settings = {key: value for key, value in config.resolved().items() if key not in refs}
-    decides = {"settings": settings, "seed": chance, "inputs": inputs, "threads": threads if config.computes else None}
+    decides = {
+        "notus": __version__,
+        "step": name,
+        "settings": settings,
+        "seed": chance,
+        "inputs": inputs,
+        "threads": threads if config.computes else None,
+    }
     return PlannedStep(name, config, chance, needs, given, digest_of(decides)[:10], inputs)

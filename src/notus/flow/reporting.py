@@ -119,7 +119,7 @@ def _summary(experiment: Experiment, comparisons: dict[str, Comparison]) -> Iter
 def _what_answers_are(experiment: Experiment) -> Iterator[Section]:
     """What is behind a difference: the checker's reasons, for each arm."""
     counts: dict[str, dict[str, int]] = {}
-    for arm, folder in _of_arms(experiment, "verdicts.parquet"):
+    for arm, folder in _of_arms(experiment, "outputs.parquet"):
         of_arm = counts.setdefault(arm, {})
         for verdict in read_records(folder / "verdicts.parquet", Verdict):
             of_arm[verdict.reason] = of_arm.get(verdict.reason, 0) + 1
@@ -258,12 +258,11 @@ def _answers(experiment: Experiment) -> Iterator[Section]:
 
 def _dropped(experiment: Experiment) -> Iterator[Section]:
     rows: list[tuple[str, str, int, int, str]] = []
-    for folder, name in experiment.folders().items():
+    for folder in experiment.folders():
         for tally in read_json(folder / "tally.json"):
             if tally["dropped"] or tally["counts"]:
                 told = [f"{n:,} {reason}" for reason, n in {**tally["dropped"], **tally["counts"]}.items()]
                 rows.append((folder.name, tally["stage"], tally["in"], tally["out"], ", ".join(told)))
-        del name
     if rows:
         table = Table(("Step", "Stage", "In", "Out", "Dropped and counted"), tuple(rows))
         yield Section(
@@ -277,7 +276,8 @@ def _lineage(experiment: Experiment) -> Lineage:
     for folder, name in experiment.folders().items():
         manifest = read_manifest(folder)
         for entry in read_json(folder / "inputs.json").values():
-            if entry["path"] and not entry["path"].startswith(str(experiment.path)):
+            inside = entry["path"] and Path(entry["path"]).resolve().is_relative_to(experiment.path.resolve())
+            if entry["path"] and not inside:
                 inputs[entry["path"]] = entry["hash"]
         config = json.dumps(read_json(folder / "config.json"), indent=2, ensure_ascii=False)
         steps.append(Step(name, folder.name.rpartition("-")[2], config, manifest["duration_s"]))

@@ -19,7 +19,7 @@ from typing import Any
 
 from notus.core.errors import DataError, require
 from notus.core.records import Dialogue, Message, Preference, Verdict
-from notus.core.run import Run
+from notus.core.run import Run, locked
 from notus.core.tables import read_records, write_records, write_table
 from notus.flow import kinds
 from notus.flow.datasteps import audit, binarize, read, write_miniature
@@ -38,14 +38,17 @@ def do_step(step: PlannedStep, path: Path, inputs: Inputs) -> Run:
         path: the run directory.
         inputs: setting → run directory of the step that it refers to, or path or hub id.
     """
-    config = {**step.config.resolved(), "seed": step.seed}
-    run = Run(path, stage=config.pop("do"), config=config, inputs=step.inputs, sources=dict(inputs))
-    if not run.finished:
-        if step.config.computes:
-            for library in ("torch", "transformers", "accelerate"):
-                require(library, extra="train")
-        with run:
-            _WORK[type(step.config)](run, step.config, inputs, step.seed)
+    # What a setting refers to counts by its hash, among the inputs, and not by its name or place.
+    named = kinds.refs_of(step.config)
+    config = {key: value for key, value in step.config.resolved().items() if key not in named} | {"seed": step.seed}
+    with locked(path):
+        run = Run(path, stage=config.pop("do"), config=config, inputs=step.inputs, sources=dict(inputs))
+        if not run.finished:
+            if step.config.computes:
+                for library in ("torch", "transformers", "accelerate"):
+                    require(library, extra="train")
+            with run:
+                _WORK[type(step.config)](run, step.config, inputs, step.seed)
     return run
 
 
@@ -121,6 +124,7 @@ def _rewards(run: Run, config: kinds.Rewards, inputs: Inputs, seed: int | None) 
     verdicts = implicit_accuracy(
         run,
         preferences,
+        name=run.path.name,
         policy=find_model(inputs["policy"]),
         reference=find_model(inputs["reference"]),
         limits=config.limits,
