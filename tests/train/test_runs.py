@@ -1,11 +1,12 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from notus.core.errors import DataError, RunError
+from notus.core.errors import ConfigError, DataError, RunError
 from notus.core.records import Message, Preference
 from notus.core.run import Run, read_manifest
 from notus.models.local import load_model, load_tokenizer, save_model
@@ -23,7 +24,7 @@ def turn(role, text):
     return (Message(role=role, content=text),)
 
 
-DIALOGUES = [(*turn("user", f"{a}?"), *turn("assistant", f"{b}.")) for a, b in WORDS] * 4
+DIALOGUES = [(*turn("user", f"{a}?"), *turn("assistant", f"{b}." * n)) for n, (a, b) in enumerate(WORDS * 4, 1)]
 PREFERENCES = [
     Preference(prompt=turn("user", f"{a}?"), chosen=turn("assistant", f"{b}."), rejected=turn("assistant", "no idea!"))
     for a, b in WORDS
@@ -80,7 +81,7 @@ def test_the_sft_loss_is_the_mean_over_answer_tokens(start, tmp_path):
     batch = pad(examples, encoder.tokenizer.pad_token_id)
     with torch.no_grad():
         by_transformers = model(**batch).loss
-    sft(tmp_path / "run", start, batch_size=20)
+    sft(tmp_path / "run", start, batch_size=20, warmup=0.0)
     assert lines(tmp_path / "run")[0]["loss"] == pytest.approx(float(by_transformers), abs=1e-5)
 
 
@@ -105,12 +106,35 @@ def test_the_same_seed_gives_the_same_bits(start, tmp_path):
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-@pytest.mark.parametrize("micro", [1, 2, 4])
-def test_the_split_into_micro_batches_changes_nothing(start, tmp_path, micro):
-    # One update over all pairs: the split alone differs, not which pairs meet.
-    one = dpo(tmp_path / "one", start, batch_size=20, learning_rate=1e-3)
-    parts = dpo(tmp_path / "parts", start, batch_size=20, micro_batch_size=micro, learning_rate=1e-3)
-    assert all(torch.allclose(one[key], parts[key], atol=2e-5) for key in one)
+@pytest.mark.parametrize("train", [dpo, sft])
+@pytest.mark.parametrize("micro", [1, 3, 4])
+def test_the_split_into_micro_batches_changes_nothing(start, tmp_path, train, micro):
+    """One update over all rows, whose answers differ in length; 3 leaves a smaller last micro-batch."""
+    rows = {"batch_size": 21 if micro == 3 else 20, "warmup": 0.0, "learning_rate": 1e-3}
+    whole = train(tmp_path / "whole", start, **rows)
+    split = train(tmp_path / "split", start, **rows, micro_batch_size=micro)
+    before = load_file(Path(start) / "model.safetensors")
+    assert max(float((whole[key] - before[key]).abs().max()) for key in whole) > 5e-4
+    assert all(torch.allclose(whole[key], split[key], atol=2e-5) for key in whole)
+
+
+@pytest.mark.parametrize("train", [dpo, sft])
+def test_bfloat16_is_another_precision_and_starts_at_ln_2(start, tmp_path, train):
+    full = train(tmp_path / "full", start)
+    half = train(tmp_path / "half", start, precision="bfloat16")
+    assert any(not torch.equal(full[key], half[key]) for key in full)
+    if train is dpo:
+        assert lines(tmp_path / "half")[0]["loss"] == pytest.approx(math.log(2), abs=2e-3)
+
+
+def test_an_update_that_would_do_nothing_is_refused(start, tmp_path):
+    with pytest.raises(ConfigError, match="warmup 0.1 of 1 update leaves none"):
+        dpo(tmp_path / "run", start, batch_size=20)
+
+
+def test_an_unknown_tracker_is_named(start, tmp_path):
+    with pytest.raises(ConfigError, match="'wandbx'"):
+        dpo(tmp_path / "run", start, report_to=("wandbx",))
 
 
 def test_a_tie_counts_half(start, tmp_path):

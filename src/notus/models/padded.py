@@ -40,8 +40,9 @@ def pad(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
 def answer_logps(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each answer: Σ_t log π(y_t | x, y_<t) over its tokens, EOS included.
 
-    The language-model head runs on the positions before answer tokens only, in fp32; the sum is taken in fp64, because
-    a sum of −2,400 is spaced 2.4e-4 apart in fp32.
+    The model is called as transformers has it, so that whatever wraps its forward (precision, distribution) is kept.
+    The log-softmax is taken in fp32 on the positions before answer tokens only, and the sum in fp64, because a sum of
+    −2,400 is spaced 2.4e-4 apart in fp32.
 
     Args:
         model: a causal language model.
@@ -50,13 +51,10 @@ def answer_logps(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> tupl
     Returns:
         Sums [rows] in fp64 (natural logarithm) and numbers of answer tokens [rows].
     """
-    hidden = model.get_decoder()(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-    ).last_hidden_state
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
     targets = batch["labels"][:, 1:]
     answered = targets != IGNORED
-    logits = model.get_output_embeddings()(hidden[:, :-1][answered]).float()
-    token_logps = torch.log_softmax(logits, dim=-1).gather(1, targets[answered].unsqueeze(1)).squeeze(1)
+    token_logps = torch.log_softmax(logits[:, :-1][answered].float(), dim=-1).gather(1, targets[answered].unsqueeze(1)).squeeze(1)
     rows = torch.arange(targets.shape[0], device=targets.device).unsqueeze(1).expand_as(targets)[answered]
     sums = torch.zeros(targets.shape[0], dtype=torch.float64, device=targets.device)
     return sums.index_add(0, rows, token_logps.double()), answered.sum(dim=1)

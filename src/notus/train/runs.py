@@ -1,5 +1,6 @@
 """Assembly of a training run: config in, trained model, metrics and counts in a run directory out."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 
-from notus.core.errors import DataError, RunError
+from notus.core.errors import ConfigError, DataError, RunError, nearest
 from notus.core.records import Message, Preference
 from notus.core.run import Run
 from notus.models.local import load_model, load_tokenizer, save_model
@@ -80,9 +82,11 @@ def train_dpo(
     if not preferences:
         raise DataError("there is no preference to train on")
     pad_id = encoder.tokenizer.pad_token_id
-    pairs, held = (
-        _with_reference(model, encode_pairs(encoder, part), pad_id, config) for part in (preferences, held_out)
-    )
+    rows = 2 * (config.micro_batch_size or config.batch_size)
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
+        pairs, held = (
+            _with_reference(model, encode_pairs(encoder, part), pad_id, rows) for part in (preferences, held_out)
+        )
     trainer = DpoTrainer(
         beta=beta,
         model=model,
@@ -112,6 +116,11 @@ def _load(run: Run, start: str, config: Training) -> tuple[PreTrainedModel, Enco
 
 
 def _arguments(run: Run, config: Training, seed: int) -> TrainingArguments:
+    trackers = get_available_reporting_integrations()
+    if missing := [name for name in config.report_to if name not in trackers]:
+        raise ConfigError(
+            f"report_to names '{missing[0]}', which is no tracker that is installed; {nearest(missing[0], trackers)}"
+        )
     micro = config.micro_batch_size or config.batch_size
     return TrainingArguments(
         output_dir=str(run.path / "trainer"),
@@ -126,6 +135,7 @@ def _arguments(run: Run, config: Training, seed: int) -> TrainingArguments:
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=config.precision == "bfloat16",
+        use_cpu=not torch.accelerator.is_available(),
         logging_steps=config.log_every,
         logging_first_step=True,
         logging_nan_inf_filter=False,
@@ -139,6 +149,13 @@ def _arguments(run: Run, config: Training, seed: int) -> TrainingArguments:
 
 
 def _train(run: Run, trainer: SftTrainer | DpoTrainer, encoder: Encoder, held_out: Rows) -> Path:
+    updates = math.ceil(len(trainer.train_dataset) / trainer.args.train_batch_size)
+    updates = math.ceil(updates / trainer.args.gradient_accumulation_steps * trainer.args.num_train_epochs)
+    if updates <= trainer.args.get_warmup_steps(updates):
+        raise ConfigError(
+            f"warmup {trainer.args.warmup_steps} of {updates} update{'s' * (updates > 1)} leaves none with a learning "
+            "rate above 0; set warmup to 0, or train on more"
+        )
     # The numbers go into the run's metrics; whoever wants to see them reads them there.
     trainer.remove_callback(PrinterCallback)
     with warnings.catch_warnings():
@@ -172,8 +189,7 @@ def _log_start(run: Run, trainer: DpoTrainer, pairs: Rows) -> None:
     run.note(start_loss=float(loss), start_margin=means["rewards/margins"])
 
 
-def _with_reference(model: PreTrainedModel, pairs: list[Pair], pad_id: int, config: Training) -> Rows:
-    rows = 2 * (config.micro_batch_size or config.batch_size)
+def _with_reference(model: PreTrainedModel, pairs: list[Pair], pad_id: int, rows: int) -> Rows:
     examples = [example for pair in pairs for example in (pair.chosen, pair.rejected)]
     logps = all_logps(model, examples, pad_id, rows)
     known = [

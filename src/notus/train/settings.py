@@ -19,7 +19,7 @@ class Training(Config):
     micro_batch_size: int | None = pydantic.Field(default=None, ge=1)
     """Rows or pairs of one forward pass; null takes the whole batch. Must divide it."""
     learning_rate: float = pydantic.Field(default=5e-7, gt=0)
-    schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
     warmup: float = pydantic.Field(default=0.1, ge=0, lt=1)
     """Share of the updates in which the learning rate rises from 0."""
     optimizer: Literal["adamw_torch", "rmsprop"] = "adamw_torch"

@@ -1,7 +1,8 @@
 """SFT and DPO as thin subclasses of transformers' Trainer.
 
-They say what a batch is and what its loss is. Optimiser, schedule, precision, trackers and distribution are
-transformers' own, under their usual names.
+They say what a batch is and what its loss is. Optimiser, schedule, precision and trackers are transformers' own, under
+their usual names. Every loss is divided by what the whole update holds (answer tokens for SFT, pairs for DPO), so that
+the split into micro-batches changes nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -97,7 +98,8 @@ class Metrics(TrainerCallback):
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Write one line: step, steps in all, and the values."""
-        self.run.metric(step=state.global_step, steps=state.max_steps, **(logs or {}))
+        if state.is_world_process_zero:
+            self.run.metric(step=state.global_step, steps=state.max_steps, **(logs or {}))
 
 
 class _Averages:
@@ -122,12 +124,10 @@ class _Averages:
 class _NotusTrainer(Trainer):
     """What both trainers share: sampling by length, and means of their own metrics in each log."""
 
-    # The losses below are means over a batch; Trainer divides them by the number of accumulation steps.
-    loss_is_scaled_for_ga = False
-
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.loss_is_scaled_for_ga = False
+        # The losses are divided by what the whole update holds, not by what a micro-batch does.
+        self.loss_is_scaled_for_ga = True
         self.averages = {"train": _Averages(), "eval": _Averages()}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -137,6 +137,17 @@ class _NotusTrainer(Trainer):
     def note(self, rows: int, **values: torch.Tensor) -> None:
         """Add values of a batch, each [rows], to the means of the next log."""
         self.averages["train" if self.model.training else "eval"].add(rows, **values)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the forward pass; the reference must be computed under the same."""
+        return torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.args.bf16)
+
+    def per_update(self, total: torch.Tensor, here: int, in_update: torch.Tensor | int | None) -> torch.Tensor:
+        """A sum of losses, divided by the number of items in the update; in an evaluation, by those here."""
+        if in_update is None:
+            return total / here
+        # The number is counted over all processes, whose gradients are then averaged.
+        return total / in_update * self.accelerator.num_processes
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means to what is logged; those of an evaluation carry its prefix."""
@@ -151,7 +162,7 @@ class _NotusTrainer(Trainer):
     ) -> tuple[torch.Tensor, None, None]:
         """The loss of an evaluation batch; its metrics are averaged on the way."""
         del prediction_loss_only, ignore_keys
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with torch.no_grad():
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
 
@@ -161,11 +172,13 @@ class SftTrainer(_NotusTrainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """−Σ log π(y_t | x, y_<t) / number of answer tokens in the batch."""
-        del return_outputs, num_items_in_batch
-        logps, tokens = answer_logps(model, inputs)
-        self.note(len(tokens), tokens=tokens)
-        return (-logps.sum() / tokens.sum()).float()
+        """−Σ log π(y_t | x, y_<t) / number of answer tokens, which the Trainer counts over the whole update."""
+        del return_outputs
+        with self.autocast():
+            logps, tokens = answer_logps(model, inputs)
+        answered = int(tokens.sum())
+        self.note(answered, nll=-logps)
+        return self.per_update(-logps.sum(), answered, num_items_in_batch).float()
 
 
 class DpoTrainer(_NotusTrainer):
@@ -181,10 +194,11 @@ class DpoTrainer(_NotusTrainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Mean of the sigmoid loss over the pairs of the batch."""
-        del return_outputs, num_items_in_batch
+        """Mean of the sigmoid loss over the pairs of the update."""
+        del return_outputs
         reference = inputs.pop("reference_logps")
-        logps, tokens = answer_logps(model, inputs)
+        with self.autocast():
+            logps, tokens = answer_logps(model, inputs)
         rewards = implicit_rewards(logps, reference, self.beta)
         pairs = len(rewards) // 2
         chosen, rejected = rewards[:pairs], rewards[pairs:]
@@ -202,4 +216,10 @@ class DpoTrainer(_NotusTrainer):
                 "lengths/rejected": tokens[pairs:],
             },
         )
-        return sigmoid_loss(chosen, rejected).mean().float()
+        return self.per_update(sigmoid_loss(chosen, rejected).sum(), pairs, num_items_in_batch).float()
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
+        """Pairs of the update, over all its micro-batches and all processes."""
+        pairs = sum(len(batch["reference_logps"]) // 2 for batch in batch_samples)
+        counted: torch.Tensor = self.accelerator.gather(torch.tensor(pairs, device=device)).sum()
+        return counted
