@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from notus.models.local import build_model, train_tokenizer
-from notus.models.settings import Shape
+from notus.models.local import build_model, load_model, save_model, train_tokenizer
+from notus.models.settings import Lora, Shape
 
 TEXTS = [
     f"The opposite of {a} is {b}. I hope this helps, number {n}!"
@@ -24,6 +24,17 @@ def model(tokenizer):
     return build_model(
         Shape(vocabulary=400, width=32, layers=2, heads=4, kv_heads=2, ffn=64, positions=128), tokenizer, 0
     )
+
+
+@pytest.fixture(scope="session")
+def lora_run(model, tokenizer, tmp_path_factory):
+    """A folder with ``base``, a plain model, and ``lora/model``, an adapter on it."""
+    from notus.models.adapters import add_adapter  # takes two seconds, and few tests need it
+
+    folder = tmp_path_factory.mktemp("adapters")
+    save_model(model, tokenizer, folder / "base")
+    save_model(add_adapter(load_model(str(folder / "base")), Lora(rank=2), 0), tokenizer, folder / "lora" / "model")
+    return folder
 
 
 TINY = """

@@ -77,8 +77,9 @@ def test_every_command_has_help_and_an_example(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"demo"}))
-def test_every_example_runs(name, workplace, tiny_run):
+def test_every_example_runs(name, workplace, tiny_run, lora_run):
     shutil.copytree(tiny_run, workplace / "runs" / "demo")
+    shutil.copytree(lora_run, workplace / "runs", dirs_exist_ok=True)
     example = COMMANDS[name].epilog.removeprefix("Example: notus ").split()
     done = notus(*example, cwd=workplace)
     assert done.returncode == 0, done.stderr
@@ -200,3 +201,16 @@ def test_the_core_alone_says_what_is_missing(workplace):
     )
     assert done.returncode == 2
     assert "pip install 'notus[train]'" in done.stderr
+
+
+def test_the_place_of_a_source_does_not_count(workplace):
+    assert notus("audit", "feedback.jsonl", "--out", "runs/a", cwd=workplace).returncode == 0
+    shutil.copy(workplace / "feedback.jsonl", workplace / "copy.jsonl")
+    for same in ("./feedback.jsonl", "copy.jsonl"):
+        assert notus("audit", same, "--out", "runs/a", cwd=workplace).returncode == 0
+
+
+def test_a_limit_on_the_miniature_is_no_fault(tiny_run):
+    data = next((tiny_run / "steps").glob("data-*"))
+    done = notus("audit", data, "--limit", "5", "--json", "--out", tiny_run.parent / "limited")
+    assert json.loads(done.stdout)["summary"]["prompts"] == 5

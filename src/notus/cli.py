@@ -5,13 +5,13 @@ Nothing heavy is imported before it is needed, so that ``notus --help`` answers 
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from notus.core.errors import NotusError
+from notus.core.errors import NotusError, require
 
-__all__ = ["app", "audit", "binarize", "compare", "demo", "main", "report", "run"]
+__all__ = ["app", "audit", "binarize", "compare", "demo", "main", "merge", "report", "run"]
 
 app = typer.Typer(
     name="notus",
@@ -79,8 +79,11 @@ def run(
         terminal.show_plan(dry_plan(loaded, until), as_json=as_json)
         return
     folder = out or Path("runs") / loaded.head.name
-    with terminal.Progress(quiet=as_json) as progress:
-        experiment = run_recipe(loaded, folder, progress, until=until)
+    try:
+        with terminal.Progress(quiet=as_json) as progress:
+            experiment = run_recipe(loaded, folder, progress, until=until)
+    except KeyboardInterrupt:
+        _leave()
     if experiment is not None:
         write_report(experiment)
         terminal.show_experiment(experiment, as_json=as_json)
@@ -100,7 +103,8 @@ def audit(
     from notus.flow.experiment import run_step
     from notus.flow.kinds import Audit
 
-    config = Audit(data=source, layout=layout, limit=limit, strict=strict)
+    settings = {"data": source, "layout": layout, "limit": limit, "strict": strict}
+    config = Audit.parse(settings, where="notus audit")
     terminal.show_step(run_step("audit", config, out), as_json=as_json)
 
 
@@ -139,6 +143,20 @@ def compare(
     terminal.show_comparisons(compare_runs(runs, baseline), as_json=as_json)
 
 
+@app.command(epilog="Example: notus merge runs/lora/model --out runs/merged")
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="An adapter folder, or the run directory that holds one.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the plain model: a new or an empty one.")],
+) -> None:
+    """Merge an adapter into its base: a plain model, with its tokenizer."""
+    for library in ("torch", "transformers", "peft"):
+        require(library, extra="train")
+    from notus.flow.steps import find_model
+    from notus.models import adapters
+
+    print(adapters.merge(Path(find_model(str(adapter))), out))
+
+
 @app.command(epilog="Example: notus report runs/demo")
 def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a recipe that was run.")],
@@ -158,14 +176,12 @@ def main() -> None:
     except NotusError as error:
         print(f"notus: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _leave()
     except Exception as error:  # noqa: BLE001  the top: nothing may end in a traceback
         print(f"notus: unexpected {type(error).__name__}: {error}; details in {_keep_trace()}", file=sys.stderr)
         sys.exit(1)
 
 
-def _leave() -> None:
+def _leave() -> NoReturn:
     import os
 
     print("\nnotus: stopped; the same command goes on from here", file=sys.stderr, flush=True)
@@ -177,6 +193,6 @@ def _keep_trace() -> Path:
     import tempfile
     import traceback
 
-    path = Path(tempfile.gettempdir()) / "notus-error.txt"
-    path.write_text(traceback.format_exc(), encoding="utf-8")
-    return path
+    with tempfile.NamedTemporaryFile("w", prefix="notus-error-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        file.write(traceback.format_exc())
+    return Path(file.name)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from notus.core.errors import ConfigError, InputError
 from notus.models.local import build_model, load_model, load_tokenizer, save_model, train_tokenizer
@@ -44,6 +45,23 @@ def test_a_damaged_model_is_named(model, tokenizer, tmp_path):
     save_model(model, tokenizer, tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "no-such-architecture"}')
     with pytest.raises(ConfigError, match="cannot load a model"):
+        load_model(str(tmp_path))
+
+
+def test_cut_weights_are_named(model, tokenizer, tmp_path):
+    save_model(model, tokenizer, tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="cannot load a model"):
+        load_model(str(tmp_path))
+
+
+def test_a_missing_weight_is_not_filled_at_random(model, tokenizer, tmp_path):
+    save_model(model, tokenizer, tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights.pop("model.layers.0.mlp.up_proj.weight")
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"lacks 1 weights.*up_proj"):
         load_model(str(tmp_path))
 
 

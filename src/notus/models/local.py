@@ -1,27 +1,24 @@
 """Models on this machine: load one, or make a small one from scratch; choose device and precision by capability.
 
-Owns loading, making and saving. Does not own training (``train``) or sampling (``models.generate``).
+Owns loading, making and saving, of plain models and of adapters alike: whoever takes a model takes an adapter folder.
+Does not own training (``train``) or sampling (``models.generate``).
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     MistralConfig,
     MistralForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
-from transformers.utils import logging
 
-from notus.core.errors import ConfigError, InputError
+from notus.models.pretrained import device, is_adapter, no_bars, read_model, read_tokenizer
 from notus.models.settings import Shape
 from notus.models.tokens import ZEPHYR_TEMPLATE
 
@@ -29,11 +26,6 @@ __all__ = ["build_model", "device", "load_model", "load_tokenizer", "save_model"
 
 Precision = Literal["float32", "bfloat16"]
 _CONTROL = ("<unk>", "<s>", "</s>", "<pad>", "<|system|>", "<|user|>", "<|assistant|>")
-
-
-def device() -> torch.device:
-    """The accelerator that PyTorch sees, and otherwise the CPU."""
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerBase:
@@ -82,56 +74,48 @@ def build_model(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> 
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    """Write a model as safetensors with its tokenizer, so that ``load_model`` and transformers can read it."""
-    with _no_bars():
-        model.save_pretrained(path)
+    """Write a model as safetensors with its tokenizer, so that ``load_model`` and transformers can read it.
+
+    Of a model with an adapter, the adapter alone is written; it names its base.
+    """
+    with no_bars():
+        if isinstance(model, PreTrainedModel):
+            # A plain model that an adapter was injected into would be written under names that nothing can read.
+            assert not hasattr(model, "peft_config"), "save the model that holds the adapter, not the one below it"
+            model.save_pretrained(path)
+        else:
+            from notus.models.adapters import save_adapter
+
+            save_adapter(model, path)
         tokenizer.save_pretrained(path)
 
 
 def load_model(source: str, *, precision: Precision = "float32") -> PreTrainedModel:
-    """Load a causal language model from a folder or a hub id, onto the accelerator where there is one.
+    """Load a causal language model in evaluation mode, onto the accelerator where there is one.
+
+    Args:
+        source: a folder, an adapter folder, or a hub id. An adapter comes on its base, its own weights trainable.
+        precision: of the weights; those of an adapter are fp32 in either.
 
     Raises:
         ConfigError: if there is no such model, or it cannot be read. Only safetensors are read.
     """
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-    model = _read(AutoModelForCausalLM, source, dtype=dtype, use_safetensors=True, attn_implementation="sdpa")
-    return model.to(device())
+    if is_adapter(source):
+        from notus.models.adapters import load_adapter
+
+        return load_adapter(Path(source), trainable=True, dtype=dtype).to(device())
+    return read_model(source, dtype=dtype).to(device())
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model from a folder or a hub id. Without a pad token, EOS pads.
+    """Load the tokenizer of a model from a folder, an adapter folder or a hub id. Without a pad token, EOS pads.
 
     Raises:
         ConfigError: if there is no such model, or it cannot be read.
     """
-    tokenizer = _read(AutoTokenizer, source)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    if is_adapter(source):
+        from notus.models.adapters import adapter_tokenizer
 
-
-def _read(kind: Any, source: str, **options: Any) -> Any:
-    path = Path(source)
-    if path.exists() and not (path / "config.json").is_file():
-        raise InputError(f"{source} holds no model: it has no config.json")
-    if not path.exists() and (source.count("/") != 1 or source.startswith(("/", "."))):
-        raise ConfigError(f"no model at {source!r}: it is neither a folder nor a hub id of the form owner/name")
-    try:
-        with _no_bars():
-            return kind.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"cannot load a model from {source!r}: {reason}") from None
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar for each file: how the work goes on is told by who asked for it."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+        return adapter_tokenizer(Path(source))
+    return read_tokenizer(source)

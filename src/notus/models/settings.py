@@ -1,10 +1,12 @@
 """What can be set of a model, its input and its sampling. No torch: a recipe is checked without it."""
 
+from typing import Annotated, Literal
+
 import pydantic
 
 from notus.core.config import Config
 
-__all__ = ["Limits", "Sampling", "Shape"]
+__all__ = ["Limits", "Lora", "Sampling", "Shape"]
 
 
 class Limits(Config):
@@ -25,6 +27,30 @@ class Limits(Config):
                 "or no answer fits"
             )
         return self
+
+
+class Lora(Config):
+    """A low-rank adapter: W′ = W + (α/r)·B·A (Hu et al. 2021, section 4.1, https://arxiv.org/abs/2106.09685).
+
+    The defaults are those of Notus 7B v1 LoRA.
+    """
+
+    rank: int = pydantic.Field(default=64, ge=1)
+    """r, the inner size of B·A."""
+    alpha: float = pydantic.Field(default=16.0, gt=0)
+    """α; the update of a weight is scaled by α/r."""
+    dropout: float = pydantic.Field(default=0.1, ge=0, lt=1)
+    """Share of an adapter's inputs that is zeroed while the policy trains. The reference has none."""
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], pydantic.Field(min_length=1)] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+    )
+    """Names of the linear layers that are adapted, or ``all-linear`` for all but the language-model head."""
+    dora: bool = False
+    """Whether magnitude and direction of a weight are trained apart (Liu et al. 2024, equation 5,
+    https://arxiv.org/abs/2402.09353)."""
 
 
 class Sampling(Config):
