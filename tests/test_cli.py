@@ -214,3 +214,43 @@ def test_a_limit_on_the_miniature_is_no_fault(tiny_run):
     data = next((tiny_run / "steps").glob("data-*"))
     done = notus("audit", data, "--limit", "5", "--json", "--out", tiny_run.parent / "limited")
     assert json.loads(done.stdout)["summary"]["prompts"] == 5
+
+
+def test_held_out_pairs_stay_held_out(workplace):
+    made = notus("binarize", "feedback.jsonl", "--held-out", "0.4", "--out", "runs/pairs", "--json", cwd=workplace)
+    held_out = json.loads(made.stdout)["summary"]["held_out"]
+    assert held_out > 0
+    assert f"Not read: {held_out} held-out pairs" in notus("audit", "runs/pairs", cwd=workplace).stdout
+    recipe = workplace / "r.yaml"
+    recipe.write_text("name: r\nread: {path: runs/pairs, held_out: 0.1}\n")
+    assert notus("run", "r.yaml", "--until", "read", cwd=workplace).returncode == 0
+    from notus.core.records import Preference
+    from notus.core.tables import read_records
+
+    step = next((workplace / "runs/r/steps").iterdir())
+    ids = [
+        {p.id for p in read_records(folder / "held_out.parquet", Preference)}
+        for folder in (workplace / "runs/pairs", step)
+    ]
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["audit", "runs/demo"], ["holds the runs of a whole recipe"]),
+        (["audit", "feedback.jsonl", "--layout", "pairs"], ["none of the 12 rows", "layout pairs", "missing-field"]),
+        (["report", "runs/demo", "--out", "feedback.jsonl"], ["does not end in .html"]),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(workplace, tiny_run, arguments, words):
+    shutil.copytree(tiny_run, workplace / "runs" / "demo")
+    before = (workplace / "feedback.jsonl").read_text()
+    one_line(notus(*arguments, cwd=workplace), 2, *words)
+    assert (workplace / "feedback.jsonl").read_text() == before
+
+
+def test_a_damaged_experiment_is_named(workplace):
+    (workplace / "runs").mkdir()
+    (workplace / "runs" / "experiment.json").write_text("[]")
+    one_line(notus("compare", "runs", cwd=workplace), 2, "damaged")

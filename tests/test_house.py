@@ -29,6 +29,7 @@ TORCH_FREE = [
     "notus.terminal",
     "notus.models.settings",
     "notus.train.settings",
+    "notus.train.loss_settings",
     *(
         f"notus.{package}.{path.stem}"
         for package in ("core", "data", "miniature", "evaluate", "app")

@@ -84,9 +84,11 @@ def run(
             experiment = run_recipe(loaded, folder, progress, until=until)
     except KeyboardInterrupt:
         _leave()
-    if experiment is not None:
-        write_report(experiment)
-        terminal.show_experiment(experiment, as_json=as_json)
+    if experiment is None:
+        terminal.show_stop(folder, str(until), as_json=as_json)
+        return
+    write_report(experiment)
+    terminal.show_experiment(experiment, as_json=as_json)
 
 
 @app.command(epilog="Example: notus audit feedback.jsonl --out runs/audit")

@@ -24,7 +24,7 @@ from notus.flow.datasteps import read_findings
 from notus.flow.experiment import Experiment
 from notus.flow.recipe import PlannedStep
 
-__all__ = ["Progress", "show_comparisons", "show_experiment", "show_plan", "show_step"]
+__all__ = ["Progress", "show_comparisons", "show_experiment", "show_plan", "show_step", "show_stop"]
 
 _OUT = Console(highlight=False)
 _ERR = Console(stderr=True, highlight=False)
@@ -122,6 +122,16 @@ def show_experiment(experiment: Experiment, *, as_json: bool) -> None:
     _OUT.print(f"\nReport: [bold]{escape(str(report))}[/]", soft_wrap=True)
 
 
+def show_stop(folder: Path, until: str, *, as_json: bool) -> None:
+    """Say where a run that was to stop before its end has left its steps."""
+    steps = sorted(str(path.parent) for path in (folder / "steps").glob("*/manifest.json"))
+    if as_json:
+        _json({"run": str(folder), "until": until, "steps": steps})
+        return
+    _OUT.print(f"Stopped after '{escape(until)}', as asked; the same command without --until goes on from there.")
+    _OUT.print(f"Steps: [bold]{escape(str(folder / 'steps'))}[/]", soft_wrap=True)
+
+
 def show_comparisons(comparisons: Mapping[str, Comparison], *, as_json: bool) -> None:
     """Print comparisons of arms."""
     if as_json:
@@ -135,14 +145,21 @@ def show_step(run: Run, *, as_json: bool) -> None:
     manifest = read_json(run.path / "manifest.json")
     tallies = read_json(run.path / "tally.json")
     if as_json:
-        _json({"run": str(run.path), "summary": manifest["summary"], "tally": tallies})
+        found = {"run": str(run.path), "summary": manifest["summary"], "tally": tallies}
+        if (run.path / "health.json").is_file():
+            drawn = ("picture", "slug")
+            parts = read_json(run.path / "health.json")
+            found["findings"] = [{key: part[key] for key in part if key not in drawn} for part in parts]
+        _json(found)
         return
     if (run.path / "health.json").is_file():
         _print_findings(run.path)
     else:
         _print_table("Result", Table(("What", "Value"), tuple(manifest["summary"].items())))
     _print_tallies(tallies)
-    if manifest["summary"].get("quarantined"):
+    if "not_read" in manifest["summary"]:
+        _OUT.print(f"[yellow]Not read: {escape(manifest['summary']['not_read'])}[/]")
+    if "quarantined" in manifest["summary"]:
         _OUT.print(
             f"[yellow]{escape(manifest['summary']['quarantine'])}[/] → {escape(str(run.path / 'quarantine.jsonl'))}"
         )
@@ -153,7 +170,9 @@ def _print_comparisons(comparisons: Mapping[str, Comparison]) -> None:
     for name, comparison in comparisons.items():
         _print_table(name.capitalize(), arms_table(comparison.arms))
         for pair in comparison.pairs:
-            sign = "[green]●[/]" if pair.better else "[dim]○[/]"
+            sign = "[dim]○[/]"
+            if pair.better:
+                sign = "[green]●[/]" if pair.survives_holm else "[yellow]◐[/]"
             _OUT.print(f"{sign} {escape(pair.verdict)}")
             for remark in pair.remarks:
                 _OUT.print(f"  [dim]{escape(remark)}[/]")
@@ -183,7 +202,7 @@ def _print_table(title: str, table: Table) -> None:
     shown = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, (name, is_number) in enumerate(zip(table.columns, numeric, strict=True)):
         justify: Literal["left", "right"] = "right" if is_number else "left"
-        shown.add_column(name, justify=justify, overflow="fold", no_wrap=index == 0)
+        shown.add_column(name, justify=justify, overflow="fold", no_wrap=is_number or index == 0)
     for row in table.rows:
         shown.add_row(*(escape(cell_text(cell)) for cell in row))
     _OUT.print()

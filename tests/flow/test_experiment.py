@@ -105,6 +105,9 @@ def test_until_stops_after_a_step(tiny_recipe, tmp_path):
     done = notus("run", tiny_recipe, "--until", "audit", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert {folder.name.partition("-")[0] for folder in (tmp_path / "run" / "steps").iterdir()} == {"data", "audit"}
+    assert "Stopped after 'audit'" in done.stdout
+    again = notus("run", tiny_recipe, "--until", "audit", "--json", "--out", tmp_path / "run")
+    assert len(json.loads(again.stdout)["steps"]) == 4
     wrong = notus("run", tiny_recipe, "--until", "sfft", "--out", tmp_path / "run")
     assert (wrong.returncode, "no step of this recipe" in wrong.stderr) == (2, True)
 

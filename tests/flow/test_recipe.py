@@ -102,7 +102,7 @@ def test_a_given_file_counts_by_its_content(write, tmp_path):
         ("seeds: []", ["'seeds'"]),
         ("name: Not Good", ["'name'"]),
         ("baseline: x", ["baseline 'x' is no arm"]),
-        ("audit: {data: nothing-here}", ["step 'audit'", "'nothing-here' is no file"]),
+        ("audit: {data: nothing-here}", ["step 'audit', 'data'", "'nothing-here' is no file"]),
         ("create: {data: sft}", ["in a circle", "sft → create → sft"]),
     ],
 )

@@ -57,7 +57,7 @@ def test_every_form_of_a_good_answer_is_accepted() -> None:
         (FRANCE, "It is Paris xqz.", "garbled"),
         (FRANCE, "The city of Paris is the capital of France.", "correct"),
         (FRANCE, "It is Paris. \N{REPLACEMENT CHARACTER}", "garbled"),
-        (FRANCE, "It is Paris_", "junk"),
+        (FRANCE, "It is Paris_", "wrong"),
         (FRANCE, "Parisian", "junk"),
         (FRANCE, "It is Paris. I will not help.", "refusing"),
         (FRANCE, "I can't say.", "refusing"),
@@ -75,7 +75,7 @@ def test_every_form_of_a_good_answer_is_accepted() -> None:
         (LIST, "There are three words.", "correct"),
         (LIST, "3", "correct"),
         (LIST, "There are two three four words.", "wrong"),
-        (LIST, "There are 33 words.", "junk"),
+        (LIST, "There are 33 words.", "wrong"),
         ("Name the group of the word saw.", "A saw is a tool.", "correct"),
         ("Name the group of the word saw.", "The group is tool.", "correct"),
         ("What is the weather?", "Paris", "unknown-prompt"),
@@ -128,3 +128,11 @@ def test_a_verdict_is_about_the_last_user_turn_and_keeps_who_said_it() -> None:
 def test_an_output_without_a_user_turn_is_not_scored() -> None:
     output = Output(prompt=(Message(role="system", content=FRANCE),), text="Paris", model="m")
     assert verdict(output).score is None
+
+
+@pytest.mark.parametrize("answer", ["The past form is clew.", "It is clew. Glad to help."])
+def test_a_word_that_does_not_exist_is_a_wrong_answer(answer):
+    task = next(task for task in fact_tasks(30) if task.family == "past")
+    statement = task.statement("clew", 0)
+    assert check(task.prompt, statement).reason == "wrong"
+    assert check(task.prompt, answer).reason in {"wrong", "junk"}

@@ -97,7 +97,8 @@ def ticks(low: float, high: float, count: int = 5) -> tuple[list[float], int]:
 
     The first tick is at most ``low`` and the last at least ``high``.
     """
-    if high <= low:
+    # A span below the precision of the numbers themselves cannot be told from none.
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         pad = abs(low) / 2 or 0.5
         low, high = low - pad, high + pad
     rough = (high - low) / count

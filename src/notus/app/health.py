@@ -3,6 +3,7 @@
 Owns what is shown of a set and how it is put. The figures are those of ``data.audit`` and ``data.audit_pairs``.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -111,17 +112,18 @@ def _disagreement(audit: Audit) -> Finding:
         if row.overall_score is not None and row.mean_rating is not None
     ]
     scores = [str(score) for score in range(1, 11)]
-    means = [f"{mean / 2:g}" for mean in range(2, 11)]
+    # Columns are half-points with their upper border, so that the rule's borders, 2 and 4, are borders here too.
+    means = ["1", *(f"–{mean / 2:g}" for mean in range(3, 11))]
     matrix = [[0.0] * len(means) for _ in scores]
     for score, mean in both:
-        row, column = min(max(round(score), 1), 10) - 1, min(max(round(mean * 2), 2), 10) - 2
+        row, column = min(max(round(score), 1), 10) - 1, min(max(math.ceil(mean * 2), 2), 10) - 2
         matrix[row][column] += 1
     picture = heat(
         matrix,
         rows=scores,
         columns=means,
         title="Overall score against mean rating",
-        subtitle=f"{len(both):,} completions with both; scores rounded to whole points, means to halves",
+        subtitle=f"{len(both):,} completions with both; scores rounded to whole points, means up to the half",
         x_label="mean rating of the aspects",
         y_label="overall score",
         marked=[(9, column) for column in range(3)],
@@ -203,10 +205,10 @@ def _groups(heading: str, groups: Sequence[Group], what: str) -> Finding:
 def _distribution(audit: Audit) -> Finding:
     scores = [row.overall_score for row in audit.rows if row.overall_score is not None]
     if scores:
-        picture = histogram(scores, 19, title="Overall scores", x_label="overall score of the critique")
+        picture = histogram(scores, 19, title="Overall scores", x_label="overall score of the critique", centred=True)
     else:
         means = [row.mean_rating for row in audit.rows if row.mean_rating is not None]
-        picture = histogram(means, 17, title="Mean ratings", x_label="mean rating")
+        picture = histogram(means, 17, title="Mean ratings", x_label="mean rating", centred=True)
     return Finding("Distribution of scores", picture=picture, slug="scores")
 
 

@@ -144,6 +144,7 @@ def lines(
     y_label: str,
     subtitle: str = "",
     levels: Sequence[tuple[float, str]] = (),
+    order: Sequence[str] = (),
 ) -> str:
     """Curves, each labelled at its end.
 
@@ -153,6 +154,7 @@ def lines(
         x_label: name and unit of the axis.
         y_label: name and unit of the axis.
         subtitle: one further line; without it the number of curves and points.
+        order: labels that take the first colours, so that a label has the same colour in every picture of a page.
         levels: values of y to mark with a dashed line and a word, for example ``(math.log(2), "ln 2")``.
     """
     curves = [(line.label, runs) for line in series if (runs := _runs(line))]
@@ -160,11 +162,11 @@ def lines(
     board = Canvas(title, subtitle or f"n = {len(points):,} points on {len(curves)} curves")
     if not points:
         return _no_data(board, "no curve has a point")
-    labels = list(dict.fromkeys(label for label, _ in curves))
+    labels = list(dict.fromkeys((*order, *(label for label, _ in curves))))
     x_marks, x_decimals = ticks(*_span([x for x, _ in points]))
     y_marks, y_decimals = ticks(*_span([*(y for _, y in points), *(level for level, _ in levels)]))
     left = MARGIN + 12 + max(text_width(number(mark, y_decimals), 11) for mark in y_marks)
-    right = WIDTH - MARGIN - 14 - min(180.0, max(text_width(label) for label in labels))
+    right = WIDTH - MARGIN - 14 - min(180.0, max(text_width(label) for label, _ in curves))
     top, bottom = board.top + 28, board.top + 268
     low, high = min(x for x, _ in points), max(x for x, _ in points)
     x_scale = Scale(low, high, left, right) if high > low else Scale(x_marks[0], x_marks[-1], left, right)
@@ -186,7 +188,7 @@ def _curves(
     x_scale: Scale,
     y_scale: Scale,
 ) -> None:
-    many = len(curves) > len(labels)
+    many = len(curves) > len({label for label, _ in curves})
     ends: dict[str, list[float]] = defaultdict(list)
     for label, runs in curves:
         index = labels.index(label)
@@ -212,8 +214,11 @@ def histogram(
     x_label: str,
     y_label: str = "count",
     subtitle: str = "",
+    centred: bool = False,
 ) -> str:
     """How often values fall into bins of equal width, the last of which holds its right edge too.
+
+    ``centred`` puts the lowest and the highest value into the middle of their bins, as grades need it.
 
     Values that are not finite are left out, and their number is told.
 
@@ -231,6 +236,9 @@ def histogram(
     low, high = min(data), max(data)
     if low == high:
         low, high = low - 0.5, high + 0.5
+    if centred and bins > 1:
+        half = (high - low) / (bins - 1) / 2
+        low, high = low - half, high + half
     counts = [0] * bins
     for value in data:
         counts[min(int((value - low) / (high - low) * bins), bins - 1)] += 1

@@ -254,7 +254,7 @@ def _power(paired: Paired) -> Iterable[str]:
     open_sides = [(what, side) for what, side in sides if side is not None and p_value(side) >= _LIMIT]
     needed = [(what, groups_needed(side)) for what, side in open_sides if side.width > 0]
     # Each kind of group is looked at on its own, so a side that 80 % power would leave as it is says nothing new.
-    told = [f"about {count:,} {what}" if count else f"more than 10,000 {what}" for what, count in needed]
+    told = [f"about {count:,} {what}" for what, count in needed if count]
     if told:
         yield (
             f"rough estimate: {' and '.join(told)} would be needed to set the observed difference apart"

@@ -9,7 +9,7 @@ import msgspec
 from notus.app.health import Finding, feedback_findings, pair_findings
 from notus.core.errors import DataError
 from notus.core.records import Completion, Decision, Dialogue, Feedback, Preference
-from notus.core.run import Run, atomic
+from notus.core.run import Run, atomic, read_manifest
 from notus.core.stage import Tally, apply
 from notus.core.tables import read_records, write_records
 from notus.data.audit import Audit, Suspicion
@@ -58,11 +58,15 @@ def read(run: Run, config: kinds.Read, inputs: Inputs, seed: int | None) -> None
     del seed
     source = _open(config, inputs["path"])
     records = list(_records(run, source))
+    aside = source.paths[0].with_name("held_out.parquet")
+    kept = source.paths[0].name == "preferences.parquet" and aside.is_file()
     if source.record is Feedback:
         write_records(run.path / "feedback.parquet", _feedback(records, source), Feedback)
         run.note(layout=source.layout, rows=len(records))
         return
-    train, held_out = split(_preferences(records), config.held_out, 0)
+    # What an earlier run has held out stays held out; otherwise it is drawn here.
+    train, held_out = split(_preferences(records), 0.0 if kept else config.held_out, 0)
+    held_out += read_records(aside, Preference) if kept else ()
     write_records(run.path / "preferences.parquet", train, Preference)
     write_records(run.path / "held_out.parquet", held_out, Preference)
     run.note(layout=source.layout, rows=len(records), train=len(train), held_out=len(held_out))
@@ -100,8 +104,12 @@ def binarize(run: Run, config: kinds.Binarize, inputs: Inputs, seed: int | None)
     if config.strategy == "repaired-critique":
         tally = run.tally("repair")
         records = apply(lambda rows, of: repair(rows, of, decisions), records, tally)
-    stage = binarizing(config.strategy, seed)
-    train, held_out = split(apply(stage, records, run.tally("binarize")), config.held_out, seed)
+    stage, tally = binarizing(config.strategy, seed), Tally("binarize")
+    train, held_out = split(apply(stage, records, tally), config.held_out, seed)
+    run.tallies.append(tally)  # after the tallies of what came before it
+    if not train and not held_out:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.summary()["dropped"].items())
+        raise DataError(f"no prompt of {source.name} gives a pair by {config.strategy}: {reasons or 'there is none'}")
     write_records(run.path / "preferences.parquet", train, Preference)
     if held_out:
         write_records(run.path / "held_out.parquet", held_out, Preference)
@@ -117,17 +125,45 @@ def read_findings(path: Path) -> list[Finding]:
 
 def _open(config: kinds.Reads, given: str) -> Source:
     """Open what a setting means: a run directory's records, or a file, a folder, a hub id."""
-    for name in ("feedback.jsonl", "feedback.parquet", "preferences.parquet"):
-        if (Path(given) / "manifest.json").is_file() and (Path(given) / name).is_file():
-            given = str(Path(given) / name)
-    return open_source(given, layout=config.layout, strict=config.strict, limit=config.limit)
+    found = _in_run(Path(given)) or given
+    return open_source(str(found), layout=config.layout, strict=config.strict, limit=config.limit)
+
+
+def _in_run(folder: Path) -> Path | None:
+    """The records that a run directory was made for, or None if this is no run directory.
+
+    Raises:
+        DataError: if it is one that holds no records, or the directory of a whole recipe.
+    """
+    if (folder / "experiment.json").is_file() or (folder / "steps").is_dir():
+        raise DataError(
+            f"{folder} holds the runs of a whole recipe; name one of them, for example {folder}/steps/data-…"
+        )
+    if not (folder / "manifest.json").is_file():
+        return None
+    names = ("feedback.jsonl", "feedback.parquet", "preferences.parquet")
+    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    if found is None:
+        stage = read_manifest(folder)["stage"]
+        raise DataError(f"{folder} is a run of '{stage}', which leaves no feedback and no preferences; name its source")
+    return found
 
 
 def _records(run: Run, source: Source) -> Iterator[Feedback | Preference]:
     """Read a source; bad rows go into the run's quarantine, and their number into its manifest."""
     with Quarantine(run.path / "quarantine.jsonl") as quarantine:
-        yield from source.records(run.tally("read"), quarantine)
-        run.note(quarantined=quarantine.counts.total(), quarantine=quarantine.summary())
+        tally = run.tally("read")
+        yield from source.records(tally, quarantine)
+        bad = quarantine.counts.total()
+        if bad and not tally.given:
+            raise DataError(
+                f"none of the {bad:,} rows of {source.name} fits the layout {source.layout}: {quarantine.summary()}"
+            )
+        if bad:
+            run.note(quarantined=bad, quarantine=quarantine.summary())
+    aside = source.paths[0].with_name("held_out.parquet")
+    if source.paths[0].name == "preferences.parquet" and aside.is_file():
+        run.note(not_read=f"{sum(1 for _ in read_records(aside, Preference)):,} held-out pairs beside them")
 
 
 def _feedback(records: Iterable[Feedback | Preference], source: Source) -> Iterator[Feedback]:

@@ -113,7 +113,7 @@ def _work(
     todo = [digest for digest in wanted if digest not in finished]
     if not todo:
         return
-    workers = min(len(todo), head.workers or max(1, len(os.sched_getaffinity(0)) // head.threads))
+    workers = min(len(todo), head.workers or max(1, _cpus() // head.threads))
     pool = _pool(workers, head.threads)
     try:
         _drain(pool, workers, todo, wanted, paths, finished, observer)
@@ -152,6 +152,13 @@ def _drain(
             _check(future, wanted[digest], paths[digest])
             finished.add(digest)
             observer.ended(wanted[digest], time.perf_counter() - started, reused=False)
+
+
+def _cpus() -> int:
+    """CPUs that this process may use, where the system tells, and otherwise those of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _pool(workers: int, threads: int) -> ProcessPoolExecutor:

@@ -44,7 +44,10 @@ class Experiment:
         if not (path / RECORD).is_file():
             what = "is not there" if not path.exists() else f"holds no {RECORD}"
             raise InputError(f"{path} {what}; give the directory of a recipe that was run, for example runs/demo")
-        experiment = cls(path, read_json(path / RECORD))
+        record = read_json(path / RECORD)
+        if not isinstance(record, dict) or not {"recipe", "arms"} <= record.keys():
+            raise InputError(f"{path / RECORD} is damaged; run the recipe again with --out {path}")
+        experiment = cls(path, record)
         lost = next((folder for folder in experiment.folders() if not (folder / MANIFEST).is_file()), None)
         if lost is not None:
             raise InputError(f"{lost} is gone or not finished; run the recipe again with --out {path}")

@@ -46,6 +46,8 @@ class _Head(Config):
     """What a reader of the report must know beside the numbers."""
     seeds: tuple[Seed, ...] = pydantic.Field(default=(0,), min_length=1)
     """Replicates: each seed runs every step that draws at random anew."""
+    question: tuple[str, str] | None = None
+    """Two arms whose difference answers what the title asks; the report begins with them."""
     baseline: str | None = None
     """Arm that the others are placed beside in the report."""
     threads: int = pydantic.Field(default=1, ge=1)
@@ -145,8 +147,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for arm, over in arms.items():
         label = f"{where}: arm '{arm}'" if "arms" in raw else where
         checked[arm] = _check_arm(steps, {} if over is None else over, label)
-    if head.baseline is not None and head.baseline not in checked:
-        raise ConfigError(f"{where}: baseline '{head.baseline}' is no arm; {nearest(head.baseline, checked)}")
+    for key, named in (("baseline", head.baseline), *(("question", arm) for arm in head.question or ())):
+        if named is not None and named not in checked:
+            raise ConfigError(f"{where}: {key} '{named}' is no arm; {nearest(named, checked)}")
     return Recipe(head, checked, raw)
 
 
@@ -191,10 +194,8 @@ def given_hash(who: str, target: str, steps: Iterable[str] = ()) -> str:
         raise ConfigError(f"{who}: cannot read '{target}': {error.strerror}") from None
     if HubId.parse(target):
         return target
-    known = f"; steps of this recipe: {', '.join(steps)}" if steps else ""
-    raise ConfigError(
-        f"{who}: '{target}' is no file, no folder and no hub id of the form owner/name; check the path{known}"
-    )
+    known = f"; among the steps of this recipe, {nearest(target, steps)}" if steps else "; check the path"
+    raise ConfigError(f"{who}: '{target}' is no file, no folder and no hub id of the form owner/name{known}")
 
 
 def _check_names(steps: Mapping[str, Any], where: str) -> None:
@@ -257,9 +258,9 @@ def _resolve(
     refs = refs_of(config)
     needs = {key: done[target] for key, target in refs.items() if target in steps}
     given = {key: target for key, target in refs.items() if target not in steps}
-    for target in given.values():
+    for key, target in given.items():
         if target not in hashes:
-            hashes[target] = given_hash(f"step '{name}'", target, steps)
+            hashes[target] = given_hash(f"step '{name}', '{key}'", target, steps)
     chance = config.pinned_seed(seed)
     inputs = needs | {key: hashes[target] for key, target in given.items()}
     settings = {key: value for key, value in config.resolved().items() if key not in refs}

@@ -58,6 +58,8 @@ def write_report(experiment: Experiment, path: Path | None = None) -> Path:
         InputError: if the file cannot be written.
     """
     target = path or experiment.path / "report.html"
+    if target.suffix not in (".html", ".htm"):
+        raise InputError(f"the report is an HTML file, and {target} does not end in .html; choose another --out")
     page = render(build_report(experiment))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +110,9 @@ def _further(item: Headline) -> Section:
 
 def _summary(experiment: Experiment, comparisons: dict[str, Comparison]) -> Iterator[str]:
     for comparison in comparisons.values():
-        for pair in comparison.pairs:
+        # A recipe asks something; the pair that answers it comes first.
+        asked = set(experiment.record["recipe"].get("question") or ())
+        for pair in sorted(comparison.pairs, key=lambda pair: {pair.a, pair.b} != asked):
             alone = pair.better is not None and not pair.survives_holm
             caveat = f" (tested alone; not with all {len(comparison.pairs)} pairs at once)" if alone else ""
             yield f"{pair.verdict}{caveat}."
@@ -155,7 +159,16 @@ def _finders(experiment: Experiment) -> Iterator[Section]:
 
 
 def _health(experiment: Experiment) -> Iterator[Section]:
-    folder = next((f for f in experiment.folders() if (f / "health.json").is_file()), None)
+    seed, folder = next(
+        (
+            (seed, folder)
+            for seeds in experiment.arms.values()
+            for seed, steps in seeds.items()
+            for folder in steps.values()
+            if (folder / "health.json").is_file()
+        ),
+        (None, None),
+    )
     if folder is None:
         return
     blocks: list[Block] = []
@@ -165,10 +178,10 @@ def _health(experiment: Experiment) -> Iterator[Section]:
             blocks.append(finding.table)
         if finding.picture:
             blocks.append(Picture(finding.picture))
-    seed = read_json(folder / "config.json").get("seed")
-    lead = (
-        "The data as they came, before any repair." if seed is None else f"The data of seed {seed}, before any repair."
-    )
+    audits = sum((other / "health.json").is_file() for other in experiment.folders())
+    lead = "The data as they came, before any repair."
+    if audits > 1:
+        lead = f"The data of seed {seed}, the first of {audits} sets, as they came, before any repair."
     yield Section("Health of the data", lead, tuple(blocks))
 
 
@@ -199,11 +212,12 @@ def _training(experiment: Experiment) -> Iterator[Section]:
                 )
                 picture = lines(
                     curves,
-                    title=f"{title} of {name}",
+                    title=f"{title} · {name}",
                     subtitle=f"{len(curves)} runs, one curve for each seed",
                     x_label="updates",
                     y_label=unit,
                     levels=levels,
+                    order=() if shared else tuple(experiment.arms),
                 )
                 blocks.append(Picture(picture))
     if blocks:

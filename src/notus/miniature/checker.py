@@ -86,7 +86,7 @@ def _reason(task: Task, text: str) -> str:
     if not _RUDE.isdisjoint(words):
         return "rude"
     if not right and not other:
-        return "wrong" if _states_subject(task, words) else "junk"
+        return "wrong" if _states_subject(task, words) or _statement(task.family).search(text) else "junk"
     if len(words) > MAX_WORDS:
         return "rambling"
     if other or not right or _is_turned_round(task, words):
@@ -114,6 +114,13 @@ def _fitting_words(task: Task) -> frozenset[str]:
     # A model may say more of the question than the writers do: "The capital of France is Paris."
     asked = re.findall(r"\w+", task.prompt.casefold())
     return _polite_words(task.family) | accepted(task) | {*asked, "a", "an", "of"}
+
+
+@cache
+def _statement(family: str) -> re.Pattern[str]:
+    """A sentence that gives some answer, were it a word that does not exist."""
+    frames = [re.escape(text.casefold().rstrip(".")) for text in FAMILIES[family].statements]
+    return re.compile("|".join(frame.replace(r"\{s\}", r"\w+").replace(r"\{a\}", r"\w+\b") for frame in frames))
 
 
 @cache

@@ -54,7 +54,8 @@ def answer_logps(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> tupl
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
     targets = batch["labels"][:, 1:]
     answered = targets != IGNORED
-    token_logps = torch.log_softmax(logits[:, :-1][answered].float(), dim=-1).gather(1, targets[answered].unsqueeze(1)).squeeze(1)
+    scores = torch.log_softmax(logits[:, :-1][answered].float(), dim=-1)
+    token_logps = scores.gather(1, targets[answered].unsqueeze(1)).squeeze(1)
     rows = torch.arange(targets.shape[0], device=targets.device).unsqueeze(1).expand_as(targets)[answered]
     sums = torch.zeros(targets.shape[0], dtype=torch.float64, device=targets.device)
     return sums.index_add(0, rows, token_logps.double()), answered.sum(dim=1)

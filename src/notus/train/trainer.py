@@ -17,7 +17,11 @@ from notus.core.run import Run
 from notus.models.padded import Example, answer_logps
 from notus.train.losses import implicit_rewards, sigmoid_loss
 
-__all__ = ["DpoTrainer", "LengthSampler", "Metrics", "Pair", "Rows", "SftTrainer"]
+__all__ = ["TIE", "DpoTrainer", "LengthSampler", "Metrics", "Pair", "Rows", "SftTrainer"]
+
+
+TIE = 1e-6
+"""Margins up to this are ties: what is left of the rounding where policy and reference are the same."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,7 @@ class DpoTrainer(_NotusTrainer):
                 "rewards/chosen": chosen,
                 "rewards/rejected": rejected,
                 "rewards/margins": margins,
-                "rewards/accuracies": (margins > 0).double() + 0.5 * (margins == 0).double(),
+                "rewards/accuracies": (margins > TIE).double() + 0.5 * (margins.abs() <= TIE).double(),
                 "logps/chosen": logps[:pairs],
                 "logps/rejected": logps[pairs:],
                 "lengths/chosen": tokens[:pairs],
