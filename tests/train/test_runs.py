@@ -2,6 +2,7 @@ import json
 import math
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,10 +10,14 @@ from safetensors.torch import load_file
 from notus.core.errors import ConfigError, DataError, RunError
 from notus.core.records import Message, Preference
 from notus.core.run import Run, read_manifest
+from notus.flow.kinds import Dpo
 from notus.models.local import load_model, load_tokenizer, save_model
 from notus.models.padded import pad
-from notus.models.settings import Limits
+from notus.models.settings import Limits, Lora
 from notus.models.tokens import Encoder
+from notus.train import runs
+from notus.train.batches import all_sums
+from notus.train.loss_settings import Sigmoid
 from notus.train.runs import encode_pairs, train_dpo, train_sft
 from notus.train.settings import Training
 
@@ -41,18 +46,23 @@ def settings(**changes):
     return Training(**{"batch_size": 8, "learning_rate": 3e-3, "log_every": 1, "limits": LIMITS, **changes})
 
 
-def dpo(path, start, preferences=PREFERENCES, held_out=(), beta=0.1, seed=0, **changes):
+def dpo(path, start, preferences=PREFERENCES, held_out=(), loss=None, seed=0, **changes):
     with Run(path, stage="dpo", config={}, inputs={}) as run:
         train_dpo(
             run,
             settings(**changes),
-            beta=beta,
+            objective=loss or Sigmoid(beta=0.1),
             start=start,
             preferences=preferences,
             held_out=held_out,
             seed=seed,
         )
-    return load_file(path / "model" / "model.safetensors")
+    return weights(path)
+
+
+def weights(path):
+    name = "adapter_model" if (path / "model" / "adapter_config.json").is_file() else "model"
+    return load_file(path / "model" / f"{name}.safetensors")
 
 
 def sft(path, start, **changes):
@@ -106,13 +116,22 @@ def test_the_same_seed_gives_the_same_bits(start, tmp_path):
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
+SPLITS = [
+    {"engine": "padded", "micro_batch_size": 1},
+    {"engine": "padded", "micro_batch_size": 3},  # which leaves a smaller last one
+    {"max_tokens": 64},
+    {"max_tokens": 200},
+    {"activation_checkpointing": True},
+]
+
+
 @pytest.mark.parametrize("train", [dpo, sft])
-@pytest.mark.parametrize("micro", [1, 3, 4])
-def test_the_split_into_micro_batches_changes_nothing(start, tmp_path, train, micro):
-    """One update over all rows, whose answers differ in length; 3 leaves a smaller last micro-batch."""
-    rows = {"batch_size": 21 if micro == 3 else 20, "warmup": 0.0, "learning_rate": 1e-3}
-    whole = train(tmp_path / "whole", start, **rows)
-    split = train(tmp_path / "split", start, **rows, micro_batch_size=micro)
+@pytest.mark.parametrize("split", SPLITS, ids=str)
+def test_engines_and_splits_compute_the_same(start, tmp_path, train, split):
+    """One update over all rows, whose answers differ in length, in one padded forward pass and in many of each kind."""
+    rows = {"batch_size": 20, "warmup": 0.0, "learning_rate": 1e-3}
+    whole = train(tmp_path / "whole", start, **rows, engine="padded")
+    split = train(tmp_path / "split", start, **rows, **split)
     before = load_file(Path(start) / "model.safetensors")
     assert max(float((whole[key] - before[key]).abs().max()) for key in whole) > 5e-4
     assert all(torch.allclose(whole[key], split[key], atol=2e-5) for key in whole)
@@ -128,13 +147,106 @@ def test_bfloat16_is_another_precision_and_starts_at_ln_2(start, tmp_path, train
 
 
 def test_an_update_that_would_do_nothing_is_refused(start, tmp_path):
-    with pytest.raises(ConfigError, match="warmup 0.1 of 1 update leaves none"):
+    with pytest.raises(ConfigError, match=r"warmup 0\.1 of 1 update leaves none"):
         dpo(tmp_path / "run", start, batch_size=20)
 
 
 def test_an_unknown_tracker_is_named(start, tmp_path):
     with pytest.raises(ConfigError, match="'wandbx'"):
         dpo(tmp_path / "run", start, report_to=("wandbx",))
+
+
+@pytest.mark.parametrize("engine", ["packed", "padded"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"name": "ipo_mean"},
+        {"name": "simpo"},
+        {"name": "ld_dpo"},
+        {"name": "bco"},
+        {"name": "margin"},
+        [{"weight": 1.0, "loss": {"name": "sigmoid"}}, {"weight": 0.5, "loss": {"name": "nll"}}],
+    ],
+    ids=str,
+)
+def test_losses_train_the_same_in_both_engines(start, tmp_path, engine, loss):
+    """Several updates on both engines end near each other, and away from the start."""
+    objective = Dpo.parse({"loss": loss}, where="x").loss
+    scored = [
+        msgspec.structs.replace(p, score_chosen=5.0, score_rejected=float(n % 3)) for n, p in enumerate(PREFERENCES)
+    ]
+    found = dpo(tmp_path / "run", start, preferences=scored, loss=objective, engine=engine, learning_rate=1e-3)
+    other = "padded" if engine == "packed" else "packed"
+    twin = dpo(tmp_path / "twin", start, preferences=scored, loss=objective, engine=other, learning_rate=1e-3)
+    before = load_file(Path(start) / "model.safetensors")
+    assert max(float((found[key] - before[key]).abs().max()) for key in found) > 5e-4
+    assert all(torch.allclose(found[key], twin[key], atol=3e-4) for key in found)
+
+
+def test_a_loss_that_needs_scores_says_so(start, tmp_path):
+    with pytest.raises(DataError, match="needs the scores"):
+        dpo(tmp_path / "run", start, loss=Dpo.parse({"loss": {"name": "margin"}}, where="x").loss)
+
+
+def test_an_option_that_a_loss_does_not_use_is_an_error():
+    with pytest.raises(ConfigError, match="has no option 'label_smoothing'"):
+        Dpo.parse({"loss": {"name": "sigmoid", "label_smoothing": 0.1}}, where="x")
+
+
+@pytest.mark.parametrize("engine", ["packed", "padded"])
+def test_lora_starts_at_ln_2_learns_and_is_small(start, tmp_path, engine):
+    found = dpo(tmp_path / "run", start, engine=engine, epochs=4, lora=Lora(rank=4, dropout=0.0), learning_rate=1e-2)
+    first, *rest = lines(tmp_path / "run")
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert [line for line in rest if "rewards/margins" in line][-1]["rewards/margins"] > 0.05
+    assert all("lora" in key for key in found)
+    again = dpo(tmp_path / "on", str(tmp_path / "run" / "model"), engine=engine)
+    assert lines(tmp_path / "on")[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert again.keys() == found.keys()
+
+
+def test_the_reference_is_computed_once_for_all_that_share_it(start, tmp_path, monkeypatch):
+    computed = []
+    monkeypatch.setattr(runs, "all_sums", lambda *a, **k: computed.append(1) or all_sums(*a, **k))
+    for name in ("a", "b"):
+        dpo(tmp_path / "steps" / name, start, seed=len(computed))
+    assert len(computed) == 1
+    assert len(list((tmp_path / "references").iterdir())) == 1
+    dpo(tmp_path / "steps" / "c", start, preferences=PREFERENCES[:10])
+    assert len(computed) == 2
+
+
+def test_a_reference_of_something_else_is_refused(start, tmp_path):
+    dpo(tmp_path / "steps" / "a", start)
+    dpo(tmp_path / "steps" / "b", start, preferences=PREFERENCES[:10])
+    kept = {path.stat().st_size: path for path in (tmp_path / "references").iterdir()}
+    smaller, larger = kept[min(kept)], kept[max(kept)]
+    larger.write_bytes(smaller.read_bytes())
+    with pytest.raises(RunError, match="reference of another"):
+        dpo(tmp_path / "steps" / "c", start)
+
+
+def test_the_self_check_passes_and_can_fail(start, tmp_path, monkeypatch):
+    dpo(tmp_path / "run", start, self_check=True)
+    shifted = lambda model, groups, settings, pad_id: [  # noqa: E731
+        tuple(v + (settings.engine == "packed") * 0.5 for v in of) for of in all_sums(model, groups, settings, pad_id)
+    ]
+    monkeypatch.setattr(runs, "all_sums", shifted)
+    with pytest.raises(RunError, match="set engine: padded"):
+        dpo(tmp_path / "again", start, self_check=True, loss=Dpo.parse({"loss": {"name": "simpo"}}, where="x").loss)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"micro_batch_size": 2}, "micro_batch_size belongs to"),
+        ({"engine": "padded", "max_tokens": 100}, "max_tokens belongs to"),
+        ({"engine": "padded", "self_check": True}, "self_check belongs to"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        Training.parse(settings, where="x")
 
 
 def test_a_tie_counts_half(start, tmp_path):
@@ -146,8 +258,9 @@ def test_a_tie_counts_half(start, tmp_path):
 def test_encode_pairs_shares_the_prompt(start):
     encoder = Encoder(load_tokenizer(start), LIMITS)
     pair = encode_pairs(encoder, PREFERENCES[:1])[0]
-    assert pair.chosen[0] == pair.rejected[0]
-    assert pair.chosen[1] != pair.rejected[1]
+    assert len(pair.group.branches) == 2
+    assert pair.group.branches[0] != pair.group.branches[1]
+    assert pair.score_margin is None
 
 
 def test_nothing_to_train_on_is_said(start, tmp_path):
@@ -162,5 +275,5 @@ def test_too_long_for_the_model_is_said(start, tmp_path):
 
 def test_a_loss_that_breaks_is_an_error_not_a_model(start, tmp_path):
     with pytest.raises(RunError, match="lower learning_rate"):
-        dpo(tmp_path / "run", start, learning_rate=1e9, epochs=3, beta=5)
+        dpo(tmp_path / "run", start, learning_rate=1e9, epochs=3, loss=Sigmoid(beta=5.0))
     assert not (tmp_path / "run" / "manifest.json").exists()

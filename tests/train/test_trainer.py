@@ -1,8 +1,7 @@
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notus.train.trainer import LengthSampler, Pair
+from notus.train.trainer import LengthSampler
 
 
 @settings(max_examples=50)
@@ -25,9 +24,3 @@ def test_an_epoch_has_its_own_order_and_batches_of_like_length():
     padding = sum(max(lengths[i] for i in first[k : k + 10]) * 10 for k in range(0, 640, 10)) - sum(lengths)
     plain = sum(max(lengths[k : k + 10]) * 10 for k in range(0, 640, 10)) - sum(lengths)
     assert padding < plain / 4
-
-
-def test_the_length_of_a_pair_is_that_of_its_longer_row():
-    assert Pair(([1, 2], [3]), ([1, 2], [3, 4])).length == 4
-    with pytest.raises(AttributeError):
-        Pair(([1], [2]), ([1], [3])).chosen = ([], [])  # type: ignore[misc]

@@ -15,6 +15,8 @@ from notus.models.settings import Limits
 
 __all__ = ["against_chance", "implicit_accuracy"]
 
+_PADDED_ROWS = 64
+
 
 def against_chance(arm: str, accuracy: Estimate) -> str:
     """Whether an accuracy can be told from that of a policy that prefers nothing, in a sentence."""
@@ -34,7 +36,7 @@ def implicit_accuracy(
     policy: str,
     reference: str,
     limits: Limits,
-    batch_size: int,
+    max_tokens: int | None,
 ) -> list[Verdict]:
     """Score each preference 1 where the chosen answer has the higher implicit reward, ½ at a tie, 0 otherwise.
 
@@ -44,21 +46,19 @@ def implicit_accuracy(
         policy: folder or hub id of the trained model.
         reference: folder or hub id of the model that it was trained from.
         limits: lengths in tokens.
-        batch_size: pairs of one forward pass.
+        max_tokens: tokens of a forward pass in the packed form; None computes padded, for models it refuses.
 
     Returns:
         One verdict for each preference; ``sample`` numbers the pairs of a prompt.
     """
-    from notus.models.local import load_model, load_tokenizer
-    from notus.models.padded import all_logps
+    from notus.models.local import load_tokenizer
     from notus.models.tokens import Encoder, answer_text
 
     encoder = Encoder(load_tokenizer(policy), limits, run.tally("encode"))
     texts = [(item.prompt, answer_text(side)) for item in preferences for side in (item.chosen, item.rejected)]
     examples = encoder.examples(texts)
     pad_id = encoder.tokenizer.pad_token_id
-    trained = all_logps(load_model(policy), examples, pad_id, 2 * batch_size)
-    before = all_logps(load_model(reference), examples, pad_id, 2 * batch_size)
+    trained, before = (_logps(source, examples, pad_id, max_tokens) for source in (policy, reference))
     rewards = [after - start for after, start in zip(trained, before, strict=True)]
     seen: dict[str, int] = {}
     verdicts = []
@@ -77,3 +77,23 @@ def implicit_accuracy(
             )
         )
     return verdicts
+
+
+def _logps(
+    source: str, examples: Sequence[tuple[list[int], list[int]]], pad_id: int, max_tokens: int | None
+) -> list[float]:
+    """Log-probabilities of the answers, two neighbours of which share a prompt."""
+    from notus.models.local import load_model
+    from notus.models.logps import all_branch_logps
+    from notus.models.pack import Group
+    from notus.models.padded import all_logps
+
+    model = load_model(source)
+    if max_tokens is None:
+        return all_logps(model, examples, pad_id, _PADDED_ROWS)
+    groups = [
+        Group(prompt, (chosen, rejected))
+        for (prompt, chosen), (_, rejected) in zip(examples[::2], examples[1::2], strict=True)
+    ]
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return [value for sums in all_branch_logps(plain, groups, max_tokens) for value in sums]

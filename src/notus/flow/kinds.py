@@ -10,6 +10,7 @@ import pydantic
 from notus.core.config import Config
 from notus.miniature.world import WorldConfig
 from notus.models.settings import Limits, Sampling, Shape
+from notus.train.loss_settings import PairObjective, Sigmoid
 from notus.train.settings import Training
 
 __all__ = [
@@ -135,8 +136,8 @@ class Dpo(StepConfig, Training):
     do: Literal["dpo"] = "dpo"
     start: Ref = "sft"
     pairs: Ref = "binarize"
-    beta: float = pydantic.Field(default=0.1, gt=0)
-    """Weight of the KL penalty."""
+    loss: PairObjective = Sigmoid()
+    """A loss with its options, or a list of ``{weight, loss}`` that is summed."""
     seed: Seed | None = None
 
 
@@ -161,7 +162,8 @@ class Rewards(StepConfig):
     policy: Ref = "dpo"
     reference: Ref = "sft"
     pairs: Ref = "data"
-    batch_size: int = pydantic.Field(default=32, ge=1)
+    max_tokens: int | None = pydantic.Field(default=2048, ge=16)
+    """Tokens of one forward pass in the packed form; null computes padded, for models that the packed form refuses."""
     limits: Limits = Limits()
 
 

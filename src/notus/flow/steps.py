@@ -45,7 +45,8 @@ def do_step(step: PlannedStep, path: Path, inputs: Inputs) -> Run:
         run = Run(path, stage=config.pop("do"), config=config, inputs=step.inputs, sources=dict(inputs))
         if not run.finished:
             if step.config.computes:
-                for library in ("torch", "transformers", "accelerate"):
+                adapter = ("peft",) if getattr(step.config, "lora", None) else ()
+                for library in ("torch", "transformers", "accelerate", *adapter):
                     require(library, extra="train")
             with run:
                 _WORK[type(step.config)](run, step.config, inputs, step.seed)
@@ -89,7 +90,7 @@ def _dpo(run: Run, config: kinds.Dpo, inputs: Inputs, seed: int | None) -> None:
     train_dpo(
         run,
         config,
-        beta=config.beta,
+        objective=config.loss,
         start=find_model(inputs["start"]),
         preferences=_preferences(Path(inputs["pairs"])),
         held_out=_held_out(Path(inputs["pairs"])),
@@ -128,7 +129,7 @@ def _rewards(run: Run, config: kinds.Rewards, inputs: Inputs, seed: int | None) 
         policy=find_model(inputs["policy"]),
         reference=find_model(inputs["reference"]),
         limits=config.limits,
-        batch_size=config.batch_size,
+        max_tokens=config.max_tokens,
     )
     write_records(run.path / "verdicts.parquet", verdicts, Verdict)
     _write_scores(run, verdicts)

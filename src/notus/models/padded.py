@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-__all__ = ["IGNORED", "Example", "all_logps", "answer_logps", "pad"]
+__all__ = ["IGNORED", "Example", "all_logps", "answer_logps", "answer_token_logps", "pad"]
 
 Example = tuple[list[int], list[int]]
 """Prompt ids and answer ids."""
@@ -37,28 +37,39 @@ def pad(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 
-def answer_logps(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each answer: Σ_t log π(y_t | x, y_<t) over its tokens, EOS included.
+def answer_token_logps(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each answer token, log π(y_t | x, y_<t), EOS included.
 
     The model is called as transformers has it, so that whatever wraps its forward (precision, distribution) is kept.
-    The log-softmax is taken in fp32 on the positions before answer tokens only, and the sum in fp64, because a sum of
-    −2,400 is spaced 2.4e-4 apart in fp32.
+    The log-softmax is taken in fp32, on the positions before answer tokens only.
 
     Args:
         model: a causal language model.
         batch: what ``pad`` gives, on the model's device.
 
     Returns:
-        Sums [rows] in fp64 (natural logarithm) and numbers of answer tokens [rows].
+        [A] in fp32, natural logarithm, row after row, and the row of each token [A].
     """
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
     targets = batch["labels"][:, 1:]
     answered = targets != IGNORED
     scores = torch.log_softmax(logits[:, :-1][answered].float(), dim=-1)
-    token_logps = scores.gather(1, targets[answered].unsqueeze(1)).squeeze(1)
     rows = torch.arange(targets.shape[0], device=targets.device).unsqueeze(1).expand_as(targets)[answered]
-    sums = torch.zeros(targets.shape[0], dtype=torch.float64, device=targets.device)
-    return sums.index_add(0, rows, token_logps.double()), answered.sum(dim=1)
+    return scores.gather(1, targets[answered].unsqueeze(1)).squeeze(1), rows
+
+
+def answer_logps(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each answer: Σ_t log π(y_t | x, y_<t) over its tokens.
+
+    The sum is taken in fp64, because a sum of −2,400 is spaced 2.4e-4 apart in fp32.
+
+    Returns:
+        Sums [rows] in fp64 and numbers of answer tokens [rows].
+    """
+    logps, rows = answer_token_logps(model, batch)
+    count = batch["labels"].shape[0]
+    sums = torch.zeros(count, dtype=torch.float64, device=logps.device)
+    return sums.index_add(0, rows, logps.double()), torch.bincount(rows, minlength=count)
 
 
 def all_logps(model: PreTrainedModel, examples: Sequence[Example], pad_id: int, batch_size: int) -> list[float]:

@@ -14,15 +14,26 @@ from transformers.integrations import get_available_reporting_integrations
 from notus.core.errors import ConfigError, DataError, RunError, nearest
 from notus.core.records import Message, Preference
 from notus.core.run import Run
+from notus.models.attention import check_supported, use_packed
 from notus.models.local import load_model, load_tokenizer, save_model
-from notus.models.padded import Example, all_logps, pad
+from notus.models.pack import Group
 from notus.models.tokens import Encoder, answer_text
+from notus.train.batches import Collator, Item, all_sums, plain
+from notus.train.loss_settings import (
+    PairObjective,
+    needs_common_prefix,
+    needs_reference,
+    needs_score_margins,
+)
+from notus.train.references import kept_sums
 from notus.train.settings import Training
-from notus.train.trainer import DpoTrainer, Metrics, Pair, Rows, SftTrainer
+from notus.train.trainer import DpoTrainer, Items, Metrics, SftTrainer
 
 __all__ = ["encode_pairs", "train_dpo", "train_sft"]
 
 Conversation = tuple[Message, ...]
+_CHECK = 1e-3
+"""Largest difference of a log-probability per token at which two ways of computing it count as the same."""
 
 
 def train_sft(
@@ -43,68 +54,68 @@ def train_sft(
     Returns:
         The folder of the trained model, inside the run.
     """
-    model, encoder = _load(run, start, config)
-    examples = encoder.examples(_split_dialogue(dialogue) for dialogue in dialogues)
-    if not examples:
+    if not dialogues:
         raise DataError("there is no dialogue to train on")
-    trainer = SftTrainer(
-        model=model,
-        args=_arguments(run, config, seed),
-        train_dataset=_rows(examples),
-        data_collator=partial(pad, pad_id=encoder.tokenizer.pad_token_id),
-        processing_class=encoder.tokenizer,
-        callbacks=[Metrics(run)],
+    model, encoder = _load(run, start, config)
+    items, held = (
+        [Item(Group(prompt, (answer,))) for prompt, answer in encoder.examples(map(_split_dialogue, part))]
+        for part in (dialogues, held_out)
     )
-    return _train(run, trainer, encoder, _rows(encoder.examples(_split_dialogue(d) for d in held_out)))
+    model = _with_adapter(model, config, seed)
+    trainer = SftTrainer(**_options(run, config, model, encoder, items, seed))
+    return _train(run, trainer, config, encoder, held)
 
 
 def train_dpo(
     run: Run,
     config: Training,
     *,
-    beta: float,
+    objective: PairObjective,
     start: str,
     preferences: Sequence[Preference],
     held_out: Sequence[Preference],
     seed: int,
 ) -> Path:
-    """Train a policy on preferences with the sigmoid DPO loss; the model it starts from is the reference.
+    """Train a policy on preferences; the model it starts from is the reference.
 
     Args:
-        beta: weight of the KL penalty.
+        objective: the loss, or a weighted sum of several.
         start: folder or hub id of the model to start from.
         held_out: preferences to evaluate on at the end; may be empty.
 
     Returns:
         The folder of the trained model, inside the run.
     """
-    model, encoder = _load(run, start, config)
     if not preferences:
         raise DataError("there is no preference to train on")
-    pad_id = encoder.tokenizer.pad_token_id
-    rows = 2 * (config.micro_batch_size or config.batch_size)
-    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
-        pairs, held = (
-            _with_reference(model, encode_pairs(encoder, part), pad_id, rows) for part in (preferences, held_out)
-        )
-    trainer = DpoTrainer(
-        beta=beta,
-        model=model,
-        args=_arguments(run, config, seed),
-        train_dataset=pairs,
-        data_collator=partial(_collate_pairs, pad_id=pad_id),
-        processing_class=encoder.tokenizer,
-        callbacks=[Metrics(run)],
+    model, encoder = _load(run, start, config)
+    model.eval()
+    items, held = (
+        _with_reference(run, model, encode_pairs(encoder, part), objective, start, config, encoder)
+        for part in (preferences, held_out)
     )
-    _log_start(run, trainer, pairs)
-    return _train(run, trainer, encoder, held)
+    if needs_score_margins(objective) and any(item.score_margin is None for item in items):
+        raise DataError("this loss needs the scores of both answers, and some pairs have none; choose another loss")
+    # The reference is computed before: with an adapter it is the base, in every case it is the model as it starts.
+    model = _with_adapter(model, config, seed)
+    trainer = DpoTrainer(objective=objective, **_options(run, config, model, encoder, items, seed))
+    _log_start(run, trainer)
+    return _train(run, trainer, config, encoder, held)
 
 
-def encode_pairs(encoder: Encoder, preferences: Sequence[Preference]) -> list[Pair]:
+def encode_pairs(encoder: Encoder, preferences: Sequence[Preference]) -> list[Item]:
     """Tokenise preferences; each answer is one assistant turn."""
     chosen = encoder.examples((item.prompt, answer_text(item.chosen)) for item in preferences)
     rejected = encoder.examples((item.prompt, answer_text(item.rejected)) for item in preferences)
-    return [Pair(better, worse) for better, worse in zip(chosen, rejected, strict=True)]
+    return [
+        Item(Group(prompt, (better, worse)), score_margin=_margin(preference))
+        for (prompt, better), (_, worse), preference in zip(chosen, rejected, preferences, strict=True)
+    ]
+
+
+def _margin(preference: Preference) -> float | None:
+    a, b = preference.score_chosen, preference.score_rejected
+    return None if a is None or b is None else a - b
 
 
 def _load(run: Run, start: str, config: Training) -> tuple[PreTrainedModel, Encoder]:
@@ -112,7 +123,81 @@ def _load(run: Run, start: str, config: Training) -> tuple[PreTrainedModel, Enco
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and config.limits.max_length > longest:
         raise DataError(f"limits.max_length {config.limits.max_length} is above the {longest} positions of {start}")
+    if config.engine == "packed":
+        check_supported(plain(model), config.limits.max_length)
     return model, Encoder(load_tokenizer(start), config.limits, run.tally("encode"))
+
+
+def _with_adapter(model: PreTrainedModel, config: Training, seed: int) -> PreTrainedModel:
+    if config.lora is None:
+        return model
+    from notus.models.adapters import add_adapter
+
+    return add_adapter(model, config.lora, seed)
+
+
+def _with_reference(
+    run: Run,
+    model: PreTrainedModel,
+    items: list[Item],
+    objective: PairObjective,
+    start: str,
+    config: Training,
+    encoder: Encoder,
+) -> list[Item]:
+    """Items with what the loss needs of the reference, computed once."""
+    compute = partial(all_sums, model, settings=config, pad_id=encoder.tokenizer.pad_token_id)
+    groups = [item.group for item in items]
+    if needs_reference(objective):
+        sums = kept_sums(run, start, groups, config, compute)
+        items = [replace(item, reference=of) for item, of in zip(items, sums, strict=True)]
+    if needs_common_prefix(objective):
+        cut = [_common(group) for group in groups]
+        sums = kept_sums(run, start, cut, config, compute)
+        items = [replace(item, prefix_reference=of) for item, of in zip(items, sums, strict=True)]
+    return items
+
+
+def _common(group: Group) -> Group:
+    """The group with its branches cut to the length of the shortest."""
+    shortest = min(map(len, group.branches))
+    return Group(group.prompt, tuple(branch[:shortest] for branch in group.branches))
+
+
+def _options(
+    run: Run, config: Training, model: PreTrainedModel, encoder: Encoder, items: list[Item], seed: int
+) -> dict[str, object]:
+    """What both trainers are made of."""
+    collator = Collator(config, encoder.tokenizer.pad_token_id)
+    if config.engine == "packed":
+        if config.self_check:
+            _self_check(model, items[: config.batch_size], config, encoder)
+        use_packed(plain(model))
+    return {
+        "model": model,
+        "args": _arguments(run, config, seed),
+        "train_dataset": Items(items),
+        "data_collator": collator,
+        "processing_class": encoder.tokenizer,
+        "callbacks": [Metrics(run)],
+    }
+
+
+def _self_check(model: PreTrainedModel, items: list[Item], config: Training, encoder: Encoder) -> None:
+    """Compare the packed engine with the padded one on the first items.
+
+    Raises:
+        RunError: if they differ.
+    """
+    groups = [item.group for item in items]
+    padded = Training(engine="padded", batch_size=config.batch_size, micro_batch_size=1, precision=config.precision)
+    ours, plainly = (all_sums(model, groups, settings, encoder.tokenizer.pad_token_id) for settings in (config, padded))
+    for group, one, other in zip(groups, ours, plainly, strict=True):
+        for branch, a, b in zip(group.branches, one, other, strict=True):
+            if abs(a - b) > _CHECK * len(branch):
+                raise RunError(
+                    f"the packed engine gives {a:.5f} where the padded one gives {b:.5f}; set engine: padded"
+                )
 
 
 def _arguments(run: Run, config: Training, seed: int) -> TrainingArguments:
@@ -121,19 +206,17 @@ def _arguments(run: Run, config: Training, seed: int) -> TrainingArguments:
         raise ConfigError(
             f"report_to names '{missing[0]}', which is no tracker that is installed; {nearest(missing[0], trackers)}"
         )
-    micro = config.micro_batch_size or config.batch_size
     return TrainingArguments(
         output_dir=str(run.path / "trainer"),
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=micro,
-        per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=config.batch_size // micro,
+        per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.schedule,
         warmup_steps=config.warmup,
         optim=config.optimizer,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
+        activation_checkpointing=config.activation_checkpointing,
         bf16=config.precision == "bfloat16",
         use_cpu=not torch.accelerator.is_available(),
         logging_steps=config.log_every,
@@ -144,70 +227,86 @@ def _arguments(run: Run, config: Training, seed: int) -> TrainingArguments:
         seed=seed,
         remove_unused_columns=False,
         disable_tqdm=True,
-        dataloader_pin_memory=torch.accelerator.is_available(),
+        dataloader_pin_memory=False,
     )
 
 
-def _train(run: Run, trainer: SftTrainer | DpoTrainer, encoder: Encoder, held_out: Rows) -> Path:
-    updates = math.ceil(len(trainer.train_dataset) / trainer.args.train_batch_size)
-    updates = math.ceil(updates / trainer.args.gradient_accumulation_steps * trainer.args.num_train_epochs)
-    if updates <= trainer.args.get_warmup_steps(updates):
+def _train(
+    run: Run, trainer: SftTrainer | DpoTrainer, config: Training, encoder: Encoder, held_out: list[Item]
+) -> Path:
+    if trainer.accelerator.num_processes > 1 or trainer.args.n_gpu > 1:
         raise ConfigError(
-            f"warmup {trainer.args.warmup_steps} of {updates} update{'s' * (updates > 1)} leaves none with a learning "
-            "rate above 0; set warmup to 0, or train on more"
+            "training runs in one process on one device for now; show it one, e.g. CUDA_VISIBLE_DEVICES=0"
         )
+    _check_warmup(trainer)
     # The numbers go into the run's metrics; whoever wants to see them reads them there.
     trainer.remove_callback(PrinterCallback)
     with warnings.catch_warnings():
         # accelerate asks PyTorch for a CUDA driver even when it was told to use the CPU.
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
         result = trainer.train()
-        if not torch.isfinite(torch.tensor(result.training_loss)):
-            raise RunError(
-                f"the loss became {result.training_loss}; lower learning_rate ({trainer.args.learning_rate})"
-            )
-        held = trainer.evaluate(held_out) if len(held_out) else {}
+    if not math.isfinite(result.training_loss):
+        raise RunError(f"the loss became {result.training_loss}; lower learning_rate ({trainer.args.learning_rate})")
     run.note(
         rows=len(trainer.train_dataset),
         updates=result.global_step,
         train_loss=result.training_loss,
         held_out_rows=len(held_out),
-        **{key: value for key, value in held.items() if key.startswith("eval_") and "_per_second" not in key},
+        **_evaluate(trainer, config, held_out),
     )
+    model = trainer.model
+    plain(model).set_attn_implementation("sdpa")
     path = run.path / "model"
-    save_model(trainer.model, encoder.tokenizer, path)
+    save_model(model, encoder.tokenizer, path)
     return path
 
 
-def _log_start(run: Run, trainer: DpoTrainer, pairs: Rows) -> None:
-    """Loss and margin before the first update, on one batch: they must be ln 2 and 0."""
-    batch = trainer.data_collator([pairs[row] for row in range(min(len(pairs), trainer.args.train_batch_size))])
+def _check_warmup(trainer: SftTrainer | DpoTrainer) -> None:
+    updates = math.ceil(len(trainer.train_dataset) / trainer.args.train_batch_size * trainer.args.num_train_epochs)
+    if updates <= trainer.args.get_warmup_steps(updates):
+        raise ConfigError(
+            f"warmup {trainer.args.warmup_steps} of {updates} update{'s' * (updates > 1)} leaves none with a learning "
+            "rate above 0; set warmup to 0, or train on more"
+        )
+
+
+def _evaluate(trainer: SftTrainer | DpoTrainer, config: Training, items: list[Item]) -> dict[str, float]:
+    """Loss and metrics of held-out items, exactly, whatever the size of a forward pass."""
+    if not items:
+        return {}
+    trainer.model.eval()
+    weight, totals = trainer.weight_of(items), {"eval_loss": 0.0}
+    size = config.batch_size
     with torch.no_grad():
-        loss = trainer.compute_loss(trainer.model.eval(), trainer._prepare_inputs(batch))
-    means = trainer.averages["eval"].take()
-    run.metric(step=0, loss=float(loss), **means)
-    run.note(start_loss=float(loss), start_margin=means["rewards/margins"])
+        for start in range(0, len(items), size):
+            for forward in trainer.data_collator(items[start : start + size])["batch"].forwards:
+                loss, metrics = trainer.summed_loss(trainer.model, forward)
+                totals["eval_loss"] += float(loss) / weight
+                for name, values in metrics.items():
+                    totals[f"eval_{name}"] = totals.get(f"eval_{name}", 0.0) + float(values.double().sum()) / weight
+    return totals
 
 
-def _with_reference(model: PreTrainedModel, pairs: list[Pair], pad_id: int, rows: int) -> Rows:
-    examples = [example for pair in pairs for example in (pair.chosen, pair.rejected)]
-    logps = all_logps(model, examples, pad_id, rows)
-    known = [
-        replace(pair, reference_chosen=logps[2 * i], reference_rejected=logps[2 * i + 1])
-        for i, pair in enumerate(pairs)
+def _log_start(run: Run, trainer: DpoTrainer) -> None:
+    """Loss and metrics before the first update, on one batch: with DPO's own loss ln 2, and a margin of 0."""
+    items = [
+        trainer.train_dataset[row] for row in range(min(len(trainer.train_dataset), trainer.args.train_batch_size))
     ]
-    return Rows(known, [pair.length for pair in known])
+    found = _evaluate_start(trainer, items)
+    run.metric(step=0, **found)
+    run.note(start_loss=found["loss"], start_margin=found.get("rewards/margins"))
 
 
-def _collate_pairs(pairs: Sequence[Pair], pad_id: int) -> dict[str, torch.Tensor]:
-    """The chosen rows, then the rejected ones; ``reference_logps`` [2 · pairs] in fp64 in the same order."""
-    batch = pad([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs], pad_id)
-    known = [pair.reference_chosen for pair in pairs] + [pair.reference_rejected for pair in pairs]
-    return {**batch, "reference_logps": torch.tensor(known, dtype=torch.float64)}
-
-
-def _rows(examples: list[Example]) -> Rows:
-    return Rows(examples, [len(prompt) + len(answer) for prompt, answer in examples])
+def _evaluate_start(trainer: DpoTrainer, items: list[Item]) -> dict[str, float]:
+    trainer.model.eval()
+    found = {"loss": 0.0}
+    with torch.no_grad():
+        for forward in trainer.data_collator(items)["batch"].forwards:
+            loss, metrics = trainer.summed_loss(trainer.model.to(trainer.args.device), forward)
+            found["loss"] += float(loss) / len(items)
+            for name, values in metrics.items():
+                found[name] = found.get(name, 0.0) + float(values.double().sum()) / len(items)
+    return found
 
 
 def _split_dialogue(dialogue: Conversation) -> tuple[Conversation, str]:

@@ -5,7 +5,7 @@ from typing import Literal
 import pydantic
 
 from notus.core.config import Config
-from notus.models.settings import Limits
+from notus.models.settings import Limits, Lora
 
 __all__ = ["Training"]
 
@@ -16,8 +16,15 @@ class Training(Config):
     epochs: float = pydantic.Field(default=1.0, gt=0)
     batch_size: int = pydantic.Field(default=32, ge=1)
     """Rows (SFT) or pairs (DPO) of one update."""
+    engine: Literal["packed", "padded"] = "packed"
+    """``packed`` computes a prompt once for all its answers and pads nothing; ``padded`` is the plain way, for models
+    that the packed one refuses. Both give the same numbers."""
+    max_tokens: int = pydantic.Field(default=2048, ge=16)
+    """Tokens of one forward pass of the packed engine; a longer pair makes a longer one."""
     micro_batch_size: int | None = pydantic.Field(default=None, ge=1)
-    """Rows or pairs of one forward pass; null takes the whole batch. Must divide it."""
+    """Rows or pairs of one forward pass of the padded engine; null takes the whole batch."""
+    self_check: bool = False
+    """Whether the packed engine is compared with the padded one on the first batch, and a difference is an error."""
     learning_rate: float = pydantic.Field(default=5e-7, gt=0)
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
     warmup: float = pydantic.Field(default=0.1, ge=0, lt=1)
@@ -25,6 +32,10 @@ class Training(Config):
     optimizer: Literal["adamw_torch", "rmsprop"] = "adamw_torch"
     weight_decay: float = pydantic.Field(default=0.0, ge=0)
     max_grad_norm: float = pydantic.Field(default=1.0, gt=0)
+    activation_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass: less memory, about a third more time."""
+    lora: Lora | None = None
+    """An adapter to train instead of all weights; null trains all of them."""
     precision: Literal["float32", "bfloat16"] = "float32"
     log_every: int = pydantic.Field(default=10, ge=1)
     """Updates between two lines of metrics."""
@@ -33,7 +44,10 @@ class Training(Config):
     """Trackers by transformers' names, for example ``wandb``; each must be installed."""
 
     @pydantic.model_validator(mode="after")
-    def _divides(self) -> "Training":
-        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
-            raise ValueError(f"micro_batch_size {self.micro_batch_size} must divide batch_size {self.batch_size}")
+    def _every_setting_does_something(self) -> "Training":
+        if self.engine == "packed" and self.micro_batch_size:
+            raise ValueError("micro_batch_size belongs to 'engine: padded'; the packed engine splits by max_tokens")
+        if self.engine == "padded" and (self.self_check or "max_tokens" in self.model_fields_set):
+            name = "self_check" if self.self_check else "max_tokens"
+            raise ValueError(f"{name} belongs to 'engine: packed'; the padded engine splits by micro_batch_size")
         return self

@@ -2,55 +2,41 @@
 
 They say what a batch is and what its loss is. Optimiser, schedule, precision and trackers are transformers' own, under
 their usual names. Every loss is divided by what the whole update holds (answer tokens for SFT, pairs for DPO), so that
-the split into micro-batches changes nothing.
+the split into forward passes changes nothing.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset, Sampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from notus.core.run import Run
-from notus.models.padded import Example, answer_logps
-from notus.train.losses import implicit_rewards, sigmoid_loss
+from notus.train.batches import Batch, Forward, Item, branch_sums
+from notus.train.loss_inputs import LogpSums, PairLogps, RunningMean
+from notus.train.loss_settings import PairObjective, needs_common_prefix, needs_shift, reward_beta
+from notus.train.losses import implicit_rewards, pair_losses
 
-__all__ = ["TIE", "DpoTrainer", "LengthSampler", "Metrics", "Pair", "Rows", "SftTrainer"]
-
+__all__ = ["TIE", "DpoTrainer", "Items", "LengthSampler", "Metrics", "SftTrainer", "pair_metrics"]
 
 TIE = 1e-6
 """Margins up to this are ties: what is left of the rounding where policy and reference are the same."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A tokenised preference, with the log-probabilities of its answers under the reference."""
+class Items(Dataset[Item]):
+    """Items as a dataset."""
 
-    chosen: Example
-    rejected: Example
-    reference_chosen: float = 0.0
-    reference_rejected: float = 0.0
-
-    @property
-    def length(self) -> int:
-        """Tokens of the longer of the two rows."""
-        return max(sum(map(len, self.chosen)), sum(map(len, self.rejected)))
-
-
-class Rows(Dataset[Any]):
-    """A list as a dataset, with the length of each row in tokens."""
-
-    def __init__(self, rows: Sequence[Any], lengths: Sequence[int]) -> None:
-        self.rows = rows
-        self.lengths = lengths
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self.lengths = [item.group.tokens for item in items]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.items)
 
-    def __getitem__(self, index: int) -> Any:
-        return self.rows[index]
+    def __getitem__(self, index: int) -> Item:
+        return self.items[index]
 
 
 class LengthSampler(Sampler[int]):
@@ -106,124 +92,156 @@ class Metrics(TrainerCallback):
             self.run.metric(step=state.global_step, steps=state.max_steps, **(logs or {}))
 
 
-class _Averages:
-    """Means of values over the pairs or rows seen since the last log."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, torch.Tensor] = {}
-        self.rows = 0
-
-    def add(self, rows: int, **values: torch.Tensor) -> None:
-        self.rows += rows
-        for name, value in values.items():
-            total = value.detach().double().sum()
-            self.sums[name] = self.sums[name] + total if name in self.sums else total
-
-    def take(self) -> dict[str, float]:
-        means = {name: float(total) / self.rows for name, total in self.sums.items()}
-        self.__init__()  # type: ignore[misc]
-        return means
-
-
 class _NotusTrainer(Trainer):
-    """What both trainers share: sampling by length, and means of their own metrics in each log."""
+    """What both trainers share: an update in several forward passes, and means of their own metrics in each log."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # The losses are divided by what the whole update holds, not by what a micro-batch does.
+        # An update is one batch of the Trainer's; its split into forward passes and the scale of the loss are ours.
         self.loss_is_scaled_for_ga = True
-        self.averages = {"train": _Averages(), "eval": _Averages()}
+        self._sums: dict[str, float] = {}
+        self._weight = 0.0
+
+    @abstractmethod
+    def weight_of(self, items: Sequence[Item]) -> int:
+        """What the loss of an update is divided by."""
+
+    @abstractmethod
+    def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """The summed loss of a forward pass, and metrics of which the sum over ``weight_of`` is the mean."""
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """One update's forward and backward passes; the loss is the mean over the update."""
+        del num_items_in_batch
+        model.train()
+        batch: Batch = inputs["batch"]
+        weight = self.weight_of(batch.items)
+        loss = torch.zeros((), dtype=torch.float64, device=self.args.device)
+        for forward in batch.forwards:
+            total, metrics = self.summed_loss(model, forward)
+            self.accelerator.backward((total / weight).float())
+            loss += total.detach() / weight
+            for name, values in metrics.items():
+                self._sums[name] = self._sums.get(name, 0.0) + float(values.detach().double().sum())
+        self._weight += weight
+        self.after_update()
+        return loss.float()
+
+    def after_update(self) -> None:
+        """Called when all forward passes of an update are done."""
+
+    def autocast(self) -> torch.autocast:
+        """The precision of a forward pass; the reference is computed under the same."""
+        return torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.args.bf16)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means since the last log to what is logged."""
+        if self._weight:
+            logs |= {name: total / self._weight for name, total in self._sums.items()}
+            self._sums, self._weight = {}, 0.0
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: the Trainer's estimate knows nothing of packed rows."""
+        del inputs
+        return 0
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         rows = train_dataset if train_dataset is not None else self.train_dataset
         return LengthSampler(rows.lengths, self.args.train_batch_size, self.args.seed)
 
-    def note(self, rows: int, **values: torch.Tensor) -> None:
-        """Add values of a batch, each [rows], to the means of the next log."""
-        self.averages["train" if self.model.training else "eval"].add(rows, **values)
-
-    def autocast(self) -> torch.autocast:
-        """The precision of the forward pass; the reference must be computed under the same."""
-        return torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.args.bf16)
-
-    def per_update(self, total: torch.Tensor, here: int, in_update: torch.Tensor | int | None) -> torch.Tensor:
-        """A sum of losses, divided by the number of items in the update; in an evaluation, by those here."""
-        if in_update is None:
-            return total / here
-        # The number is counted over all processes, whose gradients are then averaged.
-        return total / in_update * self.accelerator.num_processes
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the means to what is logged; those of an evaluation carry its prefix."""
-        evaluating = any(key.startswith("eval_") for key in logs)
-        means = self.averages["eval" if evaluating else "train"]
-        if means.rows:
-            logs |= {f"eval_{key}" if evaluating else key: value for key, value in means.take().items()}
-        super().log(logs, start_time)
-
-    def prediction_step(
-        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
-    ) -> tuple[torch.Tensor, None, None]:
-        """The loss of an evaluation batch; its metrics are averaged on the way."""
-        del prediction_loss_only, ignore_keys
-        with torch.no_grad():
-            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
-
 
 class SftTrainer(_NotusTrainer):
-    """Supervised fine-tuning: mean negative log-likelihood of the answer tokens. Rows are ``Example``s."""
+    """Supervised fine-tuning: mean negative log-likelihood of the answer tokens of an update."""
 
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """−Σ log π(y_t | x, y_<t) / number of answer tokens, which the Trainer counts over the whole update."""
-        del return_outputs
+    def weight_of(self, items: Sequence[Item]) -> int:
+        """Answer tokens."""
+        return sum(item.answered for item in items)
+
+    def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """−Σ log π(y_t | x, y_<t)."""
         with self.autocast():
-            logps, tokens = answer_logps(model, inputs)
-        answered = int(tokens.sum())
-        self.note(answered, nll=-logps)
-        return self.per_update(-logps.sum(), answered, num_items_in_batch).float()
+            sums, _, _ = branch_sums(model, forward)
+        return -sums.sum(), {"nll": -sums}
 
 
 class DpoTrainer(_NotusTrainer):
-    """Direct preference optimisation. Rows are ``Pair``s; the reference is computed before, never in a step.
+    """Direct preference optimisation. Items are pairs; the reference is computed before, never in a step.
 
-    Logs loss, rewards, margins, accuracy (a tie counts ½), log-probabilities and lengths of chosen and rejected.
+    Logs rewards, margins, accuracy (a tie counts ½), log-probabilities and lengths of chosen and rejected.
     """
 
-    def __init__(self, *, beta: float, **options: Any) -> None:
+    def __init__(self, *, objective: PairObjective, **options: Any) -> None:
         super().__init__(**options)
-        self.beta = beta
+        self.objective = objective
+        self.shift = RunningMean()
+        self._ratios: list[torch.Tensor] = []
 
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """Mean of the sigmoid loss over the pairs of the update."""
-        del return_outputs
-        reference = inputs.pop("reference_logps")
+    def weight_of(self, items: Sequence[Item]) -> int:
+        """Pairs."""
+        return len(items)
+
+    def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Σ over pairs of the loss that the recipe names."""
+        prefix = None
+        if needs_common_prefix(self.objective):
+            prefix = [min(map(len, item.group.branches)) for item in forward.items for _ in range(2)]
         with self.autocast():
-            logps, tokens = answer_logps(model, inputs)
-        rewards = implicit_rewards(logps, reference, self.beta)
-        pairs = len(rewards) // 2
-        chosen, rejected = rewards[:pairs], rewards[pairs:]
-        margins = chosen - rejected
-        self.note(
-            pairs,
-            **{
-                "rewards/chosen": chosen,
-                "rewards/rejected": rejected,
-                "rewards/margins": margins,
-                "rewards/accuracies": (margins > TIE).double() + 0.5 * (margins.abs() <= TIE).double(),
-                "logps/chosen": logps[:pairs],
-                "logps/rejected": logps[pairs:],
-                "lengths/chosen": tokens[:pairs],
-                "lengths/rejected": tokens[pairs:],
-            },
-        )
-        return self.per_update(sigmoid_loss(chosen, rejected).sum(), pairs, num_items_in_batch).float()
+            sums, tokens, prefix_sums = branch_sums(model, forward, prefix)
+        pairs = self._pairs(forward.items, sums, tokens, prefix_sums)
+        if needs_shift(self.objective):
+            self._ratios += [pairs.chosen_ratios.detach(), pairs.rejected_ratios.detach()]
+        return pair_losses(self.objective, pairs).sum(), pair_metrics(pairs, reward_beta(self.objective))
 
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
-        """Pairs of the update, over all its micro-batches and all processes."""
-        pairs = sum(len(batch["reference_logps"]) // 2 for batch in batch_samples)
-        counted: torch.Tensor = self.accelerator.gather(torch.tensor(pairs, device=device)).sum()
-        return counted
+    def after_update(self) -> None:
+        """Move the shift of BCO on, once for each update, so that the split into forward passes does not matter."""
+        for ratios in self._ratios:
+            self.shift = self.shift.including(ratios)
+        self._ratios = []
+
+    def _pairs(
+        self, items: Sequence[Item], sums: torch.Tensor, tokens: torch.Tensor, prefix_sums: torch.Tensor | None
+    ) -> PairLogps:
+        def known(rows: Sequence[tuple[float, ...]], side: int) -> torch.Tensor:
+            values = [row[side] if row else float("nan") for row in rows]
+            return torch.tensor(values, dtype=torch.float64, device=sums.device)
+
+        reference = [item.reference for item in items]
+        prefixes = [item.prefix_reference for item in items]
+        margins = [item.score_margin for item in items]
+        prefix = None
+        if prefix_sums is not None:
+            prefix = LogpSums(prefix_sums[0::2], prefix_sums[1::2], known(prefixes, 0), known(prefixes, 1))
+        return PairLogps(
+            sums[0::2],
+            sums[1::2],
+            known(reference, 0),
+            known(reference, 1),
+            chosen_tokens=tokens[0::2],
+            rejected_tokens=tokens[1::2],
+            prefix=prefix,
+            score_margins=None if None in margins else torch.tensor(margins, dtype=torch.float64, device=sums.device),
+            shift=self.shift.value,
+        )
+
+
+def pair_metrics(pairs: PairLogps, beta: float) -> dict[str, torch.Tensor]:
+    """What is told of pairs beside their loss, each [n]. Without a reference the rewards are left out."""
+    chosen = implicit_rewards(pairs.policy_chosen, pairs.reference_chosen, beta)
+    rejected = implicit_rewards(pairs.policy_rejected, pairs.reference_rejected, beta)
+    margins = chosen - rejected
+    told = {
+        "logps/chosen": pairs.policy_chosen,
+        "logps/rejected": pairs.policy_rejected,
+        "lengths/chosen": pairs.chosen_tokens,
+        "lengths/rejected": pairs.rejected_tokens,
+    }
+    if bool(torch.isnan(pairs.reference_chosen).any()):
+        return told
+    return {
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/margins": margins,
+        "rewards/accuracies": (margins > TIE).double() + 0.5 * (margins.abs() <= TIE).double(),
+        **told,
+    }

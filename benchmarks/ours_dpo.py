@@ -1,0 +1,66 @@
+"""Our side of the DPO comparison: from the loaded file to the trained model, imports left out; prints one JSON line."""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from notus.core.records import Message, Preference
+from notus.core.run import Run
+from notus.models import adapters  # noqa: F401  its import is not part of the work
+from notus.models.settings import Limits, Lora
+from notus.train.loss_settings import Sigmoid
+from notus.train.runs import train_dpo
+from notus.train.settings import Training
+
+
+def main() -> None:
+    """Train once and print what it took."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--pairs", required=True)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--lora", action="store_true")
+    options = parser.parse_args()
+    rows = [json.loads(line) for line in Path(options.pairs).read_text(encoding="utf-8").splitlines()]
+    started = time.perf_counter()
+    preferences = [
+        Preference(
+            prompt=(Message(role="user", content=row["prompt"]),),
+            chosen=(Message(role="assistant", content=row["chosen"]),),
+            rejected=(Message(role="assistant", content=row["rejected"]),),
+        )
+        for row in rows
+    ]
+    settings = Training(
+        batch_size=8,
+        epochs=options.epochs,
+        learning_rate=5e-7,
+        schedule="linear",
+        warmup=0.0,
+        # The other side cuts nothing off the prompt, so neither does this one.
+        limits=Limits(max_length=1024, max_prompt_length=1023, system=None),
+        lora=Lora(rank=64, alpha=16, dropout=0.0) if options.lora else None,
+        log_every=10_000,
+    )
+    with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run", stage="dpo", config={}, inputs={}) as run:
+        train_dpo(
+            run,
+            settings,
+            objective=Sigmoid(beta=0.1),
+            start=options.model,
+            preferences=preferences,
+            held_out=[],
+            seed=0,
+        )
+        seconds = time.perf_counter() - started
+        start_loss = run.summary["start_loss"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    done = len(rows) * options.epochs
+    print(json.dumps({"pairs_per_s": done / seconds, "peak_gib": peak, "seconds": seconds, "start_loss": start_loss}))
+
+
+if __name__ == "__main__":
+    main()
