@@ -152,7 +152,7 @@ def test_bad_rows_are_put_aside_and_counted(workplace):
         (["binarize", "feedback.jsonl", "--strategy", "mean"], 2, ["'strategy' is 'mean'", "mean-rating"]),
         (["run", "demoo"], 2, ["did you mean 'demo'"]),
         (["run", "none.yaml"], 2, ["none.yaml", "No such file"]),
-        (["run", "demo", "--set", "dpo.btea=1", "--dry-run"], 2, ["'btea'", "did you mean 'beta'"]),
+        (["run", "demo", "--set", "dpo.los=1", "--dry-run"], 2, ["'los'", "did you mean 'loss'"]),
         (["run", "demo", "--set", "dpo", "--dry-run"], 2, ["--set", "key=value"]),
         (["compare", "nowhere"], 2, ["nowhere is not there"]),
         (["report", "."], 2, ["experiment.json"]),

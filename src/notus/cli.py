@@ -28,7 +28,7 @@ Layout = Annotated[str | None, typer.Option(help="Name of the layout, where it i
 Limit = Annotated[int | None, typer.Option(min=1, help="Read only so many rows.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Make a bad row an error, instead of putting it aside.")]
 Source = Annotated[str, typer.Argument(help="A file, a folder, a run directory, or a hub id (owner/name).")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Lay a setting over the recipe, e.g. dpo.beta=0.05.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="Lay a setting over the recipe: dpo.loss.beta=0.05.")]
 
 
 def _print_version(wanted: bool) -> None:

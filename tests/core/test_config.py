@@ -130,3 +130,10 @@ def test_merge_takes_every_key_and_the_later_value(base, over):
     merged = merge(base, over)
     assert merged.keys() == base.keys() | over.keys()
     assert all(merged[key] == value for key, value in over.items() if not isinstance(value, dict))
+
+
+def test_a_mapping_of_another_name_is_replaced_as_a_whole():
+    base = {"loss": {"name": "sigmoid", "beta": 0.5}}
+    assert merge(base, {"loss": {"beta": 0.1}}) == {"loss": {"name": "sigmoid", "beta": 0.1}}
+    assert merge(base, {"loss": {"name": "simpo"}}) == {"loss": {"name": "simpo"}}
+    assert set_path(base, "loss.beta", 1) == {"loss": {"name": "sigmoid", "beta": 1}}

@@ -13,7 +13,7 @@ audit: {}
 create: {}
 sft: {limits: {max_length: 64, max_prompt_length: 32}}
 binarize: {}
-dpo: {start: sft, beta: 0.5}
+dpo: {start: sft, loss: {name: sigmoid, beta: 0.5}}
 success: {}
 arms:
   sft: {dpo: null, success: {model: sft}}
@@ -63,7 +63,7 @@ def test_steps_come_after_what_they_need(write):
 
 def test_a_change_redoes_what_depends_on_it_and_nothing_else(write):
     path = write(SMALL)
-    old, new = (make_plan(load_recipe(path, sets)).arms["mean", 0] for sets in ([], ["dpo.beta=0.1"]))
+    old, new = (make_plan(load_recipe(path, sets)).arms["mean", 0] for sets in ([], ["dpo.loss.beta=0.1"]))
     assert difference(old, new).keys() == {"dpo", "success"}
     threads = make_plan(load_recipe(path, ["threads=2"])).arms["mean", 0]
     assert difference(old, threads).keys() == {"create", "sft", "dpo", "success"}
@@ -90,8 +90,10 @@ def test_a_given_file_counts_by_its_content(write, tmp_path):
         ("bianrize: {}", ["'bianrize' is no step", "did you mean 'binarize'"]),
         ("other: {do: smt}", ["'smt' is no step"]),
         ("audit: {datas: data}", ["step 'audit'", "'datas'", "did you mean 'data'"]),
-        ("dpo: {bta: 1}", ["arm 'faulty'", "step 'dpo'", "did you mean 'beta'"]),
-        ("dpo: {beta: -1}", ["'beta' is -1", "greater than 0"]),
+        ("dpo: {los: {name: sigmoid}}", ["arm 'faulty'", "step 'dpo'", "did you mean 'loss'"]),
+        ("dpo: {loss: {name: sigmoid, bta: 1}}", ["has no option 'bta'", "did you mean 'beta'"]),
+        ("dpo: {loss: {name: sigmod}}", ["sigmod", "sigmoid"]),
+        ("dpo: {loss: {name: sigmoid, beta: -1}}", ["beta' is -1", "greater than 0"]),
         ("dpo: {limits: {max_lenght: 3}}", ["'limits.max_lenght'", "did you mean 'max_length'"]),
         ("data: {do: miniature, world: {promts: 3}}", ["'world.promts'", "did you mean 'prompts'"]),
         ("audit: 3", ["'audit' is 3", "a mapping"]),

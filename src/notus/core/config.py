@@ -71,11 +71,16 @@ def difference(old: object, new: object, prefix: str = "") -> dict[str, tuple[An
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one nested mapping over another; neither is changed, and null overwrites."""
+    """Lay one nested mapping over another; neither is changed, and null overwrites.
+
+    A mapping below that has another ``name`` is replaced as a whole: the options of one loss are none of another's.
+    """
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        renamed = both and value.get("name", below.get("name")) != below.get("name")
+        merged[key] = merge(below, value) if both and not renamed else value
     return merged
 
 
@@ -106,7 +111,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, sign, value = text.partition("=")
     if not sign or not all(key.split(".")):
-        raise ConfigError(f"--set {text!r} is not of the form key=value, for example --set dpo.beta=0.1")
+        raise ConfigError(f"--set {text!r} is not of the form key=value, for example --set dpo.loss.beta=0.1")
     try:
         return key, _read_yaml(value)
     except yaml.YAMLError as error:

@@ -125,7 +125,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: a YAML file.
-        overrides: settings of the form ``dpo.beta=0.1``, laid over the file and under the arms.
+        overrides: settings of the form ``dpo.loss.beta=0.1``, laid over the file and under the arms.
 
     Raises:
         ConfigError: with one line that names the key, its value, the rule and the nearest right name.
