@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import pydantic
 import yaml
@@ -78,9 +78,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        renamed = both and value.get("name", below.get("name")) != below.get("name")
-        merged[key] = merge(below, value) if both and not renamed else value
+        merged[key] = merge(below, value) if _goes_on(below, value) else value
     return merged
 
 
@@ -124,6 +122,13 @@ def set_path(data: Mapping[str, Any], key: str, value: object) -> dict[str, Any]
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return merge(data, nested)
+
+
+def _goes_on(below: Any, value: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a value is laid into the one below it, and not put in its place."""
+    if not isinstance(below, Mapping) or not isinstance(value, Mapping):
+        return False
+    return bool(value.get("name", below.get("name")) == below.get("name"))
 
 
 class _Loader(yaml.SafeLoader):
