@@ -26,6 +26,10 @@ from notus.flow.recipe import PlannedStep
 
 __all__ = ["Progress", "show_comparisons", "show_experiment", "show_plan", "show_step", "show_stop"]
 
+_WIDEST = 60
+"""Characters of a text that are shown; all of it is in the run directory."""
+_NARROWEST = 12
+"""Characters to which a column of words may be folded."""
 _OUT = Console(highlight=False)
 _ERR = Console(stderr=True, highlight=False)
 
@@ -198,17 +202,38 @@ def _print_tallies(tallies: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _print_table(title: str, table: Table) -> None:
-    numeric = numeric_columns(table)
-    shown = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, (name, is_number) in enumerate(zip(table.columns, numeric, strict=True)):
+    table = _without_empty(table)
+    shown = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    texts = [[_cut(cell_text(cell)) for cell in row] for row in table.rows]
+    widths = []
+    for index, (name, is_number) in enumerate(zip(table.columns, numeric_columns(table), strict=True)):
         justify: Literal["left", "right"] = "right" if is_number else "left"
-        shown.add_column(name, justify=justify, overflow="fold", no_wrap=is_number or index == 0)
-    for row in table.rows:
-        shown.add_row(*(escape(cell_text(cell)) for cell in row))
+        # A number is never broken, a name seldom; where the terminal is too narrow even so, the lines run over.
+        longest = max([*map(len, name.split()), *(len(row[index]) for row in texts)], default=1)
+        widths.append(longest if is_number else min(longest, _NARROWEST))
+        shown.add_column(name, justify=justify, overflow="fold", min_width=widths[-1])
+    for row in texts:
+        shown.add_row(*map(escape, row))
     _OUT.print()
-    _OUT.print(shown)
+    _OUT.print(shown, width=max(_OUT.width, sum(widths) + 2 * len(widths)), crop=False, soft_wrap=True)
     if table.note:
         _OUT.print(f"[dim]{escape(table.note)}[/]")
+
+
+def _without_empty(table: Table) -> Table:
+    """Without columns that hold no value, or tell that nothing is unscored: there is little room in a terminal."""
+
+    def told(index: int) -> bool:
+        nothing = (None, 0) if table.columns[index] == "Unscored" else (None,)
+        return not table.rows or any(row[index] not in nothing for row in table.rows)
+
+    kept = [index for index in range(len(table.columns)) if told(index)]
+    rows = tuple(tuple(row[index] for index in kept) for row in table.rows)
+    return Table(tuple(table.columns[index] for index in kept), rows, table.note)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
 def _counts(counts: Mapping[str, int]) -> str | None:
