@@ -63,7 +63,7 @@ def train_sft(
     )
     model = _with_adapter(model, config, seed)
     trainer = SftTrainer(**_options(run, config, model, encoder, items, seed))
-    return _train(run, trainer, config, encoder, held)
+    return _train(run, trainer, encoder, held)
 
 
 def train_dpo(
@@ -100,7 +100,7 @@ def train_dpo(
     model = _with_adapter(model, config, seed)
     trainer = DpoTrainer(objective=objective, **_options(run, config, model, encoder, items, seed))
     _log_start(run, trainer)
-    return _train(run, trainer, config, encoder, held)
+    return _train(run, trainer, encoder, held)
 
 
 def encode_pairs(encoder: Encoder, preferences: Sequence[Preference]) -> list[Item]:
@@ -231,9 +231,7 @@ def _arguments(run: Run, config: Training, seed: int) -> TrainingArguments:
     )
 
 
-def _train(
-    run: Run, trainer: SftTrainer | DpoTrainer, config: Training, encoder: Encoder, held_out: list[Item]
-) -> Path:
+def _train(run: Run, trainer: SftTrainer | DpoTrainer, encoder: Encoder, held_out: list[Item]) -> Path:
     if trainer.accelerator.num_processes > 1 or trainer.args.n_gpu > 1:
         raise ConfigError(
             "training runs in one process on one device for now; show it one, e.g. CUDA_VISIBLE_DEVICES=0"
@@ -252,7 +250,7 @@ def _train(
         updates=result.global_step,
         train_loss=result.training_loss,
         held_out_rows=len(held_out),
-        **_evaluate(trainer, config, held_out),
+        **{f"eval_{name}": value for name, value in (_measured(trainer, held_out) if held_out else {}).items()},
     )
     model = trainer.model
     plain(model).set_attn_implementation("sdpa")
@@ -270,43 +268,26 @@ def _check_warmup(trainer: SftTrainer | DpoTrainer) -> None:
         )
 
 
-def _evaluate(trainer: SftTrainer | DpoTrainer, config: Training, items: list[Item]) -> dict[str, float]:
-    """Loss and metrics of held-out items, exactly, whatever the size of a forward pass."""
-    if not items:
-        return {}
-    trainer.model.eval()
-    weight, totals = trainer.weight_of(items), {"eval_loss": 0.0}
-    size = config.batch_size
+def _measured(trainer: SftTrainer | DpoTrainer, items: list[Item]) -> dict[str, float]:
+    """Loss and metrics of items under the model as it is, exactly, whatever the size of a forward pass."""
+    model = trainer.model.to(trainer.args.device).eval()
+    weight, size = trainer.weight_of(items), trainer.args.train_batch_size
+    found = {"loss": 0.0}
     with torch.no_grad():
         for start in range(0, len(items), size):
             for forward in trainer.data_collator(items[start : start + size])["batch"].forwards:
-                loss, metrics = trainer.summed_loss(trainer.model, forward)
-                totals["eval_loss"] += float(loss) / weight
+                loss, metrics = trainer.summed_loss(model, forward)
+                found["loss"] += float(loss) / weight
                 for name, values in metrics.items():
-                    totals[f"eval_{name}"] = totals.get(f"eval_{name}", 0.0) + float(values.double().sum()) / weight
-    return totals
+                    found[name] = found.get(name, 0.0) + float(values.double().sum()) / weight
+    return found
 
 
 def _log_start(run: Run, trainer: DpoTrainer) -> None:
     """Loss and metrics before the first update, on one batch: with DPO's own loss ln 2, and a margin of 0."""
-    items = [
-        trainer.train_dataset[row] for row in range(min(len(trainer.train_dataset), trainer.args.train_batch_size))
-    ]
-    found = _evaluate_start(trainer, items)
+    found = _measured(trainer, trainer.train_dataset.items[: trainer.args.train_batch_size])
     run.metric(step=0, **found)
     run.note(start_loss=found["loss"], start_margin=found.get("rewards/margins"))
-
-
-def _evaluate_start(trainer: DpoTrainer, items: list[Item]) -> dict[str, float]:
-    trainer.model.eval()
-    found = {"loss": 0.0}
-    with torch.no_grad():
-        for forward in trainer.data_collator(items)["batch"].forwards:
-            loss, metrics = trainer.summed_loss(trainer.model.to(trainer.args.device), forward)
-            found["loss"] += float(loss) / len(items)
-            for name, values in metrics.items():
-                found[name] = found.get(name, 0.0) + float(values.double().sum()) / len(items)
-    return found
 
 
 def _split_dialogue(dialogue: Conversation) -> tuple[Conversation, str]:

@@ -189,7 +189,7 @@ class DpoTrainer(_NotusTrainer):
         with self.autocast():
             sums, tokens, prefix_sums = branch_sums(model, forward, prefix)
         pairs = self._pairs(forward.items, sums, tokens, prefix_sums)
-        if needs_shift(self.objective):
+        if needs_shift(self.objective) and model.training:
             self._ratios += [pairs.chosen_ratios.detach(), pairs.rejected_ratios.detach()]
         return pair_losses(self.objective, pairs).sum(), pair_metrics(pairs, reward_beta(self.objective))
 
