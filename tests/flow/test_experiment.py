@@ -80,7 +80,8 @@ def test_arms_are_compared_on_the_same_prompts(tiny_run):
         assert (arm.asked, arm.prompts, arm.seeds) == (24 * 2 * 2, 24, 2)
     for pair in comparison.pairs:
         assert pair.not_shared == 0
-        assert "distinguishable" in pair.verdict or "better" in pair.verdict
+        assert (pair.better is None) == ("not distinguishable" in pair.verdict)
+        assert pair.better in (None, pair.a, pair.b)
 
 
 def test_fault_finders_are_tried_against_the_truth(tiny_run):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from notus.train import loss_settings
 from notus.train.loss_inputs import LogpSums, PairLogps, UnpairedLogps
 from notus.train.loss_settings import needs_common_prefix, needs_reference, needs_score_margins, needs_shift
-from notus.train.losses import LOSSES, UNPAIRED_LOSSES, implicit_rewards, pair_losses, row_losses, sigmoid_loss
+from notus.train.losses import LOSSES, UNPAIRED_LOSSES, implicit_rewards, pair_losses, row_losses
 from tests.train.loss_examples import CONFIGS, Hand, cost, margins, pairs_of, swapped, tensor
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "facts" / "dpo_golden.json"
@@ -190,15 +190,9 @@ def test_at_the_start(name):
 def test_step_zero():
     """Policy equals reference: loss ln 2, and the gradient by the chosen log-probability is −β/2."""
     policy = torch.tensor([-10.0, -12.0], dtype=torch.float64, requires_grad=True)
+    pairs = PairLogps(policy[:1], policy[1:], policy.detach()[:1], policy.detach()[1:], tensor([3]), tensor([4]))
     rewards = implicit_rewards(policy, policy.detach(), beta=0.1)
-    losses = [
-        sigmoid_loss(rewards[:1], rewards[1:]).sum(),
-        LOSSES["sigmoid"](
-            PairLogps(policy[:1], policy[1:], policy.detach()[:1], policy.detach()[1:], tensor([3]), tensor([4])),
-            beta=0.1,
-        ).sum(),
-    ]
-    for loss in losses:
+    for loss in (LOSSES["sigmoid"](pairs, beta=0.1).sum(), -torch.log(torch.sigmoid(rewards[0] - rewards[1]))):
         (gradient,) = torch.autograd.grad(loss, policy, retain_graph=True)
         assert float(loss.detach()) == pytest.approx(math.log(2), abs=1e-12)
         assert gradient.tolist() == pytest.approx([-0.05, 0.05], abs=1e-12)

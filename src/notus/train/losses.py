@@ -7,13 +7,12 @@ set of them is in ``loss_settings``, under the same names.
 from collections.abc import Callable
 
 import torch
-from torch.nn import functional
 
 from notus.train import extended_losses, ratio_losses, unpaired_losses
 from notus.train.loss_inputs import PairLogps, UnpairedLogps
 from notus.train.loss_settings import PairObjective, UnpairedObjective, terms
 
-__all__ = ["LOSSES", "UNPAIRED_LOSSES", "implicit_rewards", "pair_losses", "row_losses", "sigmoid_loss"]
+__all__ = ["LOSSES", "UNPAIRED_LOSSES", "implicit_rewards", "pair_losses", "row_losses"]
 
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "sigmoid": ratio_losses.sigmoid,
@@ -95,18 +94,3 @@ def implicit_rewards(policy_logps: torch.Tensor, reference_logps: torch.Tensor, 
         [n], in nats times β.
     """
     return beta * (policy_logps - reference_logps)
-
-
-def sigmoid_loss(chosen_rewards: torch.Tensor, rejected_rewards: torch.Tensor) -> torch.Tensor:
-    """The DPO loss: −log σ(r_chosen − r_rejected), ln 2 where policy and reference are the same.
-
-    Rafailov et al. 2023, equation 7 (https://arxiv.org/abs/2305.18290).
-
-    Args:
-        chosen_rewards: [n], from ``implicit_rewards``.
-        rejected_rewards: [n], likewise.
-
-    Returns:
-        [n], each ≥ 0.
-    """
-    return -functional.logsigmoid(chosen_rewards - rejected_rewards)
