@@ -3,6 +3,7 @@
     Feedback ─ a prompt with its completions, and what judges said of each   (what is collected)
       └ Completion ─ Rating …, Critique
     Preference ─ a prompt with a chosen and a rejected completion            (what DPO trains on)
+    Unpaired ─ a prompt with one answer that is wanted or not                (what KTO trains on)
     Dialogue ─ turns that end with the assistant's                           (what SFT trains on)
     Output ─ what a model answered;  Verdict ─ what a judge made of it       (what is measured)
     Decision ─ what a rule or a person changed                               (what is traced)
@@ -28,6 +29,7 @@ __all__ = [
     "Preference",
     "Rating",
     "Record",
+    "Unpaired",
     "Verdict",
     "digest",
 ]
@@ -151,6 +153,30 @@ class Preference(Record, frozen=True):
     def id(self) -> str:
         """Hash of the prompt and both answers; swapping the answers gives another id."""
         return digest(self.prompt_id, _text(self.chosen), _text(self.rejected))
+
+    @property
+    def prompt_id(self) -> str:
+        """Hash of the prompt alone, the same in every file."""
+        return _prompt_id(self.prompt)
+
+
+class Unpaired(Record, frozen=True):
+    """A prompt with one answer that is wanted, or not: one row of an unpaired preference set."""
+
+    prompt: Messages
+    answer: Messages
+    desirable: bool
+    score: float | None = None
+    source: str = ""
+    model: str = ""
+    feedback_id: str = ""
+    """Id of the ``Feedback`` that it was made from, empty when it was read as a row."""
+    extra: dict[str, Any] = {}
+
+    @property
+    def id(self) -> str:
+        """Hash of the prompt, the answer and whether it is wanted."""
+        return digest(self.prompt_id, _text(self.answer), str(self.desirable))
 
     @property
     def prompt_id(self) -> str:
