@@ -1,5 +1,6 @@
 import json
 import math
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import msgspec
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from notus.core.errors import ConfigError, DataError, RunError
-from notus.core.records import Message, Preference
+from notus.core.records import Message, Preference, Unpaired
 from notus.core.run import Run, read_manifest
 from notus.flow.kinds import Dpo
 from notus.models.local import load_model, load_tokenizer, save_model
@@ -17,8 +18,8 @@ from notus.models.settings import Limits, Lora
 from notus.models.tokens import Encoder
 from notus.train import runs
 from notus.train.batches import all_sums
-from notus.train.loss_settings import Sigmoid
-from notus.train.runs import encode_pairs, train_dpo, train_sft
+from notus.train.loss_settings import BcoUnpaired, Kto, Sigmoid
+from notus.train.runs import encode_pairs, train_dpo, train_sft, train_unpaired
 from notus.train.settings import Training
 
 LIMITS = Limits(max_length=96, max_prompt_length=48)
@@ -56,6 +57,14 @@ def dpo(path, start, preferences=PREFERENCES, held_out=(), loss=None, seed=0, **
             preferences=preferences,
             held_out=held_out,
             seed=seed,
+        )
+    return weights(path)
+
+
+def unpaired(path, start, rows=PREFERENCES, held_out=(), loss=None, seed=0, **changes):
+    with Run(path, stage="dpo", config={}, inputs={}) as run:
+        train_unpaired(
+            run, settings(**changes), objective=loss or Kto(), start=start, rows=rows, held_out=held_out, seed=seed
         )
     return weights(path)
 
@@ -121,15 +130,16 @@ SPLITS = [
     {"engine": "padded", "micro_batch_size": 3},  # which leaves a smaller last one
     {"max_tokens": 64},
     {"max_tokens": 200},
+    {"share_prompts": False},
     {"activation_checkpointing": True},
 ]
 
 
-@pytest.mark.parametrize("train", [dpo, sft])
+@pytest.mark.parametrize("train", [dpo, sft, unpaired])
 @pytest.mark.parametrize("split", SPLITS, ids=str)
 def test_engines_and_splits_compute_the_same(start, tmp_path, train, split):
     """One update over all rows, whose answers differ in length, in one padded forward pass and in many of each kind."""
-    rows = {"batch_size": 20, "warmup": 0.0, "learning_rate": 1e-3}
+    rows = {"batch_size": 40, "warmup": 0.0, "learning_rate": 1e-3}
     whole = train(tmp_path / "whole", start, **rows, engine="padded")
     split = train(tmp_path / "split", start, **rows, **split)
     before = load_file(Path(start) / "model.safetensors")
@@ -212,13 +222,13 @@ def test_the_reference_is_computed_once_for_all_that_share_it(start, tmp_path, m
         dpo(tmp_path / "steps" / name, start, seed=len(computed))
     assert len(computed) == 1
     assert len(list((tmp_path / "references").iterdir())) == 1
-    dpo(tmp_path / "steps" / "c", start, preferences=PREFERENCES[:10])
+    dpo(tmp_path / "steps" / "c", start, preferences=PREFERENCES[:3] * 3)
     assert len(computed) == 2
 
 
 def test_a_reference_of_something_else_is_refused(start, tmp_path):
     dpo(tmp_path / "steps" / "a", start)
-    dpo(tmp_path / "steps" / "b", start, preferences=PREFERENCES[:10])
+    dpo(tmp_path / "steps" / "b", start, preferences=PREFERENCES[:3] * 3)
     kept = {path.stat().st_size: path for path in (tmp_path / "references").iterdir()}
     smaller, larger = kept[min(kept)], kept[max(kept)]
     larger.write_bytes(smaller.read_bytes())
@@ -277,3 +287,104 @@ def test_a_loss_that_breaks_is_an_error_not_a_model(start, tmp_path):
     with pytest.raises(RunError, match="lower learning_rate"):
         dpo(tmp_path / "run", start, learning_rate=1e9, epochs=3, loss=Sigmoid(beta=5.0))
     assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+MANY = [
+    Preference(prompt=turn("user", f"{a}?"), chosen=turn("assistant", better), rejected=turn("assistant", worse))
+    for a, b in WORDS
+    for better, worse in combinations((f"{b}.", f"I think {b}!", "no idea!", f"{a}"), 2)
+]
+
+
+@pytest.mark.parametrize(
+    "loss", [{"name": "sigmoid"}, {"name": "ld_dpo"}, {"name": "simpo"}, {"name": "rpo"}], ids=lambda loss: loss["name"]
+)
+def test_all_pairs_of_a_prompt_train_as_if_each_were_alone(start, tmp_path, loss):
+    """Two updates of 15 pairs of four answers, so that one prompt's pairs are divided between them."""
+    objective = Dpo.parse({"loss": loss}, where="x").loss
+    fixed = {"batch_size": 15, "warmup": 0.0, "learning_rate": 1e-3, "loss": objective, "preferences": MANY}
+    plainly = dpo(tmp_path / "padded", start, engine="padded", **fixed)
+    for name, way in (("shared", {}), ("split", {"max_tokens": 64})):
+        shared = dpo(tmp_path / name, start, **fixed, **way)
+        assert all(torch.allclose(plainly[key], shared[key], atol=2e-5) for key in plainly)
+        for ours, theirs in zip(lines(tmp_path / name)[:2], lines(tmp_path / "padded")[:2], strict=True):
+            assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-6)
+
+
+def test_sft_counts_every_answer_of_a_dialogue(start, tmp_path):
+    talks = [(*first, *second, *turn("user", "and?")) for first, second in pairwise(DIALOGUES[:9])]
+    model, encoder = load_model(start), Encoder(load_tokenizer(start), LIMITS)
+    examples = encoder.examples((talk[:n], talk[n].content) for talk in talks for n in (1, 3))
+    with torch.no_grad():
+        by_transformers = model(**pad(examples, encoder.tokenizer.pad_token_id)).loss
+    for engine in ("packed", "padded"):
+        with Run(tmp_path / engine, stage="sft", config={}, inputs={}) as run:
+            rule = settings(batch_size=8, warmup=0.0, engine=engine, self_check=engine == "packed")
+            train_sft(run, rule, start=start, dialogues=talks, held_out=talks[:2], seed=0)
+        assert lines(tmp_path / engine)[0]["loss"] == pytest.approx(float(by_transformers), abs=1e-5)
+        counts = {
+            tally["stage"]: tally["counts"] for tally in json.loads((tmp_path / engine / "tally.json").read_text())
+        }
+        assert counts["encode"] == {"trailing-turns-dropped": 10}
+
+
+@pytest.mark.parametrize("loss", [Kto(), BcoUnpaired()], ids=lambda loss: loss.name)
+@pytest.mark.parametrize("engine", ["packed", "padded"])
+def test_unpaired_rows_are_told_apart(start, tmp_path, loss, engine):
+    unpaired(tmp_path / "run", start, loss=loss, engine=engine, epochs=4, held_out=PREFERENCES[:5])
+    first, *rest = lines(tmp_path / "run")
+    assert first["loss"] == pytest.approx(0.5 if loss.name == "kto" else math.log(2), abs=1e-5)
+    assert first["rewards/desirable"] == pytest.approx(0, abs=1e-5)
+    assert first.get("kl", 0.0) == pytest.approx(0, abs=1e-5)
+    last = [line for line in rest if "rewards/desirable" in line][-1]
+    assert last["rewards/desirable"] - last["rewards/undesirable"] > 0.05
+    summary = read_manifest(tmp_path / "run")["summary"]
+    assert (summary["rows"], summary["held_out_rows"]) == (40, 10)
+    assert (summary["desirable_rows"], summary["undesirable_rows"]) == (20, 20)
+    assert summary["eval_rewards/desirable"] > summary["eval_rewards/undesirable"]
+
+
+def test_pairs_train_like_their_rows(start, tmp_path):
+    rows = [
+        Unpaired(prompt=pair.prompt, answer=answer, desirable=answer is pair.chosen)
+        for pair in PREFERENCES
+        for answer in (pair.chosen, pair.rejected)
+    ]
+    of_pairs, of_rows = unpaired(tmp_path / "pairs", start), unpaired(tmp_path / "rows", start, rows=rows)
+    assert all(torch.equal(of_pairs[key], of_rows[key]) for key in of_pairs)
+
+
+def test_a_pair_of_equal_answers_is_dropped_from_the_rows(start, tmp_path):
+    same = Preference(prompt=turn("user", "x?"), chosen=turn("assistant", "y"), rejected=turn("assistant", "y"))
+    unpaired(tmp_path / "run", start, rows=[*PREFERENCES, same])
+    assert read_manifest(tmp_path / "run")["summary"]["rows"] == 40
+
+
+def test_a_loss_of_pairs_refuses_unpaired_rows(start, tmp_path):
+    row = Unpaired(prompt=turn("user", "hot?"), answer=turn("assistant", "cold"), desirable=True)
+    with pytest.raises(DataError, match="set the loss to kto or bco_unpaired"):
+        dpo(tmp_path / "run", start, preferences=[row])
+
+
+def test_nothing_unpaired_to_train_on_is_said(start, tmp_path):
+    with pytest.raises(DataError, match="no unpaired row"):
+        unpaired(tmp_path / "run", start, rows=[])
+
+
+@pytest.mark.parametrize(("weight", "said"), [(1.0, True), (2.2, False)])
+def test_kto_tells_what_the_paper_advises_on_balance(start, tmp_path, weight, said):
+    rows = [
+        Unpaired(prompt=turn("user", f"{a}?"), answer=turn("assistant", b), desirable=n % 4 != 0)
+        for n, (a, b) in enumerate(WORDS * 8)
+    ]
+    unpaired(tmp_path / "run", start, rows=rows, loss=Kto(undesirable_weight=weight))
+    log = tmp_path / "run" / "log.txt"
+    assert ("an undesirable_weight of 2 to 3 would do it" in (log.read_text() if log.is_file() else "")) is said
+    assert read_manifest(tmp_path / "run")["summary"]["desirable_to_undesirable"] == pytest.approx(3 / weight)
+
+
+@pytest.mark.parametrize("name", ["kto", "bco_unpaired"])
+def test_a_recipe_names_a_loss_of_rows_like_any_other(name):
+    assert Dpo.parse({"loss": {"name": name, "beta": 0.2}}, where="x").loss.beta == 0.2
+    with pytest.raises(ConfigError, match=f"did you mean '{name}'"):
+        Dpo.parse({"loss": {"name": name + "x"}}, where="x")

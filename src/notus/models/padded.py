@@ -18,11 +18,19 @@ IGNORED = -100
 """Label of a position that is not part of an answer."""
 
 
-def pad(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
+def pad(
+    examples: Sequence[Example], pad_id: int, trained: Sequence[list[bool] | None] | None = None
+) -> dict[str, torch.Tensor]:
     """Pad (prompt ids, answer ids) on the right to the longest.
 
+    Args:
+        examples: one for each row.
+        pad_id: what is put behind them.
+        trained: which tokens of each answer count; None, or None for a row, counts all.
+
     Returns:
-        ``input_ids``, ``attention_mask`` and ``labels``, each [rows, longest]; labels are ``IGNORED`` off the answers.
+        ``input_ids``, ``attention_mask`` and ``labels``, each [rows, longest]; labels are ``IGNORED`` off the answers,
+        and on answer tokens that do not count.
     """
     longest = max(len(prompt) + len(answer) for prompt, answer in examples)
     shape = (len(examples), longest)
@@ -34,6 +42,8 @@ def pad(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
         input_ids[row, :end] = torch.tensor([*prompt, *answer])
         attention_mask[row, :end] = 1
         labels[row, start:end] = input_ids[row, start:end]
+        if trained is not None and (marks := trained[row]) is not None:
+            labels[row, start:end][~torch.tensor(marks)] = IGNORED
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 
@@ -72,10 +82,16 @@ def answer_logps(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> tupl
     return sums.index_add(0, rows, logps.double()), torch.bincount(rows, minlength=count)
 
 
-def all_logps(model: PreTrainedModel, examples: Sequence[Example], pad_id: int, batch_size: int) -> list[float]:
+def all_logps(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    pad_id: int,
+    batch_size: int,
+    trained: Sequence[list[bool] | None] | None = None,
+) -> list[float]:
     """Log-probabilities of many answers under a model that is not being trained, in the order of the examples.
 
-    Examples of like length share a batch of ``batch_size`` rows.
+    Examples of like length share a batch of ``batch_size`` rows. ``trained`` is that of ``pad``.
     """
     order = sorted(range(len(examples)), key=lambda row: sum(map(len, examples[row])))
     logps = [0.0] * len(examples)
@@ -83,7 +99,9 @@ def all_logps(model: PreTrainedModel, examples: Sequence[Example], pad_id: int, 
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = {key: value.to(model.device) for key, value in pad([examples[i] for i in rows], pad_id).items()}
+            marks = None if trained is None else [trained[i] for i in rows]
+            padded = pad([examples[i] for i in rows], pad_id, marks)
+            batch = {key: value.to(model.device) for key, value in padded.items()}
             for row, value in zip(rows, answer_logps(model, batch)[0].tolist(), strict=True):
                 logps[row] = value
     return logps

@@ -4,6 +4,7 @@ Each loss has a config of its own that holds the options it uses and no other, s
 error. The equations are in ``ratio_losses``, ``extended_losses`` and ``unpaired_losses``, under the same names.
 """
 
+import difflib
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,6 +16,7 @@ from notus.core.config import Config
 from notus.core.errors import nearest
 
 __all__ = [
+    "AnyObjective",
     "ApoDown",
     "ApoZero",
     "Bco",
@@ -301,6 +303,13 @@ def _tag_of_objective(data: object) -> str:
     return "[several]" if isinstance(data, list | tuple) else "[one]"
 
 
+def _tag_of_kind(data: Any) -> str:
+    """A misspelt name counts as the loss that was probably meant, whose kind then says so."""
+    name = data.name if isinstance(data, Loss) else data.get("name") if isinstance(data, Mapping) else None
+    close = difflib.get_close_matches(str(name), map(_name, (*_PAIRED, *_UNPAIRED)), n=1)
+    return "[rows]" if close and close[0] in map(_name, _UNPAIRED) else "[pairs]"
+
+
 # The tags stand in brackets because errors leave such parts out of the key they name.
 PairLoss = Annotated[
     Annotated[Sigmoid, Tag("[sigmoid]")]
@@ -358,6 +367,12 @@ PairObjective = Annotated[
     Discriminator(_tag_of_objective),
 ]
 """One loss of pairs, or a list of ``{weight, loss}`` that is summed."""
+
+AnyObjective = Annotated[
+    Annotated[PairObjective, Tag("[pairs]")] | Annotated[UnpairedObjective, Tag("[rows]")],
+    Discriminator(_tag_of_kind),
+]
+"""What ``PairObjective`` or ``UnpairedObjective`` takes; the name of the loss decides."""
 
 Objective = Loss | tuple[Weighted, ...]
 

@@ -15,6 +15,7 @@ from notus.core.run import Run, hash_file
 from notus.core.tables import read_table, write_table
 from notus.models.pack import Group
 from notus.train.settings import Training
+from notus.train.sharing import share_branches
 
 __all__ = ["kept_sums"]
 
@@ -26,6 +27,8 @@ def kept_sums(
 ) -> Sums:
     """Log-probabilities of all branches under the model that a run starts from, computed or read.
 
+    Where prompts are shared, each prompt with one of its answers is computed once, however many groups hold it.
+
     Args:
         run: in an experiment the file lies beside its steps, so that arms share it; otherwise in the run itself.
         start: folder or hub id of the model. What lies on the hub may change under its name, and is not kept.
@@ -36,6 +39,16 @@ def kept_sums(
     Raises:
         RunError: if the file found does not belong to this model and these data.
     """
+    if settings.share_prompts:
+        merged, places = share_branches(groups, settings.max_tokens)
+        sums = _kept(run, start, merged, settings, compute)
+        return [tuple(sums[number][branch] for number, branch in of) for of in places]
+    return _kept(run, start, groups, settings, compute)
+
+
+def _kept(
+    run: Run, start: str, groups: Sequence[Group], settings: Training, compute: Callable[[Sequence[Group]], Sums]
+) -> Sums:
     weights = sorted(Path(start).glob("*.safetensors")) if Path(start).is_dir() else []
     if not groups:
         return []

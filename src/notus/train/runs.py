@@ -12,28 +12,37 @@ from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 
 from notus.core.errors import ConfigError, DataError, RunError, nearest
-from notus.core.records import Message, Preference
+from notus.core.records import Message, Preference, Unpaired
 from notus.core.run import Run
 from notus.models.attention import check_supported, use_packed
 from notus.models.local import load_model, load_tokenizer, save_model
 from notus.models.pack import Group
-from notus.models.tokens import Encoder, answer_text
+from notus.models.tokens import Encoder
 from notus.train.batches import Collator, Item, all_sums, plain
+from notus.train.encoding import encode_dialogues, encode_pairs, encode_rows
 from notus.train.loss_settings import (
+    Kto,
     PairObjective,
+    UnpairedObjective,
     needs_common_prefix,
+    needs_kl,
     needs_reference,
     needs_score_margins,
 )
 from notus.train.references import kept_sums
+from notus.train.sampling import Items
 from notus.train.settings import Training
-from notus.train.trainer import DpoTrainer, Items, Metrics, SftTrainer
+from notus.train.sharing import share
+from notus.train.trainer import DpoTrainer, Metrics, SftTrainer, UpdateTrainer
+from notus.train.unpaired import UnpairedTrainer, with_mismatches
 
-__all__ = ["encode_pairs", "train_dpo", "train_sft"]
+__all__ = ["encode_pairs", "train_dpo", "train_sft", "train_unpaired"]
 
 Conversation = tuple[Message, ...]
 _CHECK = 1e-3
 """Largest difference of a log-probability per token at which two ways of computing it count as the same."""
+_BALANCE = (1.0, 1.5)
+"""Least and largest λ_D n_D / (λ_U n_U): Ethayarajh et al. 2024, section 4 (https://arxiv.org/abs/2402.01306)."""
 
 
 def train_sft(
@@ -45,7 +54,7 @@ def train_sft(
     held_out: Sequence[Conversation],
     seed: int,
 ) -> Path:
-    """Fine-tune a model on the last assistant turn of each dialogue.
+    """Fine-tune a model on the assistant turns of dialogues.
 
     Args:
         start: folder or hub id of the model to start from.
@@ -57,12 +66,9 @@ def train_sft(
     if not dialogues:
         raise DataError("there is no dialogue to train on")
     model, encoder = _load(run, start, config)
-    items, held = (
-        [Item(Group(prompt, (answer,))) for prompt, answer in encoder.examples(map(_split_dialogue, part))]
-        for part in (dialogues, held_out)
-    )
+    items, held = (encode_dialogues(encoder, part) for part in (dialogues, held_out))
     model = _with_adapter(model, config, seed)
-    trainer = SftTrainer(**_options(run, config, model, encoder, items, seed))
+    trainer = SftTrainer(**_options(run, config, model, encoder, Items(items), seed))
     return _train(run, trainer, encoder, held)
 
 
@@ -72,8 +78,8 @@ def train_dpo(
     *,
     objective: PairObjective,
     start: str,
-    preferences: Sequence[Preference],
-    held_out: Sequence[Preference],
+    preferences: Sequence[Preference | Unpaired],
+    held_out: Sequence[Preference | Unpaired],
     seed: int,
 ) -> Path:
     """Train a policy on preferences; the model it starts from is the reference.
@@ -85,6 +91,9 @@ def train_dpo(
 
     Returns:
         The folder of the trained model, inside the run.
+
+    Raises:
+        DataError: if there is nothing to train on, an unpaired row, or a pair without what the loss needs.
     """
     if not preferences:
         raise DataError("there is no preference to train on")
@@ -98,24 +107,66 @@ def train_dpo(
         raise DataError("this loss needs the scores of both answers, and some pairs have none; choose another loss")
     # The reference is computed before: with an adapter it is the base, in every case it is the model as it starts.
     model = _with_adapter(model, config, seed)
-    trainer = DpoTrainer(objective=objective, **_options(run, config, model, encoder, items, seed))
+    data = Items(items, shared=config.share_prompts)
+    trainer = DpoTrainer(objective=objective, **_options(run, config, model, encoder, data, seed))
     _log_start(run, trainer)
     return _train(run, trainer, encoder, held)
 
 
-def encode_pairs(encoder: Encoder, preferences: Sequence[Preference]) -> list[Item]:
-    """Tokenise preferences; each answer is one assistant turn."""
-    chosen = encoder.examples((item.prompt, answer_text(item.chosen)) for item in preferences)
-    rejected = encoder.examples((item.prompt, answer_text(item.rejected)) for item in preferences)
-    return [
-        Item(Group(prompt, (better, worse)), score_margin=_margin(preference))
-        for (prompt, better), (_, worse), preference in zip(chosen, rejected, preferences, strict=True)
-    ]
+def train_unpaired(
+    run: Run,
+    config: Training,
+    *,
+    objective: UnpairedObjective,
+    start: str,
+    rows: Sequence[Preference | Unpaired],
+    held_out: Sequence[Preference | Unpaired],
+    seed: int,
+) -> Path:
+    """Train a policy on single rows that are wanted or not; the model it starts from is the reference.
+
+    Args:
+        objective: the loss.
+        start: folder or hub id of the model to start from.
+        rows: unpaired rows, or preferences, of which each makes two.
+        held_out: likewise, to evaluate on at the end; may be empty.
+
+    Returns:
+        The folder of the trained model, inside the run.
+    """
+    model, encoder = _load(run, start, config)
+    model.eval()
+    items, held = (encode_rows(encoder, part, run.tally("divide")) for part in (rows, held_out))
+    if not items:
+        raise DataError("there is no unpaired row to train on")
+    _note_balance(run, objective, items)
+    if needs_kl(objective):
+        size, longest = config.batch_size, config.limits.max_length
+        items, held = (with_mismatches(part, size, longest, seed, encoder.tally) for part in (items, held))
+    items, held = (_with_reference(run, model, part, objective, start, config, encoder) for part in (items, held))
+    model = _with_adapter(model, config, seed)
+    data = Items(items, shared=config.share_prompts, kept=needs_kl(objective))
+    trainer = UnpairedTrainer(objective=objective, **_options(run, config, model, encoder, data, seed))
+    _log_start(run, trainer)
+    return _train(run, trainer, encoder, held)
 
 
-def _margin(preference: Preference) -> float | None:
-    a, b = preference.score_chosen, preference.score_rejected
-    return None if a is None or b is None else a - b
+def _note_balance(run: Run, objective: UnpairedObjective, items: Sequence[Item]) -> None:
+    """Tell how many rows are wanted, and what KTO's paper advises where its weights do not even them out."""
+    wanted = sum(bool(item.desirable) for item in items)
+    unwanted = len(items) - wanted
+    run.note(desirable_rows=wanted, undesirable_rows=unwanted)
+    if not isinstance(objective, Kto) or not wanted or not unwanted:
+        return
+    ratio = objective.desirable_weight * wanted / (objective.undesirable_weight * unwanted)
+    run.note(desirable_to_undesirable=ratio)
+    low, high = _BALANCE
+    if not low <= ratio <= high:
+        even = objective.desirable_weight * wanted / unwanted
+        run.log(
+            f"kto: {wanted:,} wanted and {unwanted:,} unwanted rows have the weights {ratio:.3g} : 1, and the paper "
+            f"advises 1 to 3/2; an undesirable_weight of {even / high:.3g} to {even / low:.3g} would do it"
+        )
 
 
 def _load(run: Run, start: str, config: Training) -> tuple[PreTrainedModel, Encoder]:
@@ -140,7 +191,7 @@ def _with_reference(
     run: Run,
     model: PreTrainedModel,
     items: list[Item],
-    objective: PairObjective,
+    objective: PairObjective | UnpairedObjective,
     start: str,
     config: Training,
     encoder: Encoder,
@@ -149,8 +200,14 @@ def _with_reference(
     compute = partial(all_sums, model, settings=config, pad_id=encoder.tokenizer.pad_token_id)
     groups = [item.group for item in items]
     if needs_reference(objective):
-        sums = kept_sums(run, start, groups, config, compute)
-        items = [replace(item, reference=of) for item, of in zip(items, sums, strict=True)]
+        others = [item.mismatched.group for item in items if item.mismatched]
+        sums = kept_sums(run, start, [*groups, *others], config, compute)
+        items = [replace(item, reference=of) for item, of in zip(items, sums, strict=False)]
+        if others:
+            items = [
+                replace(item, mismatched=Item(group, reference=of))
+                for item, group, of in zip(items, others, sums[len(items) :], strict=True)
+            ]
     if needs_common_prefix(objective):
         cut = [_common(group) for group in groups]
         sums = kept_sums(run, start, cut, config, compute)
@@ -165,31 +222,33 @@ def _common(group: Group) -> Group:
 
 
 def _options(
-    run: Run, config: Training, model: PreTrainedModel, encoder: Encoder, items: list[Item], seed: int
+    run: Run, config: Training, model: PreTrainedModel, encoder: Encoder, data: Items, seed: int
 ) -> dict[str, object]:
-    """What both trainers are made of."""
+    """What all trainers are made of."""
     collator = Collator(config, encoder.tokenizer.pad_token_id)
     if config.engine == "packed":
         if config.self_check:
-            _self_check(model, items[: config.batch_size], config, encoder)
+            _self_check(model, data.items[: config.batch_size], config, encoder)
         use_packed(plain(model))
     return {
         "model": model,
         "args": _arguments(run, config, seed),
-        "train_dataset": Items(items),
+        "train_dataset": data,
         "data_collator": collator,
         "processing_class": encoder.tokenizer,
         "callbacks": [Metrics(run)],
     }
 
 
-def _self_check(model: PreTrainedModel, items: list[Item], config: Training, encoder: Encoder) -> None:
+def _self_check(model: PreTrainedModel, items: Sequence[Item], config: Training, encoder: Encoder) -> None:
     """Compare the packed engine with the padded one on the first items.
 
     Raises:
         RunError: if they differ.
     """
     groups = [item.group for item in items]
+    if config.share_prompts:
+        groups, _ = share(groups, config.max_tokens)
     padded = Training(engine="padded", batch_size=config.batch_size, micro_batch_size=1, precision=config.precision)
     ours, plainly = (all_sums(model, groups, settings, encoder.tokenizer.pad_token_id) for settings in (config, padded))
     for group, one, other in zip(groups, ours, plainly, strict=True):
@@ -231,7 +290,7 @@ def _arguments(run: Run, config: Training, seed: int) -> TrainingArguments:
     )
 
 
-def _train(run: Run, trainer: SftTrainer | DpoTrainer, encoder: Encoder, held_out: list[Item]) -> Path:
+def _train(run: Run, trainer: UpdateTrainer, encoder: Encoder, held_out: list[Item]) -> Path:
     if trainer.accelerator.num_processes > 1 or trainer.args.n_gpu > 1:
         raise ConfigError(
             "training runs in one process on one device for now; show it one, e.g. CUDA_VISIBLE_DEVICES=0"
@@ -250,7 +309,7 @@ def _train(run: Run, trainer: SftTrainer | DpoTrainer, encoder: Encoder, held_ou
         updates=result.global_step,
         train_loss=result.training_loss,
         held_out_rows=len(held_out),
-        **{f"eval_{name}": value for name, value in (_measured(trainer, held_out) if held_out else {}).items()},
+        **{f"eval_{name}": value for name, value in (trainer.measured(held_out) if held_out else {}).items()},
     )
     model = trainer.model
     plain(model).set_attn_implementation("sdpa")
@@ -259,7 +318,7 @@ def _train(run: Run, trainer: SftTrainer | DpoTrainer, encoder: Encoder, held_ou
     return path
 
 
-def _check_warmup(trainer: SftTrainer | DpoTrainer) -> None:
+def _check_warmup(trainer: UpdateTrainer) -> None:
     updates = math.ceil(len(trainer.train_dataset) / trainer.args.train_batch_size * trainer.args.num_train_epochs)
     if updates <= trainer.args.get_warmup_steps(updates):
         raise ConfigError(
@@ -268,29 +327,8 @@ def _check_warmup(trainer: SftTrainer | DpoTrainer) -> None:
         )
 
 
-def _measured(trainer: SftTrainer | DpoTrainer, items: list[Item]) -> dict[str, float]:
-    """Loss and metrics of items under the model as it is, exactly, whatever the size of a forward pass."""
-    model = trainer.model.to(trainer.args.device).eval()
-    weight, size = trainer.weight_of(items), trainer.args.train_batch_size
-    found = {"loss": 0.0}
-    with torch.no_grad():
-        for start in range(0, len(items), size):
-            for forward in trainer.data_collator(items[start : start + size])["batch"].forwards:
-                loss, metrics = trainer.summed_loss(model, forward)
-                found["loss"] += float(loss) / weight
-                for name, values in metrics.items():
-                    found[name] = found.get(name, 0.0) + float(values.double().sum()) / weight
-    return found
-
-
-def _log_start(run: Run, trainer: DpoTrainer) -> None:
+def _log_start(run: Run, trainer: DpoTrainer | UnpairedTrainer) -> None:
     """Loss and metrics before the first update, on one batch: with DPO's own loss ln 2, and a margin of 0."""
-    found = _measured(trainer, trainer.train_dataset.items[: trainer.args.train_batch_size])
+    found = trainer.measured(trainer.train_dataset.items[: trainer.args.train_batch_size])
     run.metric(step=0, **found)
     run.note(start_loss=found["loss"], start_margin=found.get("rewards/margins"))
-
-
-def _split_dialogue(dialogue: Conversation) -> tuple[Conversation, str]:
-    if len(dialogue) < 2:
-        raise DataError(f"a dialogue needs a prompt and an answer; this one has {len(dialogue)} turn")
-    return dialogue[:-1], answer_text(dialogue[-1:])

@@ -15,12 +15,15 @@ class Training(Config):
 
     epochs: float = pydantic.Field(default=1.0, gt=0)
     batch_size: int = pydantic.Field(default=32, ge=1)
-    """Rows (SFT) or pairs (DPO) of one update."""
+    """Dialogues (SFT), pairs or unpaired rows of one update."""
+    share_prompts: bool = True
+    """Whether pairs of one prompt come one after the other, and its answers are computed once for all of them."""
     engine: Literal["packed", "padded"] = "packed"
     """``packed`` computes a prompt once for all its answers and pads nothing; ``padded`` is the plain way, for models
     that the packed one refuses. Both give the same numbers."""
     max_tokens: int = pydantic.Field(default=2048, ge=16)
-    """Tokens of one forward pass of the packed engine; a longer pair makes a longer one."""
+    """Tokens of one forward pass of the packed engine. Pairs of one prompt that take more are split; a pair that takes
+    more alone makes a longer one."""
     micro_batch_size: int | None = pydantic.Field(default=None, ge=1)
     """Rows or pairs of one forward pass of the padded engine; null takes the whole batch."""
     self_check: bool = False

@@ -2,15 +2,15 @@
 
 They say what a batch is and what its loss is. Optimiser, schedule, precision and trackers are transformers' own, under
 their usual names. Every loss is divided by what the whole update holds (answer tokens for SFT, pairs for DPO), so that
-the split into forward passes changes nothing.
+the split into forward passes changes nothing. Unpaired rows have a trainer of their own in ``unpaired``.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from notus.core.run import Run
@@ -18,59 +18,15 @@ from notus.train.batches import Batch, Forward, Item, branch_sums
 from notus.train.loss_inputs import LogpSums, PairLogps, RunningMean
 from notus.train.loss_settings import PairObjective, needs_common_prefix, needs_shift, reward_beta
 from notus.train.losses import implicit_rewards, pair_losses
+from notus.train.sampling import LengthSampler
 
-__all__ = ["TIE", "DpoTrainer", "Items", "LengthSampler", "Metrics", "SftTrainer", "pair_metrics"]
+__all__ = ["TIE", "DpoTrainer", "Metrics", "SftTrainer", "Told", "UpdateTrainer", "pair_metrics"]
+
+Told: TypeAlias = Mapping[str, tuple[torch.Tensor, int]]
+"""Metrics of a forward pass: name → values, and what the sum of all passes' values is divided by the sum of."""
 
 TIE = 1e-6
 """Margins up to this are ties: what is left of the rounding where policy and reference are the same."""
-
-
-class Items(Dataset[Item]):
-    """Items as a dataset."""
-
-    def __init__(self, items: Sequence[Item]) -> None:
-        self.items = items
-        self.lengths = [item.group.tokens for item in items]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Item:
-        return self.items[index]
-
-
-class LengthSampler(Sampler[int]):
-    """Shuffles anew in each epoch, with rows of like length side by side, so that batches hold little padding.
-
-    Rows are shuffled, cut into pools of 32 batches, sorted by length within a pool; then the batches are shuffled. The
-    order depends on the seed and the epoch alone.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate at the start of each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        pool = 32 * self.batch_size
-        pools = [sorted(order[i : i + pool], key=self.lengths.__getitem__) for i in range(0, len(order), pool)]
-        rows = [row for rows in pools for row in rows]
-        batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        # A last, smaller batch stays last: elsewhere it would shift the borders of all that follow.
-        whole = len(batches) if len(batches[-1]) == self.batch_size else len(batches) - 1
-        shuffled = torch.randperm(whole, generator=generator).tolist()
-        for index in [*shuffled, *range(whole, len(batches))]:
-            yield from batches[index]
 
 
 class Metrics(TrainerCallback):
@@ -92,23 +48,26 @@ class Metrics(TrainerCallback):
             self.run.metric(step=state.global_step, steps=state.max_steps, **(logs or {}))
 
 
-class _NotusTrainer(Trainer):
-    """What both trainers share: an update in several forward passes, and means of their own metrics in each log."""
+class UpdateTrainer(Trainer):
+    """What all trainers share: an update in several forward passes, and means of their own metrics in each log."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # An update is one batch of the Trainer's; its split into forward passes and the scale of the loss are ours.
         self.loss_is_scaled_for_ga = True
         self._sums: dict[str, float] = {}
-        self._weight = 0.0
+        self._weights: dict[str, int] = {}
 
     @abstractmethod
     def weight_of(self, items: Sequence[Item]) -> int:
         """What the loss of an update is divided by."""
 
     @abstractmethod
-    def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        """The summed loss of a forward pass, and metrics of which the sum over ``weight_of`` is the mean."""
+    def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, Told]:
+        """The summed loss of a forward pass, and its metrics."""
+
+    def before_batch(self, model: PreTrainedModel, batch: Batch) -> None:
+        """Called before the forward passes of a batch, in training and in evaluation."""
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One update's forward and backward passes; the loss is the mean over the update."""
@@ -117,18 +76,34 @@ class _NotusTrainer(Trainer):
         batch: Batch = inputs["batch"]
         weight = self.weight_of(batch.items)
         loss = torch.zeros((), dtype=torch.float64, device=self.args.device)
+        self.before_batch(model, batch)
         for forward in batch.forwards:
-            total, metrics = self.summed_loss(model, forward)
+            total, told = self.summed_loss(model, forward)
             self.accelerator.backward((total / weight).float())
             loss += total.detach() / weight
-            for name, values in metrics.items():
-                self._sums[name] = self._sums.get(name, 0.0) + float(values.detach().double().sum())
-        self._weight += weight
+            _add(self._sums, self._weights, told)
         self.after_update()
         return loss.float()
 
     def after_update(self) -> None:
         """Called when all forward passes of an update are done."""
+
+    def measured(self, items: Sequence[Item]) -> dict[str, float]:
+        """Loss and metrics of items under the model as it is, exactly, whatever the size of a forward pass."""
+        model = self.model.to(self.args.device).eval()
+        weight, size = self.weight_of(items), self.args.train_batch_size
+        sums: dict[str, float] = {}
+        weights: dict[str, int] = {}
+        loss = 0.0
+        with torch.no_grad():
+            for start in range(0, len(items), size):
+                batch: Batch = self.data_collator(items[start : start + size])["batch"]
+                self.before_batch(model, batch)
+                for forward in batch.forwards:
+                    total, told = self.summed_loss(model, forward)
+                    loss += float(total) / weight
+                    _add(sums, weights, told)
+        return {"loss": loss, **_means(sums, weights)}
 
     def autocast(self) -> torch.autocast:
         """The precision of a forward pass; the reference is computed under the same."""
@@ -136,9 +111,8 @@ class _NotusTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means since the last log to what is logged."""
-        if self._weight:
-            logs |= {name: total / self._weight for name, total in self._sums.items()}
-            self._sums, self._weight = {}, 0.0
+        logs |= _means(self._sums, self._weights)
+        self._sums, self._weights = {}, {}
         super().log(logs, start_time)
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -148,24 +122,25 @@ class _NotusTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         rows = train_dataset if train_dataset is not None else self.train_dataset
-        return LengthSampler(rows.lengths, self.args.train_batch_size, self.args.seed)
+        size, seed = self.args.train_batch_size, self.args.seed
+        return LengthSampler(rows.lengths, size, seed, prompts=rows.prompts, kept=rows.kept)
 
 
-class SftTrainer(_NotusTrainer):
+class SftTrainer(UpdateTrainer):
     """Supervised fine-tuning: mean negative log-likelihood of the answer tokens of an update."""
 
     def weight_of(self, items: Sequence[Item]) -> int:
-        """Answer tokens."""
+        """Answer tokens; those of all assistant turns."""
         return sum(item.answered for item in items)
 
-    def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, Told]:
         """−Σ log π(y_t | x, y_<t)."""
         with self.autocast():
             sums, _, _ = branch_sums(model, forward)
-        return -sums.sum(), {"nll": -sums}
+        return -sums.sum(), {"nll": (-sums, self.weight_of(forward.items))}
 
 
-class DpoTrainer(_NotusTrainer):
+class DpoTrainer(UpdateTrainer):
     """Direct preference optimisation. Items are pairs; the reference is computed before, never in a step.
 
     Logs rewards, margins, accuracy (a tie counts ½), log-probabilities and lengths of chosen and rejected.
@@ -181,7 +156,7 @@ class DpoTrainer(_NotusTrainer):
         """Pairs."""
         return len(items)
 
-    def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, Told]:
         """Σ over pairs of the loss that the recipe names."""
         prefix = None
         if needs_common_prefix(self.objective):
@@ -191,7 +166,9 @@ class DpoTrainer(_NotusTrainer):
         pairs = self._pairs(forward.items, sums, tokens, prefix_sums)
         if needs_shift(self.objective) and model.training:
             self._ratios += [pairs.chosen_ratios.detach(), pairs.rejected_ratios.detach()]
-        return pair_losses(self.objective, pairs).sum(), pair_metrics(pairs, reward_beta(self.objective))
+        told = pair_metrics(pairs, reward_beta(self.objective))
+        count = len(forward.items)
+        return pair_losses(self.objective, pairs).sum(), {name: (values, count) for name, values in told.items()}
 
     def after_update(self) -> None:
         """Move the shift of BCO on, once for each update, so that the split into forward passes does not matter."""
@@ -245,3 +222,13 @@ def pair_metrics(pairs: PairLogps, beta: float) -> dict[str, torch.Tensor]:
         "rewards/accuracies": (margins > TIE).double() + 0.5 * (margins.abs() <= TIE).double(),
         **told,
     }
+
+
+def _add(sums: dict[str, float], weights: dict[str, int], told: Told) -> None:
+    for name, (values, weight) in told.items():
+        sums[name] = sums.get(name, 0.0) + float(values.detach().double().sum())
+        weights[name] = weights.get(name, 0) + weight
+
+
+def _means(sums: dict[str, float], weights: dict[str, int]) -> dict[str, float]:
+    return {name: total / weights[name] for name, total in sums.items() if weights[name]}
