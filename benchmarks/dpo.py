@@ -1,103 +1,142 @@
-"""DPO, ours against TRL 1.16, in turn on the same machine, model and pairs.
+"""DPO, ours against TRL 1.16 at its fastest, in turn on the same machine, model and pairs; full and LoRA.
 
-A Mistral shape of 8.5 million parameters, vocabulary 8,192, 64 pairs, batches of 8, fp32, 3 epochs. Needs two things
-that do not come with the project, and says so when they are missing: a JSON-lines file of pairs (prompt, chosen,
-rejected) in ``NOTUS_BENCH_PAIRS``, and a Python with ``trl==1.16.0 datasets peft`` in ``NOTUS_BENCH_TRL``.
-``NOTUS_BENCH_TRL_SETTINGS=all`` tries every setting of TRL; without it the one that was fastest in a full search (the
-reference precomputed, pairs sorted, micro-batch 1) and the one as it comes.
+A Mistral shape of 8.5 million parameters, vocabulary 8,192, 64 pairs, batches of 8, fp32, 3 epochs.
+
+TRL takes the fastest of its four settings (the reference precomputed or in the step, the pairs sorted by length or
+shuffled) and of micro-batches 1, 2, 4 and 8. The search runs each of the sixteen for one epoch on sixteen pairs: two
+runs of eight neighbours in the order of length, so that sorting pays there as it does on all of them. What three epochs
+would take is set-up (with the reference, where it is precomputed) and three times the training. The fastest, and the
+leanest within 10 % of it, then run the whole setting, in turn with ours. TRL as it comes (micro-batch 8, reference in
+the step) runs one epoch in each round: nothing in it is shared by epochs, so its pairs per second do not grow with
+them by more than its few seconds of set-up, which are counted once in three epochs.
 """
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from benchmarks.common import in_turn, matmul_gflops, ratio, read_rows, real_data, side, spread, train_flops, write_rows
 from notus.models.local import build_model, save_model, train_tokenizer
 from notus.models.settings import Shape
+from notus.models.tokens import Encoder
 
-__all__ = ["measure"]
+__all__ = ["SETTINGS", "SHAPE", "find_best", "group_lengths", "make_model", "measure", "per_second"]
 
-HERE = Path(__file__).parent
 SHAPE = Shape(vocabulary=8192, width=320, layers=5, heads=8, kv_heads=4, ffn=896, positions=1024)
-PAIRS = 64
-THREADS = "2"
-BEST: list[tuple[str, ...]] = [("--precompute", "--sorted", "--micro", "1")]
-AS_IT_COMES = ("--micro", "8")
+TINY = Shape(vocabulary=1024, width=64, layers=2, heads=4, kv_heads=2, ffn=128, positions=1024)
+SETTINGS = [
+    f"{'precompute' if before else 'in-step'} {order} {micro}"
+    for before in (True, False)
+    for order in ("sorted", "shuffled")
+    for micro in (1, 2, 4, 8)
+]
+AS_IT_COMES = "in-step shuffled 8"
+Pairs = list[dict[str, Any]]
 
 
-def measure() -> dict[str, Any]:
-    """Pairs per second and peak memory of both sides, full and LoRA, and their ratios."""
-    source, peer = os.environ.get("NOTUS_BENCH_PAIRS"), os.environ.get("NOTUS_BENCH_TRL")
-    if not source or not peer:
-        sys.exit("dpo: set NOTUS_BENCH_PAIRS to a file of pairs and NOTUS_BENCH_TRL to a Python with TRL 1.16")
+def measure(*, small: bool = False) -> dict[str, Any]:
+    """Pairs per second and peak memory of both sides, full and LoRA, their ratios, and our share of the peak."""
+    rows = read_rows(real_data("ultrafeedback/binarized_1000.jsonl"))
+    texts = [row[key] for row in rows for key in ("prompt", "chosen", "rejected")]
+    pairs = [row for row in rows if row["chosen"] != row["rejected"]]
+    pairs, epochs, rounds, shape = (pairs[:16], 2, 1, TINY) if small else (pairs[:64], 3, 2, SHAPE)
     with tempfile.TemporaryDirectory() as folder:
-        pairs, model = Path(folder) / "pairs.jsonl", Path(folder) / "model"
-        rows = [json.loads(line) for line in Path(source).read_text(encoding="utf-8").splitlines()]
-        rows = [row for row in rows if row["chosen"] != row["rejected"]]
-        pairs.write_text("".join(json.dumps(row) + "\n" for row in rows[:PAIRS]), encoding="utf-8")
-        tokenizer = train_tokenizer((row[key] for row in rows for key in ("prompt", "chosen", "rejected")), 8192)
-        save_model(build_model(SHAPE, tokenizer, 0), tokenizer, model)
-        found: dict[str, Any] = {"matmul_peak_gflops": _peak()}
+        work = Path(folder)
+        model, encoder = make_model(work / "model", shape, texts)
+        file = write_rows(work / "pairs.jsonl", pairs)
+        groups = group_lengths(encoder, [(row["prompt"], [row["chosen"], row["rejected"]]) for row in pairs])
+        found: dict[str, Any] = {"pairs": len(pairs), "epochs": epochs, "matmul_gflops": matmul_gflops()}
         for kind, flags in (("full", ()), ("lora", ("--lora",))):
-            found |= _compare(kind, flags, str(model), str(pairs), peer)
+            common = ("--model", model, "--pairs", str(file), *flags)
+            searched = find_best(work, pairs, SETTINGS[::5] if small else SETTINGS, common, epochs)
+            per_pair = (
+                epochs * train_flops(shape.model_dump(), groups, forward_only=False, frozen=kind == "lora")
+                + train_flops(shape.model_dump(), groups, forward_only=True)
+            ) / (epochs * len(pairs))
+            found |= _compare(kind, common, searched, epochs, rounds, per_pair / found["matmul_gflops"] / 1e9)
     return found
 
 
-def _compare(kind: str, flags: tuple[str, ...], model: str, pairs: str, peer: str) -> dict[str, Any]:
-    common = ("--model", model, "--pairs", pairs, *flags)
-    ours = [_run(sys.executable, "ours_dpo.py", common)]
-    settings = list(BEST)
-    if os.environ.get("NOTUS_BENCH_TRL_SETTINGS") == "all":
-        switches = [(), ("--precompute",), ("--sorted",), ("--precompute", "--sorted")]
-        settings = [(*switch, "--micro", str(micro)) for switch in switches for micro in (1, 2, 4, 8)]
-    theirs = {" ".join(setting): _run(peer, "trl_dpo.py", (*common, *setting)) for setting in settings}
-    ours.append(_run(sys.executable, "ours_dpo.py", common))
-    name, best = max(theirs.items(), key=lambda item: item[1]["pairs_per_s"])
-    lean = min(t["peak_gib"] for t in theirs.values() if t["pairs_per_s"] >= 0.9 * best["pairs_per_s"])
-    speed = sum(run["pairs_per_s"] for run in ours) / len(ours)
-    memory = max(run["peak_gib"] for run in ours)
+def make_model(folder: Path, shape: Shape, texts: Sequence[str], template: str | None = None) -> tuple[str, Encoder]:
+    """Save a seeded model with a tokenizer of these texts; its folder, and the encoder of our side."""
+    from benchmarks.ours_dpo import LIMITS
+
+    tokenizer = train_tokenizer(texts, shape.vocabulary)
+    if template:
+        tokenizer.chat_template = template
+    save_model(build_model(shape, tokenizer, 0), tokenizer, folder)
+    return str(folder), Encoder(tokenizer, LIMITS)
+
+
+def group_lengths(encoder: Encoder, groups: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[int, list[int]]]:
+    """Tokens of each prompt and of its answers, cut as in training."""
+    from notus.core.records import Message
+
+    found = []
+    for prompt, answers in groups:
+        encoded = encoder.examples(((Message(role="user", content=prompt),), answer) for answer in answers)
+        found.append((len(encoded[0][0]), [len(answer) for _, answer in encoded]))
+    return found
+
+
+def find_best(
+    work: Path, pairs: Pairs, settings: Sequence[str], common: Sequence[str], epochs: int, batch: int = 8
+) -> dict[str, Any]:
+    """Search TRL's settings on a few pairs: what each would do in all epochs, the fastest, and the leanest near it."""
+    ordered = sorted(pairs, key=lambda row: len(row["prompt"]) + max(len(row["chosen"]), len(row["rejected"])))
+    quarter = len(ordered) // 4
+    few = [*ordered[quarter - 4 : quarter + 4], *ordered[3 * quarter - 4 : 3 * quarter + 4]]
+    # Shuffled once here, because "sorted" must have something to do.
+    file = write_rows(work / "few.jsonl", [few[i * 7 % len(few)] for i in range(len(few))])
+    place = list(common).index("--pairs") + 1
+    arguments = [*common[:place], str(file), *common[place + 1 :]]
+    tried = side("trl_dpo", *arguments, "--epochs", 1, "--batch", batch, "--search", *settings)
+    for run in tried.values():
+        _over_epochs(run, epochs)
+    best = max(tried, key=lambda name: float(tried[name]["pairs_per_s"]))
+    near = [name for name in tried if tried[name]["pairs_per_s"] >= 0.9 * tried[best]["pairs_per_s"]]
+    return {"tried": tried, "best": best, "leanest": min(near, key=lambda name: float(tried[name]["peak_gib"]))}
+
+
+def _over_epochs(run: dict[str, Any], epochs: int) -> None:
+    """From one epoch to several: set-up is done once, training each time."""
+    pairs = run["pairs_per_s"] * (run["setup_s"] + run["train_s"])
+    run["pairs_per_s"] = epochs * pairs / (run["setup_s"] + epochs * run["train_s"])
+
+
+def per_second(runs: Sequence[dict[str, Any]], key: str = "pairs_per_s") -> float:
+    """Median of the runs."""
+    return spread(runs, key)["median"]
+
+
+def _compare(
+    kind: str, common: Sequence[str], searched: dict[str, Any], epochs: int, rounds: int, peak_seconds: float
+) -> dict[str, Any]:
+    """``peak_seconds`` is what a pair would take at the machine's peak."""
+    arguments = (*common, "--epochs", epochs)
+    sides = {"ours": lambda: side("ours_dpo", *arguments)}
+    for setting in dict.fromkeys((searched["best"], searched["leanest"])):
+        sides[setting] = lambda setting=setting: side("trl_dpo", *arguments, "--setting", setting)  # type: ignore[misc]
+    if kind == "full":
+        sides["as it comes"] = lambda: side("trl_dpo", *common, "--epochs", 1, "--setting", AS_IT_COMES)
+    runs = in_turn(rounds, sides)
+    for run in runs.get("as it comes", []):
+        _over_epochs(run, epochs)
+    ours, near = runs["ours"], (runs[searched["best"]], runs[searched["leanest"]])
+    fastest = max(near, key=per_second)
+    lean = min(
+        (of for of in near if per_second(of) >= 0.9 * per_second(fastest)), key=lambda of: spread(of, "peak_gib")["max"]
+    )
     found = {
-        f"{kind}_ours": ours,
-        f"{kind}_trl": theirs,
-        f"{kind}_trl_best": name,
-        f"{kind}_speed_to_trl_best_ratio": speed / best["pairs_per_s"],
-        f"{kind}_memory_to_trl_best_ratio": memory / lean,
+        f"{kind}_search": searched,
+        f"{kind}_runs": runs,
+        f"{kind}_pairs_per_s": {name: spread(of, "pairs_per_s") for name, of in runs.items()},
+        f"{kind}_share_of_matmul_peak": per_second(ours) * peak_seconds,
+        **ratio(f"{kind}_speed_to_trl_best", ours, fastest, "pairs_per_s"),
+        **ratio(f"{kind}_memory_to_trl_best", ours, lean, "peak_gib"),
     }
     if kind == "full":
-        plain = _run(peer, "trl_dpo.py", (*common, *AS_IT_COMES))
-        found |= {
-            "full_trl_as_it_comes": plain,
-            "full_speed_to_trl_as_it_comes_ratio": speed / plain["pairs_per_s"],
-            "full_memory_to_trl_as_it_comes_ratio": memory / plain["peak_gib"],
-        }
+        found |= ratio("full_speed_to_trl_as_it_comes", ours, runs["as it comes"], "pairs_per_s")
+        found |= ratio("full_memory_to_trl_as_it_comes", ours, runs["as it comes"], "peak_gib")
     return found
-
-
-def _run(python: str, script: str, arguments: tuple[str, ...]) -> dict[str, Any]:
-    environment = {**os.environ, "OMP_NUM_THREADS": THREADS, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [python, str(HERE / script), *arguments], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{script} {' '.join(arguments)} failed: {done.stderr[-600:]}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    print(f"dpo: {script} {' '.join(arguments[4:])} {result}", flush=True)
-    return result
-
-
-def _peak() -> float:
-    """GFLOP/s of a large fp32 matrix product."""
-    torch.set_num_threads(int(THREADS))
-    a = torch.randn(2048, 2048)
-    best = 0.0
-    for _ in range(8):
-        started = time.perf_counter()
-        a @ a
-        best = max(best, 2 * 2048**3 / (time.perf_counter() - started) / 1e9)
-    return best

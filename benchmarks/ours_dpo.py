@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.common import peak_gib, read_rows
 from notus.core.records import Message, Preference
 from notus.core.run import Run
 from notus.models import adapters  # noqa: F401  its import is not part of the work
@@ -15,33 +15,30 @@ from notus.train.loss_settings import Sigmoid
 from notus.train.runs import train_dpo
 from notus.train.settings import Training
 
+# The other side cuts nothing off the prompt, so neither does this one.
+LIMITS = Limits(max_length=1024, max_prompt_length=1023, system=None)
+
 
 def main() -> None:
     """Train once and print what it took."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--pairs", required=True)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--max-tokens", type=int, default=2048)
     parser.add_argument("--lora", action="store_true")
     options = parser.parse_args()
-    rows = [json.loads(line) for line in Path(options.pairs).read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(options.pairs)
     started = time.perf_counter()
-    preferences = [
-        Preference(
-            prompt=(Message(role="user", content=row["prompt"]),),
-            chosen=(Message(role="assistant", content=row["chosen"]),),
-            rejected=(Message(role="assistant", content=row["rejected"]),),
-        )
-        for row in rows
-    ]
     settings = Training(
-        batch_size=8,
+        batch_size=options.batch,
+        max_tokens=options.max_tokens,
         epochs=options.epochs,
         learning_rate=5e-7,
         schedule="linear",
         warmup=0.0,
-        # The other side cuts nothing off the prompt, so neither does this one.
-        limits=Limits(max_length=1024, max_prompt_length=1023, system=None),
+        limits=LIMITS,
         lora=Lora(rank=64, alpha=16, dropout=0.0) if options.lora else None,
         log_every=10_000,
     )
@@ -51,15 +48,27 @@ def main() -> None:
             settings,
             objective=Sigmoid(beta=0.1),
             start=options.model,
-            preferences=preferences,
+            preferences=[preference(row) for row in rows],
             held_out=[],
             seed=0,
         )
         seconds = time.perf_counter() - started
         start_loss = run.summary["start_loss"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     done = len(rows) * options.epochs
-    print(json.dumps({"pairs_per_s": done / seconds, "peak_gib": peak, "seconds": seconds, "start_loss": start_loss}))
+    print(
+        json.dumps(
+            {"pairs_per_s": done / seconds, "peak_gib": peak_gib(), "seconds": seconds, "start_loss": start_loss}
+        )
+    )
+
+
+def preference(row: dict[str, str]) -> Preference:
+    """The record of a row of texts."""
+    return Preference(
+        prompt=(Message(role="user", content=row["prompt"]),),
+        chosen=(Message(role="assistant", content=row["chosen"]),),
+        rejected=(Message(role="assistant", content=row["rejected"]),),
+    )
 
 
 if __name__ == "__main__":

@@ -28,18 +28,18 @@ ROUNDS = 7
 WORDS = ("the", "a", "model", "answers", "with", "care", "because", "“quoted”", "facts", "are", "naïve", "and", "not")
 
 
-def measure() -> dict[str, Any]:
+def measure(*, small: bool = False) -> dict[str, Any]:
     """Seconds of both sides, medians over rounds in turn, and their ratios."""
     rng = random.Random(0)
-    rows = [_feedback(rng) for _ in range(ROWS)]
+    rows = [_feedback(rng) for _ in range(100 if small else ROWS)]
     with tempfile.TemporaryDirectory() as folder:
         raw, own = Path(folder) / "raw.jsonl", Path(folder) / "own.jsonl"
         write_jsonl(raw, map(to_ultrafeedback, rows))
         write_jsonl(own, rows)
-        read, parse_raw = _in_turn(lambda: _read(raw), lambda: _parse(raw))
-        decode, parse_own = _in_turn(lambda: _decode(own), lambda: _parse(own))
+        read, parse_raw = _in_turn(lambda: _read(raw), lambda: _parse(raw), len(rows))
+        decode, parse_own = _in_turn(lambda: _decode(own), lambda: _parse(own), len(rows))
         return {
-            "rows": ROWS,
+            "rows": len(rows),
             "rounds": ROUNDS,
             "raw_bytes": raw.stat().st_size,
             "own_bytes": own.stat().st_size,
@@ -52,12 +52,12 @@ def measure() -> dict[str, Any]:
         }
 
 
-def _in_turn(ours: Callable[[], int], theirs: Callable[[], int]) -> tuple[float, float]:
+def _in_turn(ours: Callable[[], int], theirs: Callable[[], int], rows: int) -> tuple[float, float]:
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS + 1):
         for side, work in zip(times, (ours, theirs), strict=True):
             started = time.perf_counter()
-            if work() != ROWS:
+            if work() != rows:
                 raise RuntimeError("not all rows were read")
             side.append(time.perf_counter() - started)
     # The first round warms up.

@@ -1,30 +1,47 @@
-"""TRL's side of the DPO comparison, run by a Python that has TRL 1.16 and not Notus; prints one JSON line."""
+"""TRL's side of the DPO comparison, run by a Python that has TRL 1.16 and not Notus; prints one JSON line.
+
+``--search`` tries several settings for one epoch, each in a process of its own that is forked after the imports.
+"""
 
 import argparse
 import json
-import resource
+import multiprocessing
 import tempfile
 import time
-from pathlib import Path
 
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
+from benchmarks.common import peak_gib, read_rows
+
 
 def main() -> None:
-    """Train once and print what it took."""
+    """Train once, or once for each setting, and print what it took."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--pairs", required=True)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--micro", type=int, default=8)
-    parser.add_argument("--precompute", action="store_true")
-    parser.add_argument("--sorted", action="store_true")
     parser.add_argument("--lora", action="store_true")
+    parser.add_argument("--setting", default="plain 8", help="words: precompute, sorted, a micro-batch")
+    parser.add_argument("--search", nargs="*")
     options = parser.parse_args()
-    rows = [json.loads(line) for line in Path(options.pairs).read_text(encoding="utf-8").splitlines()]
-    if options.sorted:
+    disable_progress_bars()
+    if options.search is None:
+        print(json.dumps(train(options, options.setting)))
+        return
+    jobs = [(options, setting) for setting in options.search]
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        print(json.dumps(dict(zip(options.search, pool.starmap(train, jobs, chunksize=1), strict=True))))
+
+
+def train(options: argparse.Namespace, setting: str) -> dict[str, float]:
+    """Seconds to set up and to train, pairs per second over both, and peak memory."""
+    words = setting.split()
+    micro = int(words[-1])
+    rows = read_rows(options.pairs)
+    if "sorted" in words:
         # TRL cannot group pairs by length; a sorted file pads as little as grouping could.
         rows.sort(key=lambda row: len(row["prompt"]) + max(len(row["chosen"]), len(row["rejected"])))
     started = time.perf_counter()
@@ -37,8 +54,8 @@ def main() -> None:
         model=options.model,
         args=DPOConfig(
             output_dir=tempfile.mkdtemp(),
-            per_device_train_batch_size=options.micro,
-            gradient_accumulation_steps=8 // options.micro,
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=options.batch // micro,
             num_train_epochs=options.epochs,
             max_length=1024,
             learning_rate=5e-7,
@@ -46,8 +63,8 @@ def main() -> None:
             bf16=False,
             use_cpu=True,
             gradient_checkpointing=False,
-            precompute_ref_log_probs=options.precompute,
-            train_sampling_strategy="sequential" if options.sorted else "random",
+            precompute_ref_log_probs="precompute" in words,
+            train_sampling_strategy="sequential" if "sorted" in words else "random",
             report_to=[],
             save_strategy="no",
             logging_steps=10_000,
@@ -56,10 +73,15 @@ def main() -> None:
         train_dataset=pairs,
         peft_config=adapter if options.lora else None,
     )
+    ready = time.perf_counter()
     trainer.train()
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({"pairs_per_s": len(rows) * options.epochs / seconds, "peak_gib": peak, "seconds": seconds}))
+    done = time.perf_counter()
+    return {
+        "pairs_per_s": len(rows) * options.epochs / (done - started),
+        "peak_gib": peak_gib(),
+        "setup_s": ready - started,
+        "train_s": done - ready,
+    }
 
 
 if __name__ == "__main__":
