@@ -14,7 +14,7 @@ __all__ = ["TokenIds"]
 
 _FIRST = 64
 """Texts that are encoded in both ways before the fast one is trusted."""
-_FEW = 16
+_FEW = 256
 """So few texts are not worth the making of a second encoder."""
 _PROBES = (
     "",
@@ -40,11 +40,13 @@ class TokenIds:
         self.tokenizer = tokenizer
         self._fast: Any = None
         self._tried = False
+        self._seen = 0
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text."""
         texts = list(texts)
-        if not self._tried and len(texts) > _FEW:
+        self._seen += len(texts)
+        if not self._tried and self._seen > _FEW:
             self._tried = True
             self._fast = _fast(self.tokenizer, texts[:_FIRST])
         return _plain(self.tokenizer, texts) if self._fast is None else _quick(self._fast, texts)
