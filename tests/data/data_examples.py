@@ -52,6 +52,31 @@ def raw_row() -> dict[str, Any]:
     )
 
 
+def renamed(row: dict[str, Any], **names: str) -> dict[str, Any]:
+    """The row with some of its columns under other names."""
+    return {names.get(name, name): value for name, value in row.items()}
+
+
+def snorkel(**change: Any) -> dict[str, Any]:
+    texts = ["The Oder.", "A river.", "No."]
+
+    def turns(text: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": "Name a river."}, {"role": "assistant", "content": text}]
+
+    row = {"prompt_id": "flan_7", "prompt": "Name a river.", "chosen": turns(texts[0]), "rejected": turns(texts[2])}
+    return row | {"all_generated_responses": texts, "all_rm_scores": [1.5, -0.25, -7.5]} | change
+
+
+def argilla(**change: Any) -> dict[str, Any]:
+    row = {"source": "flan", "instruction": "Name a river.", "chosen_response": "The Oder.", "rejected_response": "No."}
+    return row | {"chosen_avg_rating": 4.75, "rejected_avg_rating": 1.0, "chosen_model": "alder"} | change
+
+
+def helpsteer(**change: Any) -> dict[str, Any]:
+    grades = {"helpfulness": 4, "correctness": 4, "coherence": 4, "complexity": 0, "verbosity": 1}
+    return {"prompt": "Name a river.", "response": "The Oder."} | grades | change
+
+
 def completion(
     text: str = "An answer.", mean: float | None = None, score: float | None = None, model: str = "alder"
 ) -> Completion:

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notus.core.errors import ConfigError
-from notus.core.records import Feedback, Message, Preference, Rating
+from notus.core.records import Dialogue, Feedback, Message, Preference, Rating, Unpaired
 from notus.core.tables import to_row
 from notus.data.layouts import LAYOUTS, detect, layout_named
 from notus.data.quarantine import RowError
-from tests.data.data_examples import raw_row
+from tests.data.data_examples import argilla, helpsteer, raw_row, renamed, snorkel
 
 USER = {"role": "user", "content": "Name a river."}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -44,10 +44,31 @@ def contents(messages: tuple[Message, ...]) -> list[str]:
     [
         (raw_row(), "ultrafeedback"),
         (judged(), "feedback"),
-        (pair(), "pairs"),
-        (pair(prompt=[USER], chosen=[GOOD], rejected=[POOR]), "pairs"),
-        ({"chosen": [USER, GOOD], "rejected": [USER, POOR]}, "pairs"),
+        (pair(), "trl"),
+        (pair(prompt=[USER], chosen=[GOOD], rejected=[POOR]), "trl"),
+        ({"chosen": [USER, GOOD], "rejected": [USER, POOR]}, "trl-implicit"),
+        ({"chosen": "The river is long.", "rejected": "The river is short."}, "trl-implicit"),
         ({"chosen": "a", "rejected": "b"}, None),
+        (pair(chosen=[USER, GOOD], rejected=[USER, POOR]), "pairs"),
+        (pair(chosen=GOOD, rejected=POOR), "pairs"),
+        (renamed(pair(), prompt="instruction") | {"input": "in Europe"}, "pairs"),
+        (renamed(pair(), prompt="question") | {"system": "Be brief."}, "pairs"),
+        (renamed(pair(), prompt="note"), None),
+        (pair(prompt_id="x", chosen=[USER, GOOD], rejected=[USER, POOR]), "h4"),
+        (pair(prompt_id="x"), "trl"),
+        (snorkel(), "snorkel"),
+        (argilla(), "argilla"),
+        (pair(**{"chosen-rating": 4.5}), "argilla-cleaned"),
+        ({"prompt": "Name a river.", "completion": "The Oder.", "label": True}, "trl-unpaired"),
+        (helpsteer(), "helpsteer"),
+        ({"prompt": "a", "response": "b", "helpfulness": 4}, None),
+        ({"conversations": [{"from": "human", "value": "Hi."}]}, "sharegpt"),
+        ({"conversations": [{"from": "human", "value": "Hi."}], "chosen": "a", "rejected": "b"}, "sharegpt-pairs"),
+        ({"messages": [USER, GOOD]}, "ultrachat"),
+        ({"messages": [USER, GOOD], "prompt": "Name a river.", "prompt_id": "x"}, "ultrachat"),
+        ({"messages": [], "prompt": "Name a river."}, None),
+        ({"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}, "hh"),
+        ({"prompt": "\n\nHuman: a\n\nAssistant:", "chosen": " b", "rejected": " c"}, "hh"),
         ({"prompt": "a", "chosen": {"from": "gpt"}, "rejected": {"from": "gpt"}}, None),
         ({"instruction": "a", "completions": []}, None),
         ({"instruction": "a", "completions": [3]}, None),
@@ -62,7 +83,10 @@ def test_layouts_are_recognised(row: dict[str, Any], name: str | None) -> None:
 def test_our_own_records_are_recognised_as_rows_of_parquet_and_of_json() -> None:
     feedback = LAYOUTS["ultrafeedback"].decode(raw_row())
     preference = as_pair(pair(n=1))
-    for record, name in ((feedback, "notus-feedback"), (preference, "notus-preferences")):
+    unpaired = Unpaired(prompt=preference.prompt, answer=preference.chosen, desirable=True)
+    dialogue = Dialogue(messages=(*preference.prompt, *preference.chosen), extra={"n": 1})
+    named = {"feedback": feedback, "preferences": preference, "unpaired": unpaired, "dialogues": dialogue}
+    for record, name in ((record, f"notus-{name}") for name, record in named.items()):
         for row in (to_row(record), msgspec.json.decode(msgspec.json.encode(record))):
             assert detect(row) == name
             assert LAYOUTS[name].decode(row) == record
@@ -188,21 +212,51 @@ def test_a_damaged_record_of_our_own_is_explained(change: dict[str, Any], field:
 
 
 _value = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a", "user", "assistant", "N/A"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "a", "user", "assistant", "gpt", "N/A", "\n\nHuman: a\n\nAssistant: b"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["role", "content", "model", "response", "gpt4_scores", "x"]), inner, max_size=4
+            st.sampled_from(["role", "content", "from", "value", "model", "response", "gpt4_scores", "x"]),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=8,
 )
 _names = st.sampled_from(
-    ["prompt", "chosen", "rejected", "metadata", "instruction", "completions", "score_chosen", "source", "extra"]
+    [
+        "prompt",
+        "chosen",
+        "rejected",
+        "metadata",
+        "instruction",
+        "completions",
+        "score_chosen",
+        "source",
+        "extra",
+        "messages",
+        "prompt_id",
+        "conversations",
+        "system",
+        "completion",
+        "label",
+        "response",
+        "helpfulness",
+        "all_generated_responses",
+        "all_rm_scores",
+        "chosen_response",
+        "rejected_response",
+        "question",
+        "input",
+    ]
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.sampled_from(sorted(LAYOUTS)), st.dictionaries(_names, _value, max_size=6))
 def test_no_row_gives_anything_but_a_record_or_an_explanation(name: str, row: dict[str, Any]) -> None:
     try:

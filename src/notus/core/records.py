@@ -189,6 +189,8 @@ class Dialogue(Record, frozen=True):
 
     messages: Messages
     source: str = ""
+    extra: dict[str, Any] = {}
+    """Further columns of the source, as they came."""
 
 
 class Output(Record, frozen=True):

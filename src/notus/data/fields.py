@@ -14,7 +14,7 @@ import msgspec
 from notus.core.records import Message
 from notus.data.quarantine import RowError, explained
 
-__all__ = ["divided", "grade", "items", "needed", "number", "turns", "typed"]
+__all__ = ["divided", "flag", "grade", "items", "needed", "number", "turns", "typed"]
 
 T = TypeVar("T")
 
@@ -82,10 +82,22 @@ def grade(value: object, at: str) -> float | None:
     return found
 
 
+def flag(value: object, at: str) -> bool:
+    """A label: true or false, or 1 or 0 for them."""
+    if isinstance(value, (bool, int)) and value in (0, 1):
+        return bool(value)
+    raise RowError(at, "wrong-type", value, "true or false is needed")
+
+
 def turns(value: object, at: str, role: Role) -> tuple[tuple[Message, ...], bool]:
-    """Messages out of a text (one turn of the given role) or a list of messages; True when a message held more."""
+    """Messages out of a text (one turn of the given role), a message or a list of messages.
+
+    The second value says whether a message held more than role and content.
+    """
     if isinstance(value, str):
         return (Message(role=role, content=value),), False
+    if isinstance(value, dict):
+        value = [value]
     try:
         return msgspec.convert(value, _Turns), False
     except (msgspec.ValidationError, OverflowError, RecursionError):

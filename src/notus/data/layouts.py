@@ -1,13 +1,24 @@
-"""The layouts that can be read: how each is recognised, and how its rows become records.
+"""The layouts that can be read: how each is recognised, and what its rows become. The list is ``LAYOUTS``.
 
-    ultrafeedback      instruction, completions[{model, response, annotations, critique, overall_score …}]
-    feedback           instruction, completions[{model, response, gpt4_scores[], gpt4_feedback[]}]
-    pairs              prompt, chosen, rejected: texts or lists of messages; the lists may repeat the prompt
-    notus-feedback     our own ``Feedback`` records
-    notus-preferences  our own ``Preference`` records
+    Feedback    ultrafeedback, feedback, helpsteer, snorkel, notus-feedback
+    Preference  h4, argilla, argilla-cleaned, trl, trl-implicit, sharegpt-pairs, hh, pairs, snorkel-pairs,
+                notus-preferences
+    Unpaired    trl-unpaired, notus-unpaired
+    Dialogue    ultrachat, sharegpt, notus-dialogues
 
-Owns the decoders but for raw UltraFeedback, which has a module of its own. Where rows come from and what becomes of bad
-ones is owned by ``data.sources``.
+A row may fit several; the first in the list wins, and the list goes from the most particular names to the most general:
+
+- our own records first: they carry exactly our fields, and nobody else's rows do;
+- ``snorkel`` before ``h4``: its rows are H4's and hold all answers beside the pair, which says more (the pair alone is
+  read by forcing ``snorkel-pairs``);
+- ``argilla-cleaned`` before ``h4`` and ``trl``, for the names of its scores; ``h4`` before ``trl-implicit`` and
+  ``pairs``, for its ``prompt_id``;
+- ``hh`` before ``trl`` and ``trl-implicit``: a text that begins with "Human:" is a transcript, not a plain text;
+- a row with both answers is a pair, also where it holds ``messages`` or ``conversations``;
+- ``trl`` before ``pairs``: ``pairs`` is what is left.
+
+Owns the list, and the decoders of our own records. The others are in ``ultrafeedback``, ``layouts_feedback``,
+``layouts_pairs`` and ``layouts_chats``; where rows come from and what becomes of bad ones is owned by ``data.sources``.
 """
 
 from collections.abc import Callable
@@ -18,15 +29,20 @@ import msgspec
 
 from notus.core import tables
 from notus.core.errors import ConfigError, nearest
-from notus.core.records import Completion, Feedback, Message, Preference, Rating
+from notus.core.records import Dialogue, Feedback, Preference, Unpaired
+from notus.core.stage import Stage
+from notus.data import layouts_chats as chats
+from notus.data import layouts_feedback as judged
+from notus.data import layouts_pairs as pairs
 from notus.data import ultrafeedback
-from notus.data.fields import divided, grade, items, needed, number, turns, typed
-from notus.data.quarantine import RowError, explained
+from notus.data.quarantine import explained
 
-__all__ = ["LAYOUTS", "Layout", "detect", "layout_named"]
+__all__ = ["LAYOUTS", "Data", "Layout", "detect", "layout_named"]
 
 Row = dict[str, Any]
-T = TypeVar("T", Feedback, Preference)
+Data = Feedback | Preference | Unpaired | Dialogue
+"""What a row of a source can become."""
+T = TypeVar("T", Feedback, Preference, Unpaired, Dialogue)
 
 
 @dataclass(frozen=True)
@@ -34,13 +50,15 @@ class Layout:
     """One known layout of rows."""
 
     name: str
-    record: type[Feedback] | type[Preference]
+    record: type[Data]
     """What its rows become."""
     matches: Callable[[Row], bool]
-    decode: Callable[[Row], Feedback | Preference]
+    decode: Callable[[Row], Data]
     """Reads a row that has been parsed; raises ``RowError``."""
-    decode_json: Callable[[bytes], Feedback | Preference] | None = None
+    decode_json: Callable[[bytes], Data] | None = None
     """A faster reader of the usual row. Whatever it raises, ``decode`` has the last word."""
+    joined: Stage[Any, Any] | None = None
+    """Puts records together that stand on several adjacent rows; None where each row is a record."""
 
 
 def detect(row: Row) -> str | None:
@@ -59,162 +77,52 @@ def layout_named(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-_OWN_FEEDBACK = frozenset(Feedback.__struct_fields__)
-_OWN_PREFERENCE = frozenset(Preference.__struct_fields__)
-_PAIR = ("prompt", "chosen", "rejected")
-_SCORES = ("score_chosen", "score_rejected")
-_PAIR_TEXTS = ("source", "model_chosen", "model_rejected", "feedback_id")
-_FEEDBACK = ("instruction", "completions", "source")
-_ANSWER = ("model", "response", "gpt4_scores", "gpt4_feedback")
-_JUDGED = frozenset({"annotations", "critique", "overall_score", "fine-grained_score"})
+def _own(name: str, kind: type[T]) -> Layout:
+    """The layout of our own records of one kind."""
+    fields = frozenset(kind.__struct_fields__)
+    # Rows of feedback may come without the fields that have a default; the names are enough to know them by.
+    first = frozenset({"prompt", "completions"} if kind is Feedback else fields)
+
+    def matches(row: Row) -> bool:
+        return first <= row.keys() <= fields
+
+    def decode(row: Row) -> T:
+        try:
+            return tables.from_row(row, kind)
+        except msgspec.ValidationError as error:
+            raise explained(error, "", row) from None
+
+    return Layout(name, kind, matches, decode)
 
 
-def _is_own_feedback(row: Row) -> bool:
-    return row.keys() >= {"prompt", "completions"} and row.keys() <= _OWN_FEEDBACK
+def _never(row: Row) -> bool:
+    del row
+    return False
 
 
-def _is_own_preference(row: Row) -> bool:
-    return row.keys() == _OWN_PREFERENCE
-
-
-def _first_answer(row: Row) -> Row:
-    """The first completion of a row that has an instruction, or an empty object."""
-    answers = row.get("completions")
-    if not isinstance(row.get("instruction"), str) or not isinstance(answers, list):
-        return {}
-    return answers[0] if answers and isinstance(answers[0], dict) else {}
-
-
-def _is_feedback(row: Row) -> bool:
-    return "gpt4_scores" in _first_answer(row)
-
-
-def _is_ultrafeedback(row: Row) -> bool:
-    return bool(_JUDGED & _first_answer(row).keys())
-
-
-def _is_pairs(row: Row) -> bool:
-    answers = (row.get("chosen"), row.get("rejected"))
-    implicit = all(isinstance(answer, list) for answer in answers)
-    return all(isinstance(answer, (str, list)) for answer in answers) and ("prompt" in row or implicit)
-
-
-def _own_feedback(row: Row) -> Feedback:
-    return _own(row, Feedback)
-
-
-def _own_preference(row: Row) -> Preference:
-    return _own(row, Preference)
-
-
-def _own(row: Row, kind: type[T]) -> T:
-    try:
-        return tables.from_row(row, kind)
-    except msgspec.ValidationError as error:
-        raise explained(error, "", row) from None
-
-
-def _feedback(row: Row) -> Feedback:
-    known, extra = divided(row, _FEEDBACK)
-    answers = items(needed(known, "completions"), "completions")
-    instruction = typed(needed(known, "instruction"), str, "instruction")
-    return Feedback(
-        prompt=(Message(role="user", content=instruction),),
-        completions=tuple(_answer(item, f"completions[{index}]") for index, item in enumerate(answers)),
-        source=typed(known.get("source", ""), str, "source"),
-        extra=extra,
-    )
-
-
-def _answer(item: object, at: str) -> Completion:
-    if not isinstance(item, dict):
-        raise RowError(at, "wrong-type", item, "an object with model, response and gpt4_scores is needed")
-    known, extra = divided(item, _ANSWER)
-    scores = typed(needed(known, "gpt4_scores", f"{at}."), list[Any], f"{at}.gpt4_scores")
-    texts = typed(known.get("gpt4_feedback", [""] * len(scores)), list[str], f"{at}.gpt4_feedback")
-    if len(scores) != len(texts):
-        raise RowError(f"{at}.gpt4_feedback", "length-mismatch", texts, f"{len(scores)} scores, {len(texts)} texts")
-    return Completion(
-        text=typed(needed(known, "response", f"{at}."), str, f"{at}.response"),
-        model=typed(needed(known, "model", f"{at}."), str, f"{at}.model"),
-        ratings=tuple(
-            Rating(aspect="rubric", value=grade(score, f"{at}.gpt4_scores[{index}]"), rationale=text)
-            for index, (score, text) in enumerate(zip(scores, texts, strict=True))
-        ),
-        extra=extra,
-    )
-
-
-def _pair(row: Row) -> Preference:
-    extra = {name: value for name, value in row.items() if name not in _PAIR}
-    prompt, more = turns(row["prompt"], "prompt", "user") if row.get("prompt") is not None else (None, False)
-    chosen, more_chosen = turns(needed(row, "chosen"), "chosen", "assistant")
-    rejected, more_rejected = turns(needed(row, "rejected"), "rejected", "assistant")
-    # What a message holds beside role and content has no place in a record: the list is kept as it came.
-    if more or more_chosen or more_rejected:
-        held_more = zip(_PAIR, (more, more_chosen, more_rejected), strict=True)
-        extra |= {f"{name}_as_read": row[name] for name, held in held_more if held}
-    prompt, chosen, rejected = _without_prompt(prompt, chosen, rejected)
-    score_chosen, score_rejected = (_pair_score(extra, name) for name in _SCORES)
-    # Text columns of our own names are taken up; under another type such a column is someone else's, and stays.
-    texts = {name: extra.pop(name) for name in _PAIR_TEXTS if isinstance(extra.get(name), str)}
-    return Preference(
-        prompt=prompt,
-        chosen=chosen,
-        rejected=rejected,
-        score_chosen=score_chosen,
-        score_rejected=score_rejected,
-        extra=extra,
-        **texts,
-    )
-
-
-def _pair_score(extra: Row, name: str) -> float | None:
-    """Take a score out of the further columns, or out of ``metadata`` among them, if it is there."""
-    if name in extra:
-        value, at = extra.pop(name), name
-    elif isinstance(extra.get("metadata"), dict) and name in extra["metadata"]:
-        rest = dict(extra["metadata"])
-        value, at = rest.pop(name), f"metadata.{name}"
-        extra["metadata"] = rest
-        if not rest:
-            del extra["metadata"]
-    else:
-        return None
-    return None if value is None else number(value, at)
-
-
-Turns = tuple[Message, ...]
-
-
-def _without_prompt(prompt: Turns | None, chosen: Turns, rejected: Turns) -> tuple[Turns, Turns, Turns]:
-    """Take the turns that both answers share off them, where the answers repeat the prompt as in H4's files."""
-    if chosen[0].role == "assistant" and rejected[0].role == "assistant":
-        if prompt is None:
-            raise RowError("prompt", "missing-field")
-        return prompt, chosen, rejected
-    length = 0
-    # At least one turn is left on each side, also where both answers are the same.
-    while length < min(len(chosen), len(rejected)) - 1 and chosen[length] == rejected[length]:
-        length += 1
-    shared, chosen, rejected = chosen[:length], chosen[length:], rejected[length:]
-    if not shared or {chosen[0].role, rejected[0].role} != {"assistant"}:
-        raise RowError(
-            "rejected", "prompt-mismatch", rejected[0].content, "chosen and rejected differ before an answer"
-        )
-    if prompt is not None and not all(turn in shared for turn in prompt):
-        raise RowError("prompt", "prompt-mismatch", prompt[-1].content, "chosen and rejected follow another prompt")
-    return shared, chosen, rejected
-
-
-LAYOUTS = {
+LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
-        Layout("notus-feedback", Feedback, _is_own_feedback, _own_feedback),
-        Layout("notus-preferences", Preference, _is_own_preference, _own_preference),
-        Layout("feedback", Feedback, _is_feedback, _feedback),
-        Layout("ultrafeedback", Feedback, _is_ultrafeedback, ultrafeedback.decode, ultrafeedback.decode_json),
-        Layout("pairs", Preference, _is_pairs, _pair),
+        _own("notus-feedback", Feedback),
+        _own("notus-preferences", Preference),
+        _own("notus-unpaired", Unpaired),
+        _own("notus-dialogues", Dialogue),
+        Layout("feedback", Feedback, judged.is_feedback, judged.feedback),
+        Layout("ultrafeedback", Feedback, judged.is_ultrafeedback, ultrafeedback.decode, ultrafeedback.decode_json),
+        Layout("helpsteer", Feedback, judged.is_helpsteer, judged.helpsteer, joined=judged.joined),
+        Layout("snorkel", Feedback, judged.is_snorkel, judged.snorkel),
+        Layout("snorkel-pairs", Preference, _never, pairs.snorkel_pairs),
+        Layout("argilla", Preference, pairs.is_argilla, pairs.argilla),
+        Layout("argilla-cleaned", Preference, pairs.is_argilla_cleaned, pairs.argilla_cleaned),
+        Layout("h4", Preference, pairs.is_h4, pairs.h4),
+        Layout("hh", Preference, chats.is_hh, chats.hh),
+        Layout("sharegpt-pairs", Preference, chats.is_sharegpt_pairs, chats.sharegpt_pairs),
+        Layout("trl", Preference, pairs.is_trl, pairs.trl),
+        Layout("trl-implicit", Preference, pairs.is_trl_implicit, pairs.trl),
+        Layout("pairs", Preference, pairs.is_pairs, pairs.pairs),
+        Layout("trl-unpaired", Unpaired, pairs.is_unpaired, pairs.unpaired),
+        Layout("ultrachat", Dialogue, chats.is_ultrachat, chats.ultrachat),
+        Layout("sharegpt", Dialogue, chats.is_sharegpt, chats.sharegpt),
     )
 }
 """Name → layout, in the order in which they are tried."""

@@ -29,6 +29,8 @@ RULES = {
     "out-of-range": "a score must be between 0 and 100",
     "unknown-role": "a role must be system, user or assistant",
     "length-mismatch": "each score needs its feedback, and the other way round",
+    "no-turns": "the text must begin with 'Human:' or 'Assistant:'",
+    "no-answer": "the conversation must end with the assistant's turn",
     "prompt-mismatch": "both answers must follow the prompt, and begin with the assistant",
 }
 """Slug → the rule that a row broke."""
