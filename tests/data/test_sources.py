@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 import random
@@ -177,7 +178,7 @@ def test_tables_of_other_records_are_no_data(tmp_path: Path) -> None:
 def test_a_folder_of_two_layouts_is_refused(tmp_path: Path) -> None:
     lines(tmp_path / "a.jsonl", PAIR)
     lines(tmp_path / "b.jsonl", raw_row())
-    with pytest.raises(DataError, match=r"a\.jsonl is pairs, b\.jsonl is ultrafeedback"):
+    with pytest.raises(DataError, match=r"a\.jsonl is trl, b\.jsonl is ultrafeedback"):
         open_source(str(tmp_path))
 
 
@@ -257,15 +258,22 @@ def test_500_damaged_lines_are_each_read_or_quarantined(tmp_path: Path) -> None:
     ("name", "layout", "count"),
     [
         ("ultrafeedback/raw_row0.json", "ultrafeedback", 1),
-        ("ultrafeedback/binarized_1000.jsonl", "pairs", 1000),
+        ("ultrafeedback/binarized_1000.jsonl", "trl", 1000),
         ("feedback/four_models_80.jsonl", "feedback", 80),
         ("preferences/tulu3_pairs_100.jsonl", "pairs", 100),
+        ("preferences/polite_pairs_1100.jsonl", "pairs", 1100),
+        ("preferences/sharegpt_pairs_300.jsonl", "sharegpt-pairs", 300),
+        ("chat/dialogues_4000.jsonl.gz", "ultrachat", 4000),
     ],
 )
-def test_the_real_files_are_read_whole(name: str, layout: str, count: int) -> None:
+def test_the_real_files_are_read_whole(tmp_path: Path, name: str, layout: str, count: int) -> None:
     path = SHARED / name
     if not path.exists():
         pytest.skip("the real data are not here")
+    if path.suffix == ".gz":
+        unpacked = tmp_path / path.stem
+        unpacked.write_bytes(gzip.decompress(path.read_bytes()))
+        path = unpacked
     source = open_source(str(path), strict=True)
     records, _ = read(source)
     assert (source.layout, len(records)) == (layout, count)

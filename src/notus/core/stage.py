@@ -43,6 +43,13 @@ class Tally:
         """Count something that is worth knowing but drops nothing, for example a flag or a truncation."""
         self.counts[what] += n
 
+    def merge(self, other: "Tally") -> None:
+        """Add what the same stage did to other records, after these."""
+        self.taken += other.taken
+        self.given += other.given
+        self.dropped += other.dropped
+        self.counts.update(other.counts)
+
     def summary(self) -> dict[str, Any]:
         """The tally as plain JSON values."""
         reasons = Counter(item.reason for item in self.dropped)

@@ -317,6 +317,11 @@ def _checked(values: Sequence[float], labels: Sequence[Hashable], what: str) -> 
 
 
 def _grouped(labels: Sequence[Hashable]) -> tuple[NDArray[np.intp], int]:
+    if isinstance(labels, np.ndarray):  # the same numbers, in order of appearance, without an object for each label
+        _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+        places = np.empty(len(first), dtype=np.intp)
+        places[np.argsort(first)] = np.arange(len(first))
+        return places[inverse], len(first)
     numbers: dict[Hashable, int] = {}
     index = [numbers.setdefault(label, len(numbers)) for label in labels]
     return np.asarray(index, dtype=np.intp), len(numbers)

@@ -1,18 +1,18 @@
 """Tables: records and plain rows as Parquet, with a schema that follows from the type.
 
-Owns the mapping between a record type and its columns, and atomic, repeatable writing. What a column means is owned by
-the record; reading the layouts of others is the business of ``data.sources``.
+Owns the files: atomic, repeatable writing, and validated reading. How values get into columns is owned by
+``core.columns``, what a column means by the record; reading the layouts of others is the business of ``data.sources``.
 
-    str → string    float → double    int → int64    bool → bool    Literal → its values' type
-    X | None → nullable X    tuple[X, ...], list[X] → list    a record → struct    dict, Any → JSON in a string
+A large table is a folder under the name that the file would have, with the parts ``00000.parquet``, ``00001.parquet``
+…, which processes write side by side (``part_path``). All that reads a table reads either.
 
 Equal rows give equal bytes under one version of pyarrow: nothing in the file depends on time, machine or path.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,15 +21,22 @@ import msgspec.inspect as kinds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from notus.core.columns import arrow_type, from_columns, leaves, optional, to_columns
 from notus.core.errors import DataError
 
 __all__ = [
     "from_row",
+    "part_path",
+    "parts_of",
+    "read_batch",
+    "read_columns",
     "read_records",
     "read_table",
     "record_kind",
     "schema_of",
+    "table_exists",
     "to_row",
+    "write_columns",
     "write_records",
     "write_table",
 ]
@@ -51,13 +58,13 @@ def write_records(path: Path, records: Iterable[T], type: type[T]) -> int:  # no
         DataError: if the file cannot be written, or a value has no place in its column (a lone surrogate in a text,
             an integer beyond 64 bits, something that is not JSON).
     """
-    schema, encode = schema_of(type), _coders(type)[0]
+    schema = schema_of(type)
     rows = iter(records)
     count = 0
     with _appearing(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
         while chunk := list(islice(rows, _CHUNK)):
             try:
-                table = pa.Table.from_pylist([encode(record) for record in chunk], schema=schema)
+                table = pa.Table.from_arrays(to_columns(chunk, type), schema=schema)
             except (*_ARROW_ERRORS, TypeError) as error:
                 raise DataError(f"{path}: a {type.__name__} cannot be written as Parquet: {_line(error)}") from None
             writer.write_table(table)
@@ -65,14 +72,91 @@ def write_records(path: Path, records: Iterable[T], type: type[T]) -> int:  # no
     return count
 
 
-def read_records(path: Path, type: type[T]) -> Iterator[T]:  # noqa: A002
+def read_records(path: Path, type: type[T], *, without: Collection[str] = ()) -> Iterator[T]:  # noqa: A002
     """Read records that ``write_records`` wrote, validated, as a stream.
+
+    Args:
+        path: a file, or a folder of parts.
+        without: dotted names of fields that are not read and take their defaults, for example
+            ``completions.ratings.rationale``: what needs no texts does not pay for them. Such records are not to be
+            written again.
 
     Raises:
         DataError: at once if the file is missing or no Parquet; while iterating if a row does not hold such a record.
+        TypeError: at once, if a field of ``without`` is none of the type's or has no default.
     """
-    file = _open(path)
-    return _records(path, file, type)
+    kept = leaves(type, frozenset(without)) if without else None
+    first, *others = parts_of(path)
+    # The first is opened now, so that errors come at once.
+    return _records([(first, _open(first))], others, type, kept, frozenset(without))
+
+
+def read_columns(path: Path) -> pa.Table:
+    """Read a table as columns, all at once.
+
+    Raises:
+        DataError: if a file is missing or no Parquet.
+    """
+    try:
+        return pa.concat_tables([_open(part).read(use_threads=False) for part in parts_of(path)])
+    except _ARROW_ERRORS as error:
+        raise DataError(f"{path} is damaged: {_line(error)}") from None
+
+
+def write_columns(path: Path, tables: Iterable[pa.Table], type: type[Any]) -> int:  # noqa: A002
+    """Write columns of records, one table after another, as ``write_records`` writes the records: the same bytes.
+
+    Raises:
+        DataError: if the file cannot be written, or the columns are not those of the type.
+    """
+    schema = schema_of(type)
+    count, waiting = 0, schema.empty_table()
+    with _appearing(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        for table in tables:
+            try:
+                waiting = pa.concat_tables([waiting, table.cast(schema)])
+            except (*_ARROW_ERRORS, ValueError) as error:
+                raise DataError(f"{path}: these are not the columns of {type.__name__}: {_line(error)}") from None
+            full = len(waiting) - len(waiting) % _CHUNK
+            if full:
+                writer.write_table(waiting.slice(0, full), row_group_size=_CHUNK)
+            waiting = waiting.slice(full)
+            count += len(table)
+        if len(waiting):
+            writer.write_table(waiting)
+    return count
+
+
+def read_batch(batch: pa.RecordBatch, type: type[T]) -> list[T] | None:  # noqa: A002
+    """The records of a batch of a file that ``write_records`` wrote; None where a row is to be looked at by itself."""
+    return from_columns(batch, type)
+
+
+def part_path(path: Path, number: int, of: int) -> Path:
+    """Where part ``number`` of a table lies; the only part is the file itself. The folder is made."""
+    if of == 1:
+        return path
+    path.mkdir(exist_ok=True)
+    return path / f"{number:05d}.parquet"
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files of a table, in order: its parts where it is a folder, and otherwise itself.
+
+    Raises:
+        DataError: if the folder holds no part.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(part for part in path.glob("*.parquet") if not part.name.startswith("."))
+    if not found:
+        raise DataError(f"{path} is a folder without a part of a table in it")
+    return found
+
+
+def table_exists(path: Path) -> bool:
+    """Whether a table lies there, in one file or in parts."""
+    return path.is_file() or (path.is_dir() and any(path.glob("*.parquet")))
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> int:
@@ -100,7 +184,7 @@ def read_table(path: Path) -> list[dict[str, Any]]:
         DataError: if the file is missing or no Parquet.
     """
     try:
-        rows: list[dict[str, Any]] = _open(path).read().to_pylist()
+        rows: list[dict[str, Any]] = [row for part in parts_of(path) for row in _open(part).read().to_pylist()]
     except _ARROW_ERRORS as error:
         raise DataError(f"{path} is damaged: {_line(error)}") from None
     return rows
@@ -112,7 +196,7 @@ def record_kind(path: Path) -> str | None:
     Raises:
         DataError: if the file is missing or no Parquet.
     """
-    name = (_open(path).schema_arrow.metadata or {}).get(_KIND)
+    name = (_open(parts_of(path)[0]).schema_arrow.metadata or {}).get(_KIND)
     return name.decode() if name else None
 
 
@@ -125,7 +209,7 @@ def schema_of(type: type[Any]) -> pa.Schema:  # noqa: A002
     info = kinds.type_info(type)
     if not isinstance(info, (kinds.StructType, kinds.DataclassType)):
         raise TypeError(f"{type.__name__} is neither a record nor a dataclass; its fields give the columns")
-    fields = [(field.encode_name, _arrow(field.type)) for field in info.fields]
+    fields = [(field.encode_name, arrow_type(field.type)) for field in info.fields]
     return pa.schema(fields, metadata={_KIND: type.__name__.encode()})
 
 
@@ -147,41 +231,35 @@ def from_row(row: Mapping[str, Any], type: type[T]) -> T:  # noqa: A002
         raise msgspec.ValidationError(str(error)) from None
 
 
-def _records(path: Path, file: pq.ParquetFile, type: type[T]) -> Iterator[T]:  # noqa: A002
-    number = 0
-    with file:
-        for batch in file.iter_batches(batch_size=_CHUNK):
-            for row in batch.to_pylist():
-                number += 1
-                try:
-                    yield from_row(row, type)
-                except msgspec.ValidationError as error:
-                    raise DataError(f"{path}, row {number}: no {type.__name__}: {error}") from None
+def _records(
+    opened: list[tuple[Path, pq.ParquetFile]],
+    others: list[Path],
+    type: type[T],  # noqa: A002
+    kept: list[str] | None,
+    without: frozenset[str],
+) -> Iterator[T]:
+    for path, file in chain(opened, ((path, _open(path)) for path in others)):
+        number = 0
+        known = None if kept is None else [name for name in kept if name in _names(file)]
+        with file:
+            for batch in file.iter_batches(batch_size=_CHUNK, columns=known, use_threads=False):
+                found = from_columns(batch, type, without)
+                yield from _careful(path, number, batch, type) if found is None else found
+                number += batch.num_rows
 
 
-def _arrow(info: kinds.Type) -> pa.DataType:
-    if isinstance(info, kinds.UnionType):
-        return _arrow(_optional(info))
-    if isinstance(info, (kinds.StructType, kinds.DataclassType)):
-        return pa.struct([(field.encode_name, _arrow(field.type)) for field in info.fields])
-    if isinstance(info, (kinds.VarTupleType, kinds.ListType)):
-        return pa.list_(_arrow(info.item_type))
-    if isinstance(info, kinds.LiteralType):
-        return pa.string() if all(isinstance(value, str) for value in info.values) else pa.int64()
-    for kind, column in _PLAIN.items():
-        if isinstance(info, kind):
-            return column
-    raise TypeError(f"there is no column for {info}; use text, numbers, lists, records, dict or Any")
+def _careful(path: Path, number: int, batch: pa.RecordBatch, type: type[T]) -> Iterator[T]:  # noqa: A002
+    """The records of a batch row by row, so that what is wrong can be named."""
+    for row in batch.to_pylist():
+        number += 1
+        try:
+            yield from_row(row, type)
+        except msgspec.ValidationError as error:
+            raise DataError(f"{path}, row {number}: no {type.__name__}: {error}") from None
 
 
-_PLAIN: dict[type[kinds.Type], pa.DataType] = {
-    kinds.StrType: pa.string(),
-    kinds.FloatType: pa.float64(),
-    kinds.BoolType: pa.bool_(),
-    kinds.IntType: pa.int64(),
-    kinds.DictType: pa.string(),
-    kinds.AnyType: pa.string(),
-}
+def _names(file: pq.ParquetFile) -> set[str]:
+    return {file.schema.column(index).path for index in range(len(file.schema.names))}
 
 
 _CODERS: dict[object, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
@@ -198,7 +276,7 @@ def _coders(type: type[Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]
 def _encoder(info: kinds.Type) -> Callable[[Any], Any]:
     """A function from a value of the type to what pyarrow takes."""
     if isinstance(info, kinds.UnionType):
-        inner = _encoder(_optional(info))
+        inner = _encoder(optional(info))
         return lambda value: None if value is None else inner(value)
     if isinstance(info, (kinds.StructType, kinds.DataclassType)):
         parts = [(field.name, field.encode_name, _encoder(field.type)) for field in info.fields]
@@ -214,7 +292,7 @@ def _encoder(info: kinds.Type) -> Callable[[Any], Any]:
 def _decoder(info: kinds.Type) -> Callable[[Any], Any]:
     """A function from a column's value to plain values that ``msgspec.convert`` takes; what is amiss is left to it."""
     if isinstance(info, kinds.UnionType):
-        return _decoder(_optional(info))
+        return _decoder(optional(info))
     if isinstance(info, (kinds.StructType, kinds.DataclassType)):
         parts = {field.encode_name: _decoder(field.type) for field in info.fields}
         return lambda value: (
@@ -237,13 +315,6 @@ def _parsed(value: Any) -> Any:
         return msgspec.json.decode(value)
     except ValueError as error:
         raise msgspec.ValidationError(f"a column of JSON holds {value[:40]!r}: {error}") from None
-
-
-def _optional(info: kinds.UnionType) -> kinds.Type:
-    inner = [part for part in info.types if not isinstance(part, kinds.NoneType)]
-    if len(inner) != 1:
-        raise TypeError(f"there is no column for {info}; only the union of one type with None has one")
-    return inner[0]
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

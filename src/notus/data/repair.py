@@ -5,8 +5,8 @@ deserved 1 was recorded as 10; real 10s exist too. The published rule goes by th
 separate judgement gave: a 10 beside a mean of at most 2 is set to 1, one beside a mean above 4 is kept, and for one in
 between the judge must be asked again. Source: https://huggingface.co/datasets/openbmb/UltraFeedback (section "Update").
 
-Owns the rule and what it changes. What a completion with a doubtful score means for preferences is owned by
-``data.binarize``.
+Owns the rule, what it changes, and what it leaves to a judge or a person. What a completion with a doubtful score means
+for preferences is owned by ``data.binarize``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,10 +14,10 @@ from typing import Literal
 
 import msgspec
 
-from notus.core.records import Completion, Critique, Decision, Feedback
+from notus.core.records import Completion, Critique, Decision, Feedback, Record
 from notus.core.stage import Tally
 
-__all__ = ["ASK_AGAIN", "KEEP", "RULE", "SET_TO_1", "Verdict", "repair", "verdict"]
+__all__ = ["ASK_AGAIN", "KEEP", "RULE", "SET_TO_1", "Doubt", "Verdict", "doubts", "repair", "verdict"]
 
 SET_TO_1: Literal["set-to-1"] = "set-to-1"
 KEEP: Literal["keep"] = "keep"
@@ -28,6 +28,22 @@ RULE = "overall-score-10"
 """Slug of the rule, as it stands in decisions."""
 _FAULTY, _DESERVED = 10.0, 1.0
 _BAD, _GOOD = 2.0, 4.0
+
+
+class Doubt(Record, frozen=True):
+    """A completion whose score the rule can neither trust nor set: it waits for a judge or a person."""
+
+    id: str
+    """Id of the completion; ``Feedback.completion_id``."""
+    feedback_id: str
+    prompt_id: str
+    index: int
+    """Position among the completions of the prompt."""
+    source: str
+    model: str
+    overall_score: float
+    mean_rating: float | None
+    rule: str = RULE
 
 
 def verdict(completion: Completion) -> Verdict:
@@ -64,6 +80,24 @@ def repair(records: Iterable[Feedback], tally: Tally, decisions: list[Decision] 
                 made.append(_decision(feedback.completion_id(index)))
             completions.append(_repaired(completion, what))
         yield msgspec.structs.replace(feedback, completions=tuple(completions))
+
+
+def doubts(feedback: Feedback) -> list[Doubt]:
+    """The completions of a prompt for which the judge must be asked again, by the rule."""
+    return [
+        Doubt(
+            id=feedback.completion_id(index),
+            feedback_id=feedback.id,
+            prompt_id=feedback.prompt_id,
+            index=index,
+            source=feedback.source,
+            model=item.model,
+            overall_score=_FAULTY,
+            mean_rating=item.mean_rating,
+        )
+        for index, item in enumerate(feedback.completions)
+        if verdict(item) == ASK_AGAIN
+    ]
 
 
 def _repaired(completion: Completion, what: Verdict) -> Completion:

@@ -10,7 +10,7 @@ line, field and rule, and nothing is passed over in silence. The layouts themsel
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -20,24 +20,30 @@ import msgspec
 
 from notus.core.errors import ConfigError, DataError
 from notus.core.hub_id import DATA_SUFFIXES, HubId
-from notus.core.records import Feedback, Preference
 from notus.core.run import atomic, hash_file
 from notus.core.stage import Tally
 from notus.core.tables import record_kind
-from notus.data.hub import fetch
-from notus.data.layouts import LAYOUTS, Layout, detect, layout_named
+from notus.data.hub import fetch, fetch_head
+from notus.data.layouts import LAYOUTS, Data, Layout, detect, layout_named
 from notus.data.quarantine import Entry, Quarantine, RowError
-from notus.data.rows import Payload, excerpt, parsed, read_rows
+from notus.data.rows import Part, Payload, cut, excerpt, parsed, read_rows
 
-__all__ = ["Source", "open_source", "write_jsonl"]
+__all__ = ["SHARD", "Source", "open_source", "write_jsonl"]
 
+SHARD = 32 << 20
+"""Bytes of a shard: some two thousand rows of UltraFeedback."""
 _LOOKED_AT = 100
 """Rows in which the layout is looked for."""
 _OUR_RECORDS = {"Feedback", "Preference"}
+_FURTHER_RECORDS = {"Unpaired", "Dialogue"}
+"""They are read where nothing else lies in a folder: a run directory has dialogues beside its feedback."""
 _NO_DATA = frozenset(
     ["config", "dataset_dict", "dataset_infos", "dropped", "inputs", "manifest", "metrics", "quarantine", "tally"]
 )
 """Stems of files that stand beside data and hold none."""
+_OWN = "notus-"
+"""What the names of the layouts of our own records begin with."""
+_OWN_LAYOUTS = {layout.record.__name__: name for name, layout in LAYOUTS.items() if name.startswith(_OWN)}
 _UNSURE = (ValueError, RecursionError, RowError)
 
 
@@ -52,6 +58,8 @@ class Source:
     paths: tuple[Path, ...]
     strict: bool = False
     limit: int | None = None
+    part: Part | None = None
+    """What is read of the file, where it is one; None reads all."""
 
     @cached_property
     def files(self) -> list[tuple[Path, str]]:
@@ -59,17 +67,46 @@ class Source:
         return [(path, hash_file(path)) for path in self.paths]
 
     @property
-    def record(self) -> type[Feedback] | type[Preference]:
+    def record(self) -> type[Data]:
         """What the rows become."""
         return layout_named(self.layout).record
 
-    def records(self, tally: Tally, quarantine: Quarantine) -> Iterator[Feedback | Preference]:
+    def records(self, tally: Tally, quarantine: Quarantine) -> Iterator[Data]:
         """Read the rows one after another. The tally counts rows in, records out, and each bad row by its rule.
+
+        Where a record stands on several rows, in = out + dropped + the count ``row-joined``.
 
         Raises:
             DataError: if a file cannot be read, or, in strict mode, at the first bad row.
         """
         layout = layout_named(self.layout)
+        records = self._decoded(layout, tally, quarantine)
+        for record in records if layout.joined is None else layout.joined(records, tally):
+            tally.given += 1
+            yield record
+
+    def shards(self, size: int | None = None) -> list["Source"]:
+        """The same rows as several sources of about ``size`` bytes (``SHARD``), in order, to be read side by side.
+
+        What they are depends on the files alone. A source with a limit, or of a layout that puts rows together, is one.
+        """
+        if self.limit is not None or self.part is not None or layout_named(self.layout).joined is not None:
+            return [self]
+        size = size or SHARD
+        shards: list[Source] = []
+        small: list[Path] = []
+        for path in self.paths:
+            parts = cut(path, size)
+            if len(parts) == 1:
+                small.append(path)
+            if small and (len(parts) > 1 or sum(file.stat().st_size for file in small) >= size):
+                shards.append(replace(self, paths=tuple(small)))
+                small = []
+            if len(parts) > 1:
+                shards += [replace(self, paths=(path,), part=part) for part in parts]
+        return shards + ([replace(self, paths=tuple(small))] if small else [])
+
+    def _decoded(self, layout: Layout, tally: Tally, quarantine: Quarantine) -> Iterator[Data]:
         for path, line, payload in islice(self._rows(), self.limit):
             tally.taken += 1
             try:
@@ -80,13 +117,13 @@ class Source:
                 quarantine.add(_entry(path, line, payload, error))
                 tally.drop(f"{path}:{line}", error.rule, f"{error.field or 'row'}: {error.value}")
                 continue
-            tally.given += 1
             yield record
 
     def _rows(self) -> Iterator[tuple[Path, int, Payload]]:
+        own = self.record if self.layout.startswith(_OWN) else None
         for path in self.paths:
             try:
-                for line, payload in read_rows(path):
+                for line, payload in read_rows(path, self.part, own):
                     yield path, line, payload
             except OSError as error:
                 raise DataError(f"cannot read {path}: {error.strerror or error}") from None
@@ -110,7 +147,7 @@ def open_source(source: str, *, layout: str | None = None, strict: bool = False,
         layout_named(layout)
     if limit is not None and limit < 1:
         raise ConfigError(f"the limit is {limit}; at least one row must be read")
-    paths = _paths(source)
+    paths = _paths(source, limit)
     names = {path: layout or _layout_of(path) for path in paths}
     first, *others = names.items()
     if different := next((item for item in others if item[1] != first[1]), None):
@@ -139,7 +176,9 @@ def write_jsonl(path: Path, rows: Iterable[object]) -> int:
     return count
 
 
-def _decoded(layout: Layout, payload: Payload) -> Feedback | Preference:
+def _decoded(layout: Layout, payload: Payload) -> Data:
+    if isinstance(payload, layout.record):
+        return payload
     if layout.decode_json is not None and isinstance(payload, bytes):
         try:
             return layout.decode_json(payload)
@@ -160,7 +199,7 @@ def _entry(path: Path, line: int, payload: Payload, error: RowError) -> Entry:
     )
 
 
-def _paths(source: str) -> list[Path]:
+def _paths(source: str, limit: int | None) -> list[Path]:
     path = Path(source).expanduser()
     try:
         if source and path.is_dir():
@@ -177,7 +216,7 @@ def _paths(source: str) -> list[Path]:
             f"'{source}' does not exist as a file or folder, and it is no hub id (owner/name or owner/name@revision, "
             "without the suffix of a file); check the path"
         )
-    return _data_files(fetch(hub_id), source)
+    return _data_files(fetch(hub_id) if limit is None else fetch_head(hub_id, limit), source)
 
 
 def _data_files(folder: Path, source: str) -> list[Path]:
@@ -185,7 +224,8 @@ def _data_files(folder: Path, source: str) -> list[Path]:
     found = [path for path in sorted(folder.rglob("*")) if _is_data(path.relative_to(folder)) and path.is_file()]
     kinds = {path: record_kind(path) if path.suffix.lower() == ".parquet" else None for path in found}
     ours = [path for path, kind in kinds.items() if kind in _OUR_RECORDS]
-    files = ours or [path for path, kind in kinds.items() if kind is None]
+    plain = [path for path, kind in kinds.items() if kind is None]
+    files = ours or plain or [path for path, kind in kinds.items() if kind in _FURTHER_RECORDS]
     if not files:
         raise DataError(f"{source} holds no data file; files ending in {', '.join(DATA_SUFFIXES)} are read")
     return files
@@ -198,6 +238,8 @@ def _is_data(path: Path) -> bool:
 
 def _layout_of(path: Path) -> str:
     """Name of the layout, by the first row that has one; what is wrong with the first rows, where none has."""
+    if path.suffix.lower() == ".parquet" and (own := _OWN_LAYOUTS.get(record_kind(path) or "")):
+        return own
     first: dict[str, Any] | None = None
     fault: RowError | None = None
     for _, payload in islice(read_rows(path), _LOOKED_AT):
