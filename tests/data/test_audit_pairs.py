@@ -26,7 +26,8 @@ def pair(
     ("record", "flags"),
     [
         (pair("The Oder.", "No.", 5, 1), ()),
-        (pair("No.", "No.", 5, 1), ("same-answers",)),
+        (pair("No.", "No.", 5, 1), ("same-answers", "same-but-scored-apart")),
+        (pair("No.", "No.", 5, 5), ("same-answers", "score-tie")),
         (pair("The Oder.", "No.", 5, 5), ("score-tie",)),
         (pair("The Oder.", "No.", 1, 5), ("reversed",)),
         (pair("The Oder.", "No.", 1), ("unscored",)),

@@ -18,6 +18,7 @@ __all__ = ["PAIR_FLAGS", "Pair", "PairAudit", "PairHealth", "audit_pairs"]
 
 PAIR_FLAGS = {
     "same-answers": "chosen and rejected are the same text: there is nothing to prefer",
+    "same-but-scored-apart": "chosen and rejected are the same text with different scores: one of them is wrong",
     "score-tie": "chosen and rejected have the same score",
     "reversed": "chosen has a lower score than rejected",
     "unscored": "one of the two answers has no score, or both",
@@ -42,6 +43,11 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     length_chosen: int
     """Length of the answer in characters."""
     length_rejected: int
+    place_chosen: int | None
+    """Position among the completions of the prompt; None where the pair does not say it."""
+    place_rejected: int | None
+    completions: int | None
+    """Number of completions of the prompt."""
     flags: tuple[str, ...]
     """Slugs out of ``PAIR_FLAGS``."""
 
@@ -110,8 +116,10 @@ def _pair(record: Preference) -> Pair:
     chosen, rejected = _text(record.chosen), _text(record.rejected)
     a, b = record.score_chosen, record.score_rejected
     margin = a - b if a is not None and b is not None else None
+    of = _whole(record.extra.get("completions"), None)
     found = {
         "same-answers": record.chosen == record.rejected,
+        "same-but-scored-apart": record.chosen == record.rejected and bool(margin),
         "score-tie": margin == 0,
         "reversed": margin is not None and margin < 0,
         "unscored": margin is None,
@@ -128,8 +136,18 @@ def _pair(record: Preference) -> Pair:
         margin=margin,
         length_chosen=len(chosen),
         length_rejected=len(rejected),
+        place_chosen=_whole(record.extra.get("chosen_index"), of),
+        place_rejected=_whole(record.extra.get("rejected_index"), of),
+        completions=of,
         flags=tuple(name for name, raised in found.items() if raised),
     )
+
+
+def _whole(value: object, below: int | None) -> int | None:
+    """A number of the pair's further columns, which may hold anything."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        return None
+    return value if below is None or value < below else None
 
 
 def _text(messages: tuple[Message, ...]) -> str:

@@ -1,88 +1,45 @@
-"""Binarizing: from feedback to preferences, by a score that ranks the completions of a prompt; and the split by prompt.
+"""Binarizing: from feedback to preferences by a selection, as a stage; and the split by prompt.
 
-    mean-rating        the mean of the aspect ratings                                     (Notus)
-    critique           the overall score of the critique, as it was recorded              (Zephyr)
-    repaired-critique  the overall score after the published rule; a doubtful 10 is none  (data.repair)
-
-Owns the strategies, the choice of chosen and rejected, and the reasons for which a prompt gives no pair.
+Owns the records that are made, what is counted, and the reasons for which a prompt gives no pair. The scores are in
+``data.scores``, the choice of chosen and rejected in ``data.selection``, the published sets in ``data.presets``.
 """
 
-import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
-from notus.core.errors import ConfigError, nearest
-from notus.core.records import Completion, Feedback, Message, Preference, digest
+from notus.core.errors import ConfigError
+from notus.core.records import Feedback, Message, Preference, digest
 from notus.core.stage import Stage, Tally
-from notus.data.repair import ASK_AGAIN, SET_TO_1, verdict
+from notus.data.scores import STRATEGIES, strategy_named
+from notus.data.selection import Choice, Selection, choose
 
 __all__ = ["STRATEGIES", "binarize", "is_held_out", "split", "strategy_named"]
 
-Score = Callable[[Completion], float | None]
 R = TypeVar("R", Feedback, Preference)
 
 
-def _mean_rating(completion: Completion) -> float | None:
-    return completion.mean_rating
+def binarize(selection: Selection | str, seed: int) -> Stage[Feedback, Preference]:
+    """A stage that makes preferences of prompts; it can be sent to another process.
 
+    Args:
+        selection: the settings, or the name of a strategy with all else as usual: the best completion against a random
+            lower one of another text.
+        seed: with the prompt, it seeds the draw of the rejected completion.
 
-def _critique(completion: Completion) -> float | None:
-    return completion.overall_score
-
-
-def _repaired_critique(completion: Completion) -> float | None:
-    """The overall score that can be trusted: a false 10 is a 1, a doubtful 10 is no score until the judge is asked.
-
-    It is the same before and after the stage ``data.repair``, which leaves a doubtful 10 in place.
-    """
-    what = verdict(completion)
-    if what == ASK_AGAIN:
-        return None
-    return 1.0 if what == SET_TO_1 else completion.overall_score
-
-
-STRATEGIES: dict[str, Score] = {
-    "mean-rating": _mean_rating,
-    "critique": _critique,
-    "repaired-critique": _repaired_critique,
-}
-"""Name → the score of a completion, or None where it has none and takes no part."""
-
-
-def strategy_named(name: str) -> Score:
-    """The score of that strategy.
-
-    Raises:
-        ConfigError: if there is no such strategy, with the nearest.
-    """
-    if name not in STRATEGIES:
-        raise ConfigError(f"there is no strategy '{name}'; {nearest(name, STRATEGIES)}")
-    return STRATEGIES[name]
-
-
-def binarize(strategy: str, seed: int) -> Stage[Feedback, Preference]:
-    """A stage that makes at most one preference of each prompt.
-
-    Chosen is the completion with the best score, the first of several equal ones (counted as ``tie-for-best``).
-    Rejected is drawn among those with a strictly lower score and another text, by a generator seeded with ``seed`` and
-    the prompt: the draw depends neither on the order of the rows nor on shards and processes. Completions without a
-    score take no part (counted as ``unscored-completion``).
+    Counted are ``unscored-completion`` (takes no part), ``tie-for-best`` (the first is chosen), and, where the
+    selection allows them, ``tied-pair`` and ``same-text-pair``.
 
     Dropped with a reason: ``one-completion``, ``unscored`` (no completion has a score), ``one-scored`` (only one has),
-    ``all-tied``, ``same-text`` (each lower one reads like the chosen one).
+    ``all-tied``, ``under-margin``, ``same-text`` (each lower one reads like the chosen one).
 
     Raises:
         ConfigError: at once, if there is no such strategy.
     """
-    score = strategy_named(strategy)
-
-    def stage(records: Iterable[Feedback], tally: Tally) -> Iterator[Preference]:
-        for feedback in records:
-            preference = _preference(feedback, [score(item) for item in feedback.completions], strategy, seed, tally)
-            if preference is not None:
-                yield preference
-
-    return stage
+    if isinstance(selection, str):
+        strategy_named(selection)
+        selection = Selection.parse({"strategy": selection}, where="binarize")
+    return partial(_stage, selection, seed)
 
 
 def is_held_out(prompt_id: str, share: float, seed: int) -> bool:
@@ -108,49 +65,47 @@ def split(records: Iterable[R], held_out: float, seed: int) -> tuple[list[R], li
     return train, test
 
 
-def _preference(
-    feedback: Feedback, scores: Sequence[float | None], strategy: str, seed: int, tally: Tally
-) -> Preference | None:
-    scored = {index: value for index, value in enumerate(scores) if value is not None}
-    if len(scored) < len(scores):
-        tally.count("unscored-completion", len(scores) - len(scored))
-    if problem := _problem(scores, scored):
-        tally.drop(feedback.id, *problem)
-        return None
-    best = max(scored.values())
-    chosen = next(index for index, value in scored.items() if value == best)
-    answer = feedback.completions[chosen]
-    lower = [index for index, value in scored.items() if value < best]
-    usable = [index for index in lower if feedback.completions[index].text != answer.text]
-    if len(scored) - len(lower) > 1:
+def _stage(selection: Selection, seed: int, records: Iterable[Feedback], tally: Tally) -> Iterator[Preference]:
+    score = selection.score()
+    checked = not selection.weights
+    for feedback in records:
+        checked = checked or selection.check_aspects(feedback)
+        choice = choose(feedback, selection, score, seed)
+        _count(feedback, selection, choice, tally)
+        if choice.problem:
+            tally.drop(feedback.id, *choice.problem)
+        for chosen, rejected in choice.pairs:
+            yield _preference(feedback, selection, choice, chosen, rejected)
+
+
+def _count(feedback: Feedback, selection: Selection, choice: Choice, tally: Tally) -> None:
+    if without := choice.scores.count(None):
+        tally.count("unscored-completion", without)
+    if len(choice.best) > 1 and selection.rejected != "all-pairs":
         tally.count("tie-for-best")
-    if not usable:
-        tally.drop(feedback.id, "same-text", f"{len(lower)} lower completions have the text of the chosen one")
-        return None
-    rejected = random.Random(f"{seed}:{feedback.prompt_id}").choice(usable)
-    other = feedback.completions[rejected]
+    for chosen, rejected in choice.pairs:
+        if choice.scores[chosen] == choice.scores[rejected]:
+            tally.count("tied-pair")
+        if selection.same_text and feedback.completions[chosen].text == feedback.completions[rejected].text:
+            tally.count("same-text-pair")
+
+
+def _preference(feedback: Feedback, selection: Selection, choice: Choice, chosen: int, rejected: int) -> Preference:
+    answer, other = feedback.completions[chosen], feedback.completions[rejected]
     return Preference(
         prompt=feedback.prompt,
         chosen=(Message(role="assistant", content=answer.text),),
         rejected=(Message(role="assistant", content=other.text),),
-        score_chosen=best,
-        score_rejected=scored[rejected],
+        score_chosen=choice.scores[chosen],
+        score_rejected=choice.scores[rejected],
         source=feedback.source,
         model_chosen=answer.model,
         model_rejected=other.model,
         feedback_id=feedback.id,
-        extra={"strategy": strategy, "chosen_index": chosen, "rejected_index": rejected},
+        extra={
+            "strategy": selection.strategy,
+            "chosen_index": chosen,
+            "rejected_index": rejected,
+            "completions": len(feedback.completions),
+        },
     )
-
-
-def _problem(scores: Sequence[float | None], scored: dict[int, float]) -> tuple[str, str] | None:
-    """Why the scores of a prompt give no pair: the reason as a slug, and the evidence; None if they do."""
-    if len(scores) == 1:
-        return "one-completion", "the prompt has a single completion"
-    if not scored:
-        return "unscored", f"none of {len(scores)} completions has a score"
-    if len(scored) == 1:
-        return "one-scored", f"1 of {len(scores)} completions has a score"
-    if len(set(scored.values())) == 1:
-        return "all-tied", f"all {len(scored)} scores are {next(iter(scored.values())):g}"
-    return None

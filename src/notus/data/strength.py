@@ -1,0 +1,142 @@
+"""How strong each model is by each score, and which models gain when scores come from critiques instead of ratings.
+
+Within each prompt every two answers of different models are compared, by one score and by the other; both fits rest on
+the same comparisons, those of answers that have both scores. Owns what is compared and the words; the fit is in
+``core.strength``.
+"""
+
+import math
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from notus.core.records import Feedback
+from notus.core.statistics import Estimate, holm, p_value
+from notus.core.strength import Comparisons, bradley_terry, differences
+
+__all__ = ["ModelStrength", "Rivals", "StrengthReport", "strengths_of"]
+
+_NAMED = 3
+"""Models that a sentence names on each side."""
+
+
+@dataclass(frozen=True)
+class ModelStrength:
+    """One model: log-strengths relative to the mean of the models, None where it has only won or only lost."""
+
+    name: str
+    by_critique: Estimate | None
+    by_rating: Estimate | None
+    gain: Estimate | None
+    """Strength by critique minus strength by mean rating."""
+    gain_p: float | None
+    """Two-sided p of "no gain", after Holm's correction over the models."""
+
+
+@dataclass(frozen=True)
+class StrengthReport:
+    """The strengths of a feedback set, the model with the largest gain first."""
+
+    models: tuple[ModelStrength, ...]
+    comparisons: int
+    """Pairs of answers that were compared, by each of the two scores."""
+    prompts: int
+
+    def sentences(self) -> list[str]:
+        """What can be told apart, in words."""
+        apart = [model for model in self.models if model.gain and model.gain_p is not None and model.gain_p < 0.05]
+        up = [model for model in apart if model.gain and model.gain.mean > 0]
+        down = [model for model in reversed(apart) if model.gain and model.gain.mean < 0]
+        said = []
+        for models, verb in ((up, "gain"), (down, "lose")):
+            if models:
+                named = "; ".join(_gain(model) for model in models[:_NAMED])
+                more = f"; and {len(models) - _NAMED} more" if len(models) > _NAMED else ""
+                said.append(f"When scores come from critiques instead of mean ratings, these {verb}: {named}{more}.")
+        if not said and any(model.gain for model in self.models):
+            said.append("No model is distinguishably stronger by critique than by mean rating, or weaker.")
+        if lost := [m.name for m in self.models if m.by_critique is None or m.by_rating is None]:
+            said.append(f"Without a finite strength, because they have only won or only lost: {', '.join(lost)}.")
+        return said
+
+
+class Rivals:
+    """Takes the answers of one prompt after another, and holds of each comparison some ten bytes."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}
+        self._first, self._second = array("H"), array("H")
+        self._by_critique, self._by_rating = array("f"), array("f")
+        self._cluster = array("I")
+        self._prompts = 0
+
+    def add(self, answers: Iterable[tuple[str, float | None, float | None]]) -> None:
+        """Take in the answers of a prompt: model, overall score, mean rating. Without a model they are passed over."""
+        usable = [
+            (self._names.setdefault(model, len(self._names)), score, mean)
+            for model, score, mean in answers
+            if model and score is not None and mean is not None
+        ]
+        for (first, score, mean), (second, other_score, other_mean) in combinations(usable, 2):
+            if first != second:
+                self._first.append(first)
+                self._second.append(second)
+                self._by_critique.append(_outcome(score, other_score))
+                self._by_rating.append(_outcome(mean, other_mean))
+                self._cluster.append(self._prompts)
+        self._prompts += 1
+
+    def report(self) -> StrengthReport:
+        """The strengths by both scores, and the gains."""
+        critique, rating = (self._comparisons(column) for column in (self._by_critique, self._by_rating))
+        by_critique, by_rating = bradley_terry(critique), bradley_terry(rating)
+        gains = differences(critique, rating)
+        adjusted = dict(zip(gains, holm([p_value(gain) for gain in gains.values()]), strict=True))
+        names = [*gains, *sorted(set(self._names) - set(gains))]
+        models = tuple(
+            ModelStrength(
+                name,
+                by_critique.of.get(name) if by_critique else None,
+                by_rating.of.get(name) if by_rating else None,
+                gains.get(name),
+                adjusted.get(name),
+            )
+            for name in names
+        )
+        return StrengthReport(models, len(self._cluster), len(set(self._cluster)))
+
+    def _comparisons(self, outcome: "array[float]") -> Comparisons:
+        # The players of ``Comparisons`` are in alphabetical order.
+        order = sorted(self._names)
+        place = np.zeros(len(order), dtype=np.intp)
+        for index, name in enumerate(order):
+            place[self._names[name]] = index
+        first, second, cluster = (_column(part) for part in (self._first, self._second, self._cluster))
+        return Comparisons(tuple(order), place[first], place[second], np.array(outcome, dtype=np.float64), cluster)
+
+
+def strengths_of(records: Iterable[Feedback]) -> StrengthReport:
+    """The strengths of all models of a feedback set."""
+    rivals = Rivals()
+    for feedback in records:
+        rivals.add([(item.model, item.overall_score, item.mean_rating) for item in feedback.completions])
+    return rivals.report()
+
+
+def _outcome(a: float, b: float) -> float:
+    return 0.5 if a == b else float(a > b)
+
+
+def _column(values: Sequence[int]) -> NDArray[np.intp]:
+    return np.array(values, dtype=np.intp)
+
+
+def _gain(model: ModelStrength) -> str:
+    assert model.gain is not None
+    gain = model.gain
+    odds = 1 / (1 + math.exp(-gain.mean))
+    return f"{model.name} {gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] (even odds become {odds:.0%})"
