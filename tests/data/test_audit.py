@@ -1,4 +1,5 @@
 import random
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -6,14 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notus.core.records import Completion, Feedback, Rating
+from notus.core.records import Completion, Critique, Feedback, Rating
 from notus.core.stage import Tally
 from notus.core.tables import read_records, write_records
-from notus.data.audit import FLAGS, Suspicion, audit, mid_ranks
+from notus.data.audit import FLAGS, Drafter, Suspicion, audit, write_audit
 from notus.data.quarantine import Quarantine
+from notus.data.reasons import FEWEST
+from notus.data.signals import mid_ranks
 from notus.data.sources import open_source
 from notus.data.ultrafeedback import decode
 from tests.data.data_examples import ASPECT_NAMES, SHARED, completion, feedback, raw_row
+from tests.data.plain_audit import plain_audit, plain_groups
 
 
 def test_mid_ranks_by_hand() -> None:
@@ -147,3 +151,77 @@ def test_the_real_row() -> None:
     # The two tied by mean share rank 1/4; by score they stand at 3/8 and 1/8.
     assert [row.disagreement for row in found.rows] == [0.125, 0.0, 0.0, -0.125]
     assert all(row.flags == () for row in found.rows)
+
+
+_scores = st.none() | st.sampled_from([1.0, 2.0, 7.5, 10.0])
+_judged = st.builds(
+    Completion,
+    text=st.sampled_from(["a", "an answer", ""]),
+    model=st.sampled_from(["", "alder", "birch"]),
+    ratings=st.lists(
+        st.builds(
+            Rating, aspect=st.sampled_from(["honesty", "rubric"]), value=st.none() | st.integers(0, 5).map(float)
+        ),
+        max_size=3,
+    ).map(tuple),
+    critique=_scores.map(lambda score: None if score is None else Critique(text="Well.", score=score)),
+)
+_sets = st.lists(
+    st.builds(
+        lambda items, prompt, source: feedback(*items, prompt=prompt, source=source),
+        st.lists(_judged, min_size=1, max_size=3),
+        st.sampled_from(["one", "two", "three"]),
+        st.sampled_from(["", "x", "y"]),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(_sets, st.integers(0, 8))
+def test_columns_and_parts_change_nothing(records: list[Feedback], border: int) -> None:
+    """Against the plain audit: every row and every interval, to the last bit, in one piece and in two."""
+    measure, rows = plain_audit(records)
+    found = audit(records)
+    assert found.measure == measure
+    if len(rows) < FEWEST:  # from there on the place rests on more than the disagreement
+        assert list(found.rows) == rows
+    assert [row.disagreement for row in found.rows] == [row.disagreement for row in rows]
+    for name, groups in (("model", found.health.models), ("source", found.health.sources)):
+        plain = plain_groups(records, name)
+        assert [(g.name, g.completions, g.mean_rating_interval, g.overall_score_interval) for g in groups] == [
+            (of, *plain[of]) for of in sorted(plain)
+        ]
+    whole = Drafter()
+    for part in (records[:border], records[border:]):
+        drafter = Drafter()
+        for record in part:
+            drafter.draft(record)
+        whole.merge(drafter)
+    assert whole.health() == found.health
+    assert len(whole) == len(rows)
+
+
+def test_drafts_on_disk_become_the_same_table(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    records = [
+        feedback(
+            *(completion("a", rng.choice([None, 1.0, 2.5, 4.0]), rng.choice([None, 1.0, 10.0])) for _ in range(4)),
+            prompt=str(number),
+        )
+        for number in range(900)
+    ]
+    plain = audit(records)
+    whole, drafts = Drafter(), []
+    for number, start in enumerate((0, 300, 700)):
+        part = Drafter()
+        rows = [row for record in records[start : (300, 700, 900)[number]] for row in part.draft(record)]
+        drafts.append(tmp_path / f"{number}.parquet")
+        write_records(drafts[-1], rows, Suspicion)
+        whole.merge(part)
+    found = write_audit(tmp_path / "completions.parquet", drafts, whole)
+    write_records(tmp_path / "plain.parquet", plain.rows, Suspicion)
+    assert (tmp_path / "completions.parquet").read_bytes() == (tmp_path / "plain.parquet").read_bytes()
+    assert (found.measure, found.health, len(found.rows)) == (plain.measure, plain.health, 3600)
+    assert list(found.rows) == list(plain.rows)
+    assert found.ranked(7) == plain.ranked()[:7]

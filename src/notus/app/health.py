@@ -4,16 +4,21 @@ Owns what is shown of a set and how it is put. The figures are those of ``data.a
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from notus.app.pictures import BarRow, bars, heat, histogram
+from notus.app.pictures import BarRow, IntervalRow, bars, heat, histogram, intervals
 from notus.app.report import Cell, Table
 from notus.core.records import Completion
 from notus.core.statistics import Estimate
 from notus.data.audit import FLAGS, Audit, Suspicion
 from notus.data.audit_pairs import PAIR_FLAGS, PairAudit
+from notus.data.bias import Bias, bias_of
 from notus.data.health import Group, Share
+from notus.data.signals import SIGNALS
+from notus.data.strength import Rivals
 from notus.evaluate.compare import spoken
 from notus.evaluate.faults import Detection
 
@@ -53,6 +58,7 @@ def feedback_findings(audit: Audit, texts: Mapping[str, Completion]) -> list[Fin
         findings.append(Finding("Flags", table=_flags(health.flags, FLAGS)))
     if len(health.models) > 1:
         findings.append(_groups("Models", health.models, "model"))
+        findings += _strengths(audit)
     if len(health.sources) > 1:
         findings.append(_groups("Sources", health.sources, "source"))
     findings.append(_distribution(audit))
@@ -63,6 +69,9 @@ def pair_findings(audit: PairAudit) -> list[Finding]:
     """What an audit of preference pairs shows, the most important first."""
     health = audit.health
     findings = [Finding("Health of the set", tuple(health.sentences()))]
+    bias = bias_of(audit.rows)
+    if said := bias.sentences():
+        findings.append(Finding("Bias", tuple(said)))
     if health.flags:
         findings.append(Finding("Flags", table=_flags(health.flags, PAIR_FLAGS)))
     margins = [row.margin for row in audit.rows if row.margin is not None]
@@ -79,13 +88,7 @@ def pair_findings(audit: PairAudit) -> list[Finding]:
     lengths = [float(row.length_chosen - row.length_rejected) for row in audit.rows]
     picture = histogram(lengths, title="Lengths", x_label="characters of chosen minus characters of rejected")
     findings.append(Finding("Lengths", (_longer(health.longer_chosen),), picture=picture, slug="lengths"))
-    for name, counts in (
-        ("Models of the chosen", health.chosen_models),
-        ("Models of the rejected", health.rejected_models),
-    ):
-        if counts:
-            findings.append(Finding(name, table=_counted(counts, "model", "pairs")))
-    return findings
+    return findings + _models(bias)
 
 
 def detection_table(detections: Iterable[Detection]) -> Table:
@@ -142,8 +145,10 @@ def _suspects(audit: Audit, shown: Sequence[Suspicion], texts: Mapping[str, Comp
             row.model or None,
             _points(row.overall_score),
             _points(row.mean_rating),
-            row.disagreement,
+            _points(row.expected_score),
+            row.disagreement if not row.reasons else None,
             row.repair or None,
+            _why(row.reasons),
             _short(texts[row.id].text),
         )
         for row in shown
@@ -153,8 +158,27 @@ def _suspects(audit: Audit, shown: Sequence[Suspicion], texts: Mapping[str, Comp
         "spread-of-ratings": "Disagreement is the standard deviation of repeated ratings of one aspect.",
         "none": "",
     }[audit.measure]
-    columns = ("Place", "Model", "Overall score", "Mean rating", "Disagreement", "Published rule", "Answer")
-    return Finding("Most suspicious completions", table=Table(columns, tuple(rows), f"{what} Equals share a place."))
+    names = ["Place", "Model", "Score", "Ratings", "Wording", "Disagreement", "Rule", "Why", "Answer"]
+    kept = [index for index in range(len(names)) if any(row[index] is not None for row in rows)]
+    note = "Score is the critique's overall score, Ratings the mean of the aspects, Wording the score that the "
+    note += "critique's words speak for, Rule what the published repair would do. "
+    note += (what + " " if "Disagreement" in (names[index] for index in kept) else "") + "Equals share a place."
+    columns = tuple(names[index] for index in kept)
+    table = Table(columns, tuple(tuple(row[index] for index in kept) for row in rows), note.strip())
+    counts = Counter(slug for row in audit.rows for slug in row.reasons)
+    said = tuple(f"{slug} speaks against {count:,} completions: {SIGNALS[slug]}." for slug, count in _ordered(counts))
+    return Finding("Most suspicious completions", said, table)
+
+
+def _why(reasons: Sequence[str]) -> str | None:
+    """The strongest reason, and how many more there are; all stand in the table of the run with their evidence."""
+    if len(reasons) < 2:
+        return reasons[0] if reasons else None
+    return f"{reasons[0]} and {len(reasons) - 1} more"
+
+
+def _ordered(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _ties(audit: Audit) -> Table:
@@ -212,14 +236,53 @@ def _distribution(audit: Audit) -> Finding:
     return Finding("Distribution of scores", picture=picture, slug="scores")
 
 
+def _strengths(audit: Audit) -> list[Finding]:
+    """How strong each model is by both scores, where there are both."""
+    rivals = Rivals()
+    for _, rows in groupby(audit.rows, key=lambda row: row.feedback_id):
+        rivals.add([(row.model, row.overall_score, row.mean_rating) for row in rows])
+    report = rivals.report()
+    shown = [model for model in report.models if model.gain is not None]
+    if not shown:
+        return []
+    cells: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            model.name,
+            *(_estimated(None, part) for part in (model.by_critique, model.by_rating)),
+            spoken(model.gain, sign=True, digits=2) if model.gain else None,
+        )
+        for model in shown
+    )
+    note = (
+        f"Bradley–Terry log-strengths relative to the mean of the models, from {report.comparisons:,} comparisons in "
+        f"{report.prompts:,} prompts by each score, ties as half a win; 95 % intervals with prompts as clusters."
+    )
+    picture = intervals(
+        [IntervalRow(model.name, model.gain, None) for model in shown],
+        title="Which models gain when scores come from critiques",
+        subtitle="strength by critique minus strength by mean rating; 95 % intervals over prompts as clusters",
+        x_label="difference of log-strengths",
+        reference=0.0,
+    )
+    table = Table(("Model", "By critique", "By mean rating", "Gain"), cells, note)
+    return [Finding("Strength of the models", tuple(report.sentences()), table, picture, "gains")]
+
+
+def _models(bias: Bias) -> list[Finding]:
+    """Who is chosen over whom, by the name of the model."""
+    if not bias.models:
+        return []
+    cells: tuple[tuple[Cell, ...], ...] = tuple(
+        (model.name, model.chosen, model.rejected, _estimated(None, model.share), _estimated(None, model.strength))
+        for model in bias.models
+    )
+    note = "Pairs of two different models only. Strength: Bradley–Terry, relative to the mean of the models. 95 % "
+    note += "intervals with prompts as clusters; without one, a model has only won or only lost."
+    return [Finding("Models", table=Table(("Model", "Chosen", "Rejected", "Share chosen", "Strength"), cells, note))]
+
+
 def _flags(flags: Mapping[str, int], meanings: Mapping[str, str]) -> Table:
     return Table(("Flag", "Rows", "Meaning"), tuple((name, count, meanings[name]) for name, count in flags.items()))
-
-
-def _counted(counts: Mapping[str, int], what: str, unit: str) -> Table:
-    total = sum(counts.values())
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return Table((what.capitalize(), unit.capitalize(), "Share"), tuple((n, c, f"{c / total:.1%}") for n, c in ordered))
 
 
 def _longer(share: Share) -> str:

@@ -16,23 +16,35 @@ faults by the surprise within bands of ratings, four fifths and more by ranks, t
 regression of score on rating.
 
 Without overall scores, repeated ratings of one aspect are compared instead: d is their standard deviation.
+
+The place by suspicion rests on d and on what else speaks against a record, above all the wording of its critique: see
+``data.signals`` for the signals and how they are put together, ``data.reading`` for how wording is read.
 """
 
+import math
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
+from pathlib import Path
 from statistics import stdev
 from typing import Literal
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from notus.core.records import ASPECTS, Completion, Feedback
+from notus.core.tables import read_columns, read_records, write_columns
 from notus.data.health import Collector, Health
+from notus.data.reading import PROMPTS, Reader, Readings, learn_reader
+from notus.data.reasons import FEWEST, Reasons, find_reasons
 from notus.data.repair import verdict
+from notus.data.signals import mid_ranks
 
-__all__ = ["FLAGS", "Audit", "Suspicion", "audit", "mid_ranks"]
+__all__ = ["FLAGS", "Audit", "Drafter", "Placed", "Stored", "Suspicion", "audit", "write_audit"]
 
 Measure = Literal["score-against-ratings", "spread-of-ratings", "none"]
 
@@ -72,48 +84,174 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     disagreement: float | None
     """Signed difference of the two ranks, or the spread of repeated ratings: see the measure of the audit."""
     suspicion: int | None
-    """Place by absolute disagreement, 1 for the most suspicious; equals share the better place."""
+    """Place by strength, 1 for the most suspicious; equals share the better place."""
+    strength: float | None = None
+    """−log10 of the chance that a sound record looks at least so odd; ``data.signals``."""
+    reasons: tuple[str, ...] = ()
+    """Slugs out of ``signals.SIGNALS``, the strongest first."""
+    evidence: str = ""
+    """The reasons in figures."""
+    expected_score: float | None = None
+    """Overall score that the wording of the critique speaks for, by a model that has not seen the prompt."""
+    false_ten: float | None = None
+    """Of a 10: the chance that it is a 1 misread."""
     repair: str
     """What the published rule would do: ``set-to-1``, ``keep``, ``ask-again``, or nothing."""
     flags: tuple[str, ...]
     """Slugs out of ``FLAGS``."""
 
 
+class Stored:
+    """The rows of an audit in the table that holds them: read when they are asked for, and never held."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        self.path = path
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Suspicion]:
+        return read_records(self.path, Suspicion)
+
+
 @dataclass(frozen=True)
 class Audit:
     """The audit of a set: a row for each completion, in the order of the set, and the health of the whole."""
 
-    rows: tuple[Suspicion, ...]
+    rows: Sequence[Suspicion] | Stored
     health: Health
     measure: Measure
     """What the disagreement is between."""
 
     def ranked(self, limit: int | None = None) -> list[Suspicion]:
         """The completions with a suspicion, most suspicious first."""
-        found = sorted((row for row in self.rows if row.suspicion is not None), key=_place)
-        return found[:limit]
+        found = (row for row in self.rows if row.suspicion is not None)
+        return sorted(found, key=_place) if limit is None else nsmallest(limit, found, key=_place)
+
+
+class Drafter:
+    """The first pass: takes feedback, gives the rows without what only the whole set can tell, holds numbers alone.
+
+    Drafters of the parts of a set are put together with ``merge``, in the order of the set; then ``place`` compares
+    each completion with all others. Some thirty bytes are held for a completion, a hundred while they are ranked.
+    """
+
+    def __init__(self, reader: Reader | None = None) -> None:
+        self.collector = Collector()
+        self.flags: Counter[str] = Counter()
+        self.readings = Readings(reader or Reader())
+        self._spreads = array("d")
+
+    def __len__(self) -> int:
+        """Number of completions that were taken in."""
+        return len(self._spreads)
+
+    def draft(self, feedback: Feedback) -> list[Suspicion]:
+        """Take one prompt in; its rows, not yet compared with the set."""
+        self.collector.add(feedback)
+        self.readings.add(feedback)
+        for completion in feedback.completions:
+            spread = _spread(completion)
+            self._spreads.append(math.nan if spread is None else spread)
+        rows = _drafts(feedback)
+        self.flags.update(flag for row in rows for flag in row.flags)
+        return rows
+
+    def finish(self) -> None:
+        """Let go of the models and of texts that wait, before the drafter is sent to another process."""
+        self.readings.finish()
+
+    def merge(self, other: "Drafter") -> None:
+        """Take in what another drafter holds of the prompts that follow."""
+        self.collector.merge(other.collector)
+        self.readings.merge(other.readings)
+        self.flags.update(other.flags)
+        self._spreads.extend(other._spreads)
+
+    def place(self) -> "Placed":
+        """The second pass: of score and ratings where a completion has both, otherwise of the spread."""
+        self.readings.finish()
+        columns = self.collector.columns
+        means, scores = columns.scored()
+        spreads = np.array(self._spreads)
+        reasons = find_reasons(means, scores, columns.by_prompt(), spreads, self.readings)
+        both = ~(np.isnan(means) | np.isnan(scores))
+        of_mean, of_score = (mid_ranks(np.where(both, values, np.nan)) for values in (means, scores))
+        measure: Measure = "none" if np.isnan(spreads).all() else "spread-of-ratings"
+        if both.any():
+            measure = "score-against-ratings"
+        values = of_score - of_mean if both.any() else spreads
+        # A share of fewer than twenty completions says nothing: there the disagreement alone is the suspicion.
+        strength = reasons.weighed.strength if len(values) >= FEWEST else values
+        return Placed(measure, of_mean, of_score, values, _places(strength), reasons)
+
+    def health(self) -> Health:
+        """The health of all that was taken in."""
+        return self.collector.health(self.flags)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What only the whole set can tell of each completion, in columns; NaN or 0 is None."""
+
+    measure: Measure
+    rank_of_mean: NDArray[np.float64]
+    rank_of_score: NDArray[np.float64]
+    disagreement: NDArray[np.float64]
+    suspicion: NDArray[np.int64]
+    reasons: Reasons
+
+    def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
+        """The columns of the rows from ``start`` to before ``stop``."""
+        floats = {
+            name: pa.array(getattr(self, name)[start:stop], from_pandas=True)  # NaN is null
+            for name in ("rank_of_mean", "rank_of_score", "disagreement")
+        }
+        places = self.suspicion[start:stop]
+        late = {"suspicion": pa.array(places, mask=places == 0)}
+        return floats | late | self.reasons.columns(start, stop)
 
 
 def audit(records: Iterable[Feedback]) -> Audit:
-    """Audit a feedback set. Some hundred bytes are held for each completion, and no text."""
-    collector = Collector()
-    drafts: list[Suspicion] = []
-    spreads: list[float | None] = []
-    for feedback in records:
-        collector.add(feedback)
-        drafts += _drafts(feedback)
-        spreads += [_spread(completion) for completion in feedback.completions]
-    measure, rows = _measured(drafts, spreads)
-    flags = Counter(flag for row in rows for flag in row.flags)
-    return Audit(tuple(rows), collector.health(flags), measure)
+    """Audit a feedback set in memory: all is held. For a large one see ``Drafter`` and ``write_audit``."""
+    held = tuple(records)
+    drafter = Drafter(learn_reader(held[:: max(1, len(held) // PROMPTS)]))
+    drafts = [row for feedback in held for row in drafter.draft(feedback)]
+    placed = drafter.place()
+    late = {name: column.to_pylist() for name, column in placed.columns(0, len(drafts)).items()}
+    late["reasons"] = [tuple(slugs) for slugs in late["reasons"]]
+    rows = tuple(
+        msgspec.structs.replace(draft, **dict(zip(late, values, strict=True)))
+        for draft, *values in zip(drafts, *late.values(), strict=True)
+    )
+    return Audit(rows, drafter.health(), placed.measure)
 
 
-def mid_ranks(values: Sequence[float]) -> NDArray[np.float64]:
-    """Rank of each value among all, 0 to 1, equal values in the middle of their places: (below + ½ equal) / n."""
-    _, place, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - counts / 2
-    ranks: NDArray[np.float64] = middle[place] / len(values)
-    return ranks
+def write_audit(path: Path, drafts: Sequence[Path], drafter: Drafter) -> Audit:
+    """Put into drafted rows what the whole set tells of them, and write them as one table of ``Suspicion``.
+
+    Args:
+        path: of the table.
+        drafts: tables of the rows that ``drafter`` gave, in the order of the set.
+        drafter: what was held of all of them.
+
+    Raises:
+        DataError: if a table cannot be read or written.
+    """
+    placed = drafter.place()
+
+    def completed() -> Iterator[pa.Table]:
+        start = 0
+        for draft in drafts:
+            table = read_columns(draft)
+            for name, column in placed.columns(start, start + table.num_rows).items():
+                table = table.set_column(table.column_names.index(name), name, column)
+            start += table.num_rows
+            yield table
+
+    count = write_columns(path, completed(), Suspicion)
+    return Audit(Stored(path, count), drafter.health(), placed.measure)
 
 
 def _drafts(feedback: Feedback) -> list[Suspicion]:
@@ -157,38 +295,15 @@ def _flags(completion: Completion, expected: set[str], *, lone: bool) -> tuple[s
     return tuple(name for name, raised in found.items() if raised)
 
 
-def _measured(drafts: list[Suspicion], spreads: list[float | None]) -> tuple[Measure, list[Suspicion]]:
-    """Put the disagreement into the rows: of score and ratings where a completion has both, otherwise the spread."""
-    both = [i for i, row in enumerate(drafts) if row.mean_rating is not None and row.overall_score is not None]
-    if both:
-        means = mid_ranks([drafts[i].mean_rating or 0.0 for i in both])
-        scores = mid_ranks([drafts[i].overall_score or 0.0 for i in both])
-        values = {i: float(scores[k] - means[k]) for k, i in enumerate(both)}
-        ranks = {i: (float(means[k]), float(scores[k])) for k, i in enumerate(both)}
-        return "score-against-ratings", _placed(drafts, values, ranks)
-    values = {i: value for i, value in enumerate(spreads) if value is not None}
-    return "spread-of-ratings" if values else "none", _placed(drafts, values, {})
-
-
-def _placed(
-    drafts: list[Suspicion], values: dict[int, float], ranks: dict[int, tuple[float, float]]
-) -> list[Suspicion]:
+def _places(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Place of each value by its size, 1 for the largest; equals share the better place, and NaN has 0."""
     # Rounded, so that equal disagreements stay equal whatever the last bit of their sums is.
-    sizes = {index: round(abs(value), 12) for index, value in values.items()}
-    places: dict[float, int] = {}
-    for place, size in enumerate(sorted(sizes.values(), reverse=True), 1):
-        places.setdefault(size, place)
-    rows = list(drafts)
-    for index, value in values.items():
-        of_mean, of_score = ranks.get(index, (None, None))
-        rows[index] = msgspec.structs.replace(
-            drafts[index],
-            rank_of_mean=of_mean,
-            rank_of_score=of_score,
-            disagreement=value,
-            suspicion=places[sizes[index]],
-        )
-    return rows
+    sizes = np.round(np.abs(values), 12)
+    valid = ~np.isnan(sizes)
+    _, group, counts = np.unique(-sizes[valid], return_inverse=True, return_counts=True)
+    places = np.zeros(len(values), dtype=np.int64)
+    places[valid] = (np.cumsum(counts) - counts + 1)[group]
+    return places
 
 
 def _spread(completion: Completion) -> float | None:

@@ -5,17 +5,23 @@ model and source, the 10s. Which single completion is suspicious is owned by ``d
 owned by who shows them.
 """
 
-from collections import Counter, defaultdict
+import math
+from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from notus.core.records import Completion, Feedback
 from notus.core.statistics import Estimate, clustered_mean, proportion
 from notus.data.binarize import STRATEGIES
 from notus.data.repair import verdict
 
-__all__ = ["Choice", "Collector", "Group", "Health", "Share", "Ties"]
+__all__ = ["Choice", "Collector", "Columns", "Group", "Health", "Share", "Ties"]
 
+Numbers = NDArray[np.float64]
 _COMPARED = ("critique", "mean-rating")
 
 
@@ -135,29 +141,27 @@ class Health:
 
 
 class Collector:
-    """Takes feedback row by row, and holds of each completion only what the figures need."""
+    """Takes feedback row by row, and holds of each completion its two scores and its model, some twenty bytes.
+
+    Collectors of the parts of a set are put together with ``merge``, in the order of the set. The figures do not depend
+    on how it was divided: means and intervals are computed at the end, from the same columns. (Sums per part would need
+    less memory; but a prompt may stand in two parts, and rounding would depend on the border.)
+    """
 
     def __init__(self) -> None:
-        self.prompts: Counter[str] = Counter()
-        self._per_prompt: Counter[int] = Counter()
+        self.columns = Columns()
         self._ratings: Counter[str] = Counter()
         self._not_applicable: Counter[str] = Counter()
         self._ties = {name: Counter[str]() for name in STRATEGIES}
         self._lengths = {name: Counter[str]() for name in STRATEGIES}
         self._choice: Counter[str] = Counter()
-        self._scores: Counter[float] = Counter()
-        self._means: Counter[float] = Counter()
         self._tens: Counter[str] = Counter()
-        self._by_model: defaultdict[str, _Values] = defaultdict(_Values)
-        self._by_source: defaultdict[str, _Values] = defaultdict(_Values)
 
     def add(self, feedback: Feedback) -> None:
         """Take one row in."""
-        prompt = feedback.prompt_id
-        self.prompts[prompt] += 1
-        self._per_prompt[len(feedback.completions)] += 1
+        self.columns.add(feedback)
         for completion in feedback.completions:
-            self._add_completion(completion, prompt, feedback.source)
+            self._add_completion(completion)
         lengths = [len(completion.text) for completion in feedback.completions]
         scores = {name: [score(item) for item in feedback.completions] for name, score in STRATEGIES.items()}
         for name, values in scores.items():
@@ -165,16 +169,32 @@ class Collector:
             self._lengths[name][_longer(values, lengths)] += 1
         self._choice[_choice(*(scores[name] for name in _COMPARED))] += 1
 
+    def merge(self, other: "Collector") -> None:
+        """Take in what another collector holds of the rows that follow."""
+        self.columns.merge(other.columns)
+        for mine, others in (
+            (self._ratings, other._ratings),
+            (self._not_applicable, other._not_applicable),
+            (self._choice, other._choice),
+            (self._tens, other._tens),
+            *((self._ties[name], other._ties[name]) for name in STRATEGIES),
+            *((self._lengths[name], other._lengths[name]) for name in STRATEGIES),
+        ):
+            mine.update(others)
+
     def health(self, flags: dict[str, int]) -> Health:
         """The figures of all that was taken in."""
-        rows = self.prompts.total()
+        columns = self.columns
+        means, scores = columns.scored()
+        sizes = Counter(columns.sizes)
+        rounded = np.round(means[~np.isnan(means)] * 4) / 4
         return Health(
-            prompts=rows,
-            repeated_prompts=rows - len(self.prompts),
-            completions=sum(size * count for size, count in self._per_prompt.items()),
-            per_prompt=dict(sorted(self._per_prompt.items())),
-            rated=self._means.total(),
-            scored=self._scores.total(),
+            prompts=len(columns.sizes),
+            repeated_prompts=len(columns.sizes) - len(np.unique(np.asarray(columns.prompts))),
+            completions=len(columns.means),
+            per_prompt=dict(sorted(sizes.items())),
+            rated=int(np.isfinite(means).sum()),
+            scored=int(np.isfinite(scores).sum()),
             not_applicable={
                 aspect: Share.make(self._not_applicable[aspect], count)
                 for aspect, count in sorted(self._ratings.items())
@@ -185,27 +205,20 @@ class Collector:
                 name: Share.make(counts["longer"], counts["longer"] + counts["shorter"])
                 for name, counts in self._lengths.items()
             },
-            models=_groups(self._by_model),
-            sources=_groups(self._by_source),
-            scores=dict(sorted(self._scores.items())),
-            means=dict(sorted(self._means.items())),
+            models=_groups(columns.models, columns.by_model(), columns),
+            sources=_groups(columns.sources, columns.by_source(), columns),
+            scores=_counted(scores[~np.isnan(scores)]),
+            means=_counted(rounded),
             tens=dict(sorted(self._tens.items())),
             flags=dict(sorted(flags.items())),
         )
 
-    def _add_completion(self, completion: Completion, prompt: str, source: str) -> None:
+    def _add_completion(self, completion: Completion) -> None:
         for rating in completion.ratings:
             self._ratings[rating.aspect] += 1
             self._not_applicable[rating.aspect] += rating.value is None
-        mean, score = completion.mean_rating, completion.overall_score
-        if mean is not None:
-            self._means[round(mean * 4) / 4] += 1
-        if score is not None:
-            self._scores[score] += 1
         if what := verdict(completion):
             self._tens[what] += 1
-        for values in (self._by_model[completion.model], self._by_source[source]):
-            values.add(mean, score, prompt)
 
     def _choices(self) -> Choice:
         counts = self._choice
@@ -213,44 +226,87 @@ class Collector:
         return Choice(Share.make(differ, differ + counts["same"]), counts["by-tie"], counts["apart"])
 
 
-class _Values:
-    """The scores of one group of completions, each with its prompt."""
+class Columns:
+    """What is held of each row and each completion: numbers in columns, and no object for any of them."""
 
     def __init__(self) -> None:
-        self.completions = 0
-        self.means: list[float] = []
-        self.mean_prompts: list[str] = []
-        self.scores: list[float] = []
-        self.score_prompts: list[str] = []
+        self.prompts, self.sizes, self._sources = array("Q"), array("I"), array("I")
+        self.means, self.scores, self._models = array("d"), array("d"), array("I")
+        self.models: dict[str, int] = {}
+        self.sources: dict[str, int] = {}
 
-    def add(self, mean: float | None, score: float | None, prompt: str) -> None:
-        self.completions += 1
-        if mean is not None:
-            self.means.append(mean)
-            self.mean_prompts.append(prompt)
-        if score is not None:
-            self.scores.append(score)
-            self.score_prompts.append(prompt)
+    def add(self, feedback: Feedback) -> None:
+        """Take one row in."""
+        self.prompts.append(int(feedback.prompt_id, 16))
+        self.sizes.append(len(feedback.completions))
+        self._sources.append(self.sources.setdefault(feedback.source, len(self.sources)))
+        for item in feedback.completions:
+            mean, score = item.mean_rating, item.overall_score
+            self.means.append(math.nan if mean is None else mean)
+            self.scores.append(math.nan if score is None else score)
+            self._models.append(self.models.setdefault(item.model, len(self.models)))
+
+    def merge(self, other: "Columns") -> None:
+        """Put the columns of the rows that follow behind these."""
+        for mine, others in ((self.models, other.models), (self.sources, other.sources)):
+            for name in others:
+                mine.setdefault(name, len(mine))
+        self._models.extend(_renumbered(other._models, other.models, self.models))
+        self._sources.extend(_renumbered(other._sources, other.sources, self.sources))
+        for name in ("prompts", "sizes", "means", "scores"):
+            getattr(self, name).extend(getattr(other, name))
+
+    def scored(self) -> tuple[Numbers, Numbers]:
+        """Mean rating and overall score of each completion; NaN where there is none."""
+        return np.asarray(self.means), np.asarray(self.scores)
+
+    def by_model(self) -> NDArray[np.uint32]:
+        """Number of the model of each completion."""
+        return np.asarray(self._models)
+
+    def by_source(self) -> NDArray[np.uint32]:
+        """Number of the source of each completion."""
+        return np.repeat(np.asarray(self._sources), self.sizes)
+
+    def by_prompt(self) -> NDArray[np.uint64]:
+        """Id of the prompt of each completion."""
+        return np.repeat(np.asarray(self.prompts), self.sizes)
 
 
-def _groups(groups: dict[str, _Values]) -> tuple[Group, ...]:
-    return tuple(
-        Group(
-            name=name,
-            completions=values.completions,
-            mean_rating=_mean(values.means),
-            mean_rating_interval=clustered_mean(values.means, values.mean_prompts) if values.means else None,
-            overall_score=_mean(values.scores),
-            overall_score_interval=clustered_mean(values.scores, values.score_prompts) if values.scores else None,
-            rated=len(values.means),
-            scored=len(values.scores),
-        )
-        for name, values in sorted(groups.items())
+def _renumbered(numbers: "array[int]", theirs: dict[str, int], ours: dict[str, int]) -> "array[int]":
+    places = np.array([ours[name] for name in theirs], dtype=np.uint32)
+    return array("I", places[np.asarray(numbers)].tobytes() if len(numbers) else b"")
+
+
+def _groups(names: dict[str, int], numbers: NDArray[np.uint32], columns: Columns) -> tuple[Group, ...]:
+    """One group for each name; ``numbers`` says to which each completion belongs."""
+    prompts = columns.by_prompt()
+    means, scores = columns.scored()
+    return tuple(_group(name, numbers == number, prompts, means, scores) for name, number in sorted(names.items()))
+
+
+def _group(
+    name: str, members: NDArray[np.bool_], prompts: NDArray[np.uint64], means: Numbers, scores: Numbers
+) -> Group:
+    rated, scored = members & ~np.isnan(means), members & ~np.isnan(scores)
+    return Group(
+        name=name,
+        completions=int(members.sum()),
+        mean_rating=float(means[rated].mean()) if rated.any() else None,
+        mean_rating_interval=_interval(means[rated], prompts[rated]),
+        overall_score=float(scores[scored].mean()) if scored.any() else None,
+        overall_score_interval=_interval(scores[scored], prompts[scored]),
+        rated=int(rated.sum()),
+        scored=int(scored.sum()),
     )
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _interval(values: Numbers, prompts: NDArray[np.uint64]) -> Estimate | None:
+    return clustered_mean(values, prompts) if len(values) else None  # type: ignore[arg-type]  # arrays do as sequences
+
+
+def _counted(values: Numbers) -> dict[float, int]:
+    return dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True))
 
 
 def _tie(values: Sequence[float | None]) -> str:

@@ -1,0 +1,258 @@
+"""What score does the wording of a critique speak for? Learned on the set itself, and cross-fitted by prompt.
+
+    model = learn(texts, scores, folds)          # a sample of the set
+    model.predict(texts, folds)                  # all of it, a block at a time
+
+A text is its words and pairs of neighbouring words; a word is a run of ASCII letters (without case), digits,
+underscores and of what is not ASCII. Words are hashed in whole arrays: with b the bytes of a block of texts and p odd,
+
+    H[i] = Σ_{k<i} b[k]·p^k  (mod 2^64)          hash of bytes s … e−1 = (H[e] − H[s]) · p^{−s}
+
+which does not depend on where the word stands. The most frequent words and pairs of the sample are the features:
+x = number of occurrences / √(words of the text). The score is predicted by ridge regression, for each fold of the
+prompts with the texts of the other folds; only λ, one number, is chosen by the error on all of them.
+
+Faulty scores teach too. So each model is fitted twice, the second time without the twentieth of the texts that the
+first fits worst (least trimmed squares in one step: Rousseeuw 1984, J. American Statistical Association 79, pages
+871–880), and scores that are known to be often wrong can be left out from the beginning. Where wording does not bring
+the error on unseen prompts below that of a constant, there is no model.
+
+Owns the features and the models. What a difference between text and score means is the business of ``data.signals``.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from notus.core.errors import DataError
+
+__all__ = ["FOLDS", "LEAST", "TextModel", "fold_of", "learn"]
+
+FOLDS = 5
+LEAST = 100
+"""Texts with a score below which nothing is learned."""
+
+_FEATURES = 512
+_LEAST_COUNT = 3
+_BITS = 20
+_BLOCK = 1 << 20
+_ODD = 0x9E3779B97F4A7C15
+_MIX = np.uint64(0xD6E8FEB86659FD93)
+_PENALTIES = (0.125, 0.5, 2.0, 8.0)
+_TRIM = 0.05
+_SKILL = 0.99
+
+Floats = NDArray[np.float64]
+Hashes = NDArray[np.uint64]
+
+_LOWER = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
+_IN_WORD = np.array([byte >= 128 or byte == 95 or chr(byte).isalnum() for byte in range(256)])
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A model for each fold of the prompts, which has seen no text of that fold."""
+
+    buckets: NDArray[np.int32]
+    """Hash bucket of each feature."""
+    weights: Floats
+    """Of shape (folds, features)."""
+    intercepts: Floats
+    penalty: float
+    """λ of the ridge."""
+    texts: int
+    """Number of texts that it was learned from."""
+
+    @cached_property
+    def _column(self) -> NDArray[np.int16]:
+        """Bucket → feature, −1 for none."""
+        column = np.full(1 << _BITS, -1, np.int16)
+        column[self.buckets] = np.arange(len(self.buckets), dtype=np.int16)
+        return column
+
+    def predict(self, texts: Sequence[str], folds: Sequence[int] | NDArray[np.intp]) -> Floats:
+        """The score that each text speaks for, from the model that has not seen its prompt; NaN without a word."""
+        of = np.asarray(folds, dtype=np.intp)
+        found = np.empty(len(texts))
+        for start, stop in _blocks(texts):
+            columns, owners, lengths = _features(texts[start:stop], self._column)
+            here = of[start:stop]
+            sums = np.bincount(owners, self.weights[here[owners], columns], minlength=stop - start)
+            with np.errstate(invalid="ignore"):
+                found[start:stop] = self.intercepts[here] + sums / np.sqrt(lengths)  # 0/0, NaN, of no word
+        return found
+
+
+def fold_of(prompt_id: str) -> int:
+    """The fold of a prompt: by its hash, so that all its answers, and its repetitions, are in one."""
+    return int(prompt_id, 16) % FOLDS
+
+
+def learn(
+    texts: Sequence[str], scores: Sequence[float], folds: Sequence[int], trusted: Sequence[bool] | None = None
+) -> TextModel | None:
+    """Learn what texts say of their scores.
+
+    Args:
+        texts: of critiques or rationales.
+        scores: one for each text, finite.
+        folds: the fold of each text's prompt, from ``fold_of``.
+        trusted: which scores may teach; by default all.
+
+    Returns:
+        None where there is too little to learn from: fewer than ``LEAST`` texts, a single score, a single prompt's
+        fold, no word that stands three times, or wording that says nothing of the score on unseen prompts.
+
+    Raises:
+        DataError: if the three differ in length.
+    """
+    if not len(texts) == len(scores) == len(folds):
+        raise DataError(f"{len(texts)} texts came with {len(scores)} scores and {len(folds)} folds; each needs its own")
+    kept = [index for index in range(len(texts)) if trusted is None or trusted[index]]
+    target = np.array([scores[index] for index in kept])
+    of = np.array([folds[index] for index in kept], dtype=np.intp)
+    if len(kept) < LEAST or np.ptp(target) == 0 or len(np.unique(of)) < 2:
+        return None
+    chosen = [texts[index] for index in kept]
+    buckets = _vocabulary(chosen)
+    if not len(buckets):
+        return None
+    model = TextModel(buckets, np.empty((0, 0)), np.empty(0), 0.0, len(kept))
+    matrix = _matrix(chosen, model._column, len(buckets))
+    parts = [_moments(matrix[of == fold], target[of == fold]) for fold in range(FOLDS)]
+    errors = {one: np.abs(target - _out_of_fold(matrix, of, *_cross_fit(parts, one))) for one in _PENALTIES}
+    fits = len(target) - int(len(target) * _TRIM)
+    # Without the worst errors: faulty scores are missed by every model alike, and by the best one most of all.
+    penalty = min(_PENALTIES, key=lambda one: float(np.sort(errors[one])[:fits].mean()))
+    constant = np.abs(target - float(np.median(target)))
+    if np.sort(errors[penalty])[:fits].mean() > _SKILL * min(
+        np.sort(constant)[:fits].mean(), np.sort(np.abs(target - target.mean()))[:fits].mean()
+    ):
+        return None
+    bad = np.zeros(len(target), bool)
+    bad[np.argsort(errors[penalty], kind="stable")[fits:]] = True
+    worst = [_moments(matrix[bad & (of == fold)], target[bad & (of == fold)]) for fold in range(FOLDS)]
+    weights, intercepts = _cross_fit([part.minus(other) for part, other in zip(parts, worst, strict=True)], penalty)
+    return replace(model, weights=weights, intercepts=intercepts, penalty=penalty)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Count, Σx, Σxxᵀ, Σxy and Σy of some texts."""
+
+    count: int
+    sums: Floats
+    gram: Floats
+    cross: Floats
+    total: float
+
+    def minus(self, other: "_Moments") -> "_Moments":
+        return _Moments(
+            self.count - other.count,
+            self.sums - other.sums,
+            self.gram - other.gram,
+            self.cross - other.cross,
+            self.total - other.total,
+        )
+
+
+def _cross_fit(parts: Sequence[_Moments], penalty: float) -> tuple[Floats, Floats]:
+    """Ridge weights and intercepts for each fold, from the texts of the others."""
+    whole = [sum(getattr(part, name) for part in parts) for name in ("count", "sums", "gram", "cross", "total")]
+    everything = _Moments(*whole)
+    weights, intercepts = np.zeros((len(parts), len(everything.sums))), np.zeros(len(parts))
+    for fold, part in enumerate(parts):
+        rest = everything.minus(part)
+        mean, middle = rest.sums / rest.count, rest.total / rest.count
+        centred = rest.gram - rest.count * np.outer(mean, mean) + penalty * np.eye(len(mean))
+        weights[fold] = np.linalg.solve(centred, rest.cross - rest.sums * middle)
+        intercepts[fold] = middle - mean @ weights[fold]
+    return weights, intercepts
+
+
+def _moments(rows: NDArray[np.float32], target: Floats) -> _Moments:
+    gram = (rows.T @ rows).astype(np.float64)
+    return _Moments(len(rows), rows.sum(axis=0, dtype=np.float64), gram, rows.T @ target, float(target.sum()))
+
+
+def _out_of_fold(matrix: NDArray[np.float32], folds: NDArray[np.intp], weights: Floats, intercepts: Floats) -> Floats:
+    found = np.empty(len(folds))
+    for fold in range(FOLDS):
+        found[folds == fold] = matrix[folds == fold] @ weights[fold] + intercepts[fold]
+    return found
+
+
+def _vocabulary(texts: Sequence[str]) -> NDArray[np.int32]:
+    """The most frequent buckets, which get a feature each."""
+    counts = np.zeros(1 << _BITS, np.int64)
+    for start, stop in _blocks(texts):
+        buckets, _, _ = _occurrences(texts[start:stop])
+        counts += np.bincount(buckets, minlength=len(counts))
+    chosen = np.argsort(-counts, kind="stable")[:_FEATURES]
+    return chosen[counts[chosen] >= _LEAST_COUNT].astype(np.int32)
+
+
+def _matrix(texts: Sequence[str], column: NDArray[np.int16], size: int) -> NDArray[np.float32]:
+    matrix = np.zeros((len(texts), size), np.float32)
+    for start, stop in _blocks(texts):
+        columns, owners, lengths = _features(texts[start:stop], column)
+        counts = np.bincount(owners * size + columns, minlength=(stop - start) * size).reshape(stop - start, size)
+        matrix[start:stop] = counts / np.sqrt(np.maximum(lengths, 1))[:, None]
+    return matrix
+
+
+def _features(
+    texts: Sequence[str], column: NDArray[np.int16]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The feature of each occurrence that has one, its text, and the number of words of each text."""
+    buckets, owners, lengths = _occurrences(texts)
+    columns = column[buckets]
+    known = columns >= 0
+    return columns[known].astype(np.int64), owners[known], lengths
+
+
+def _occurrences(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Bucket of each word and each pair of neighbours, the text that it stands in, and the words of each text."""
+    words, owners = _words(texts)
+    same = owners[1:] == owners[:-1]
+    pairs = (words[:-1] * _MIX + words[1:])[same]
+    buckets = ((np.concatenate((words, pairs)) * _MIX) >> np.uint64(64 - _BITS)).astype(np.int64)
+    return buckets, np.concatenate((owners, owners[1:][same])), np.bincount(owners, minlength=len(texts))
+
+
+def _words(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.int64]]:
+    """Hash of each word of a block of texts, in order, and the text that it stands in."""
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    data = np.frombuffer(b"\n".join(encoded).translate(_LOWER), np.uint8)
+    inside = np.concatenate(([False], _IN_WORD[data], [False]))
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    starts, ends = edges[::2], edges[1::2]
+    up, down = _powers(1 << len(data).bit_length())
+    sums = np.zeros(len(data) + 1, np.uint64)
+    np.cumsum((data + np.uint64(1)) * up[: len(data)], out=sums[1:])
+    hashes = (sums[ends] - sums[starts]) * down[starts]
+    borders = np.cumsum([len(text) + 1 for text in encoded])
+    return hashes, np.searchsorted(borders, starts, side="right")
+
+
+@lru_cache(maxsize=2)
+def _powers(count: int) -> tuple[Hashes, Hashes]:
+    """p^k and p^−k modulo 2^64, for k from 0."""
+    up, down = np.full(count, _ODD, np.uint64), np.full(count, pow(_ODD, -1, 1 << 64), np.uint64)
+    up[0] = down[0] = 1
+    return np.multiply.accumulate(up), np.multiply.accumulate(down)
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Borders of blocks of texts of about a mebibyte of characters."""
+    start, size = 0, 0
+    for index, text in enumerate(texts):
+        size += len(text) + 1
+        if size >= _BLOCK or index - start >= 4095:
+            yield start, index + 1
+            start, size = index + 1, 0
+    if start < len(texts):
+        yield start, len(texts)

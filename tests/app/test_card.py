@@ -1,0 +1,38 @@
+from itertools import pairwise
+
+from notus.app.card import health_card
+from notus.app.health import feedback_findings
+from notus.data.audit import audit
+from tests.data.data_examples import completion, feedback
+
+FALSE = "<b>false</b>"
+
+
+def rows():
+    ratings = [(1.0 + (i % 9) / 2, 1.0 + i % 9) for i in range(60)]
+    found = [
+        feedback(completion("a", *one), completion("b", *other), prompt=f"p{i}")
+        for i, (one, other) in enumerate(pairwise(ratings))
+    ]
+    return [*found, feedback(completion(FALSE, 1.0, 10.0), completion("c", 4.0, 7.0), prompt="last")]
+
+
+def test_the_card_holds_the_suspects_with_their_reasons_and_needs_nothing_else() -> None:
+    found = audit(rows())
+    worst = found.ranked(1)[0]
+    assert worst.reasons[0] == "ten-for-one" or "score-against-ratings" in worst.reasons
+    texts = {worst.id: rows()[-1].completions[0]}
+    findings = feedback_findings(found, texts)
+    page = health_card("folder/some_set.jsonl", findings, {"layout": "raw", "prompts": 60}, "0.1")
+    assert page.lower().lstrip().startswith("<!doctype html>")
+    assert "Health card of some_set.jsonl" in page
+    assert all(reason in page for reason in worst.reasons)
+    assert worst.evidence in page
+    assert FALSE not in page  # escaped, as all text of a set must be
+    assert "<script" not in page
+    assert all(finding.heading in page for finding in findings[1:])
+    assert page == health_card("folder/some_set.jsonl", findings, {"layout": "raw", "prompts": 60}, "0.1")
+
+
+def test_a_card_without_findings_is_a_page() -> None:
+    assert "Health card of x" in health_card("x", [], {}, "0.1")
