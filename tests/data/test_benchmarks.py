@@ -1,0 +1,111 @@
+"""Questions out of the files in which benchmarks are published, and out of plain ones."""
+
+import gzip
+import json
+
+import pytest
+
+from notus.core.errors import DataError
+from notus.data.benchmarks import read_benchmarks
+from tests.data.data_examples import SHARED
+
+ROWS = {
+    "truthfulqa": {"question": "Can pigs fly?", "mc1_targets": {"No.": 1}, "mc2_targets": {"No.": 1}},
+    "gsm8k": {"question": "Ann has 2 pens. How many?", "answer": "Two.\n#### 2"},
+    "mmlu": {"split": "dev", "subject": "law", "question": "What is a tort?", "choices": ["a", "b"], "answer": "A"},
+    "arc": {"choices": ["a", "b"], "query": "Question: What melts ice?", "gold": 0},
+    "alpaca_eval": {"instruction": "Name a tree.", "output": "Elm.", "generator": "x", "dataset": "koala"},
+    "mine": {"text": "What is a fjord?"},
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("form", ["jsonl", "json", "jsonl.gz"])
+def test_a_known_file_is_known_by_its_fields(tmp_path, name, form):
+    row = json.dumps(ROWS[name])
+    path = tmp_path / f"mine.{form}"
+    data = f"[{row}]" if form == "json" else f"{row}\n\n"
+    path.write_bytes(gzip.compress(data.encode()) if form.endswith("gz") else data.encode())
+    (item,) = read_benchmarks([path])
+    assert (item.benchmark, item.name) == (name, "0")
+    assert not item.text.startswith("Question:")
+
+
+def test_both_turns_of_mt_bench_are_items(tmp_path):
+    path = tmp_path / "question.jsonl"
+    path.write_text(json.dumps({"question_id": 81, "category": "writing", "turns": ["Write.", "Write again."]}))
+    assert [(i.benchmark, i.name, i.text) for i in read_benchmarks([path])] == [
+        ("mt_bench", "0/1", "Write."),
+        ("mt_bench", "0/2", "Write again."),
+    ]
+
+
+def test_lines_and_tables_and_messages(tmp_path):
+    (tmp_path / "a.txt").write_text("\ufeffFirst question?\n\nSecond question?\n")
+    (tmp_path / "b.csv").write_text('Question,Other\n"Third,\nquestion?",x\n')
+    turns = [{"role": "user", "content": "Fourth question?"}, {"role": "assistant", "content": "Yes."}]
+    (tmp_path / "c.jsonl").write_text(json.dumps({"turns": turns}) + "\n")
+    found = read_benchmarks([tmp_path])
+    assert [(i.benchmark, i.text) for i in found] == [
+        ("a", "First question?"),
+        ("a", "Second question?"),
+        ("b", "Third,\nquestion?"),
+        ("c", "Fourth question?"),
+    ]
+
+
+def test_a_line_separator_inside_a_text_ends_no_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"question": "One\u2028two?"}, ensure_ascii=False))
+    assert read_benchmarks([path])[0].text == "One\u2028two?"
+
+
+def test_what_stands_in_two_files_counts_once(tmp_path):
+    (tmp_path / "a.txt").write_text("Can pigs fly?\n")
+    (tmp_path / "b.txt").write_text("can pigs  FLY\nCan fish fly?\n")
+    assert [i.text for i in read_benchmarks([tmp_path / "b.txt", tmp_path / "a.txt"])] == [
+        "can pigs  FLY",
+        "Can fish fly?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", '{"answer": "x"}\n', "holds no question"),
+        ("a.jsonl", "[1, 2]", "row 1 is no object"),
+        ("a.jsonl", "{broken", "holds no table of questions"),
+        ("a.json.gz", "not gzip", "cannot read"),
+        ("a.txt", "\n \n?!\n", "holds no question"),
+    ],
+)
+def test_a_file_without_questions_is_refused(tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(DataError, match=words) as error:
+        read_benchmarks([path])
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_files_and_empty_folders_are_refused(tmp_path):
+    with pytest.raises(DataError, match="cannot read"):
+        read_benchmarks([tmp_path / "none.txt"])
+    with pytest.raises(DataError, match="holds no file of questions"):
+        read_benchmarks([tmp_path])
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no real data here")
+def test_the_real_files_are_read():
+    files = [SHARED / "benchmarks", SHARED / "mt_bench" / "question.jsonl"]
+    files += sorted((SHARED / "alpaca_eval").glob("outputs_*.gz")) + sorted((SHARED / "alpaca_eval").glob("ann*.gz"))
+    items = read_benchmarks(files)
+    counts = {name: sum(item.benchmark == name for item in items) for name in {item.benchmark for item in items}}
+    # Each instruction of AlpacaEval once, though nine files hold them; a few questions of others stand there twice.
+    assert counts.keys() == {"truthfulqa", "gsm8k", "mmlu", "arc", "alpaca_eval", "mt_bench"}
+    assert counts["truthfulqa"] >= 817
+    assert counts["gsm8k"] == 500
+    assert 1800 <= counts["mmlu"] <= 1816
+    assert 2350 <= counts["arc"] <= 2376
+    assert 800 <= counts["alpaca_eval"] <= 805
+    assert 155 <= counts["mt_bench"] <= 160
