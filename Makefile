@@ -28,6 +28,7 @@ format: .venv/test.done
 
 bench: .venv/bench.done
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.table
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from notus.cli import app
+from notus.models.ledger import Ledger
 
 COMMANDS = {command.callback.__name__: command for command in app.registered_commands}
 FEEDBACK = {
@@ -56,6 +57,9 @@ def workplace(tmp_path):
         for n in range(12)
     ]
     (tmp_path / "feedback.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, (chosen, rejected) in {"old": ("Red.", "No."), "new": ("No.", "Red.")}.items():
+        pair = {"prompt": "Name a colour.", "chosen": chosen, "rejected": rejected}
+        (tmp_path / f"{name}_pairs.jsonl").write_text(json.dumps(pair) + "\n")
     return tmp_path
 
 
@@ -80,6 +84,7 @@ def test_every_command_has_help_and_an_example(name):
 def test_every_example_runs(name, workplace, tiny_run, lora_run):
     shutil.copytree(tiny_run, workplace / "runs" / "demo")
     shutil.copytree(lora_run, workplace / "runs", dirs_exist_ok=True)
+    Ledger(workplace / "runs" / "ledger.sqlite").close()
     example = COMMANDS[name].epilog.removeprefix("Example: notus ").split()
     done = notus(*example, cwd=workplace)
     assert done.returncode == 0, done.stderr

@@ -27,7 +27,11 @@ TORCH_FREE = [
     "notus",
     "notus.cli",
     "notus.terminal",
-    "notus.models.settings",
+    *(f"notus.models.{name}" for name in ("accounts", "client", "endpoint", "faults", "fleet", "ledger", "limits")),
+    *(f"notus.models.{name}" for name in ("progress", "protocols", "replicas", "settings", "wire")),
+    *(f"notus.models.{name}" for name in ("judge", "judge_text", "prompts")),
+    "notus.flow.serving",
+    "notus.flow.collectsteps",
     "notus.train.settings",
     "notus.train.loss_settings",
     *(

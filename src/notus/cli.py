@@ -11,7 +11,24 @@ import typer
 
 from notus.core.errors import NotusError, require
 
-__all__ = ["app", "audit", "binarize", "compare", "demo", "main", "merge", "report", "run"]
+__all__ = [
+    "app",
+    "audit",
+    "binarize",
+    "clean",
+    "collect",
+    "compare",
+    "demo",
+    "diff",
+    "explain",
+    "export",
+    "ledger",
+    "main",
+    "merge",
+    "repair",
+    "report",
+    "run",
+]
 
 app = typer.Typer(
     name="notus",
@@ -28,6 +45,7 @@ Layout = Annotated[str | None, typer.Option(help="Name of the layout, where it i
 Limit = Annotated[int | None, typer.Option(min=1, help="Read only so many rows.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Make a bad row an error, instead of putting it aside.")]
 Source = Annotated[str, typer.Argument(help="A file, a folder, a run directory, or a hub id (owner/name).")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes for a large source; by default one for each core.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Lay a setting over the recipe: dpo.loss.beta=0.05.")]
 
 
@@ -91,6 +109,33 @@ def run(
     terminal.show_experiment(experiment, as_json=as_json)
 
 
+@app.command(epilog="Example: notus collect collect-local --out runs/collect-local")
+def collect(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")],
+    sets: Sets = None,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print the plan, ask nobody.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Collect AI feedback by a recipe. What was answered is in the ledger, and is never asked or paid for again."""
+    from notus import terminal
+    from notus.flow.collection import run_collection
+    from notus.flow.experiment import dry_plan
+    from notus.flow.recipe import find_recipe, load_recipe
+
+    loaded = load_recipe(find_recipe(recipe), sets or [])
+    if dry_run:
+        terminal.show_plan(dry_plan(loaded, None), as_json=as_json)
+        return
+    try:
+        with terminal.Progress(quiet=as_json) as progress:
+            runs = run_collection(loaded, out or Path("runs") / loaded.head.name, progress)
+    except KeyboardInterrupt:
+        _leave()
+    for each in runs:
+        terminal.show_step(each, as_json=as_json)
+
+
 @app.command(epilog="Example: notus audit feedback.jsonl --out runs/audit")
 def audit(
     source: Source,
@@ -98,6 +143,7 @@ def audit(
     layout: Layout = None,
     limit: Limit = None,
     strict: Strict = False,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Look for scores that are wrong, and at the health of a set."""
@@ -105,31 +151,103 @@ def audit(
     from notus.flow.experiment import run_step
     from notus.flow.kinds import Audit
 
-    settings = {"data": source, "layout": layout, "limit": limit, "strict": strict}
+    settings = {"data": source, "layout": layout, "limit": limit, "strict": strict, "workers": workers}
     config = Audit.parse(settings, where="notus audit")
     terminal.show_step(run_step("audit", config, out), as_json=as_json)
+
+
+@app.command(epilog="Example: notus repair feedback.jsonl --out runs/repair")
+def repair(
+    source: Source,
+    out: Out = None,
+    layout: Layout = None,
+    limit: Limit = None,
+    strict: Strict = False,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Repair overall scores by the published rule: each change recorded, what is in doubt queued."""
+    from notus import terminal
+    from notus.flow.experiment import run_step
+    from notus.flow.kinds import Repair
+
+    settings = {"data": source, "layout": layout, "limit": limit, "strict": strict, "workers": workers}
+    config = Repair.parse(settings, where="notus repair")
+    terminal.show_step(run_step("repair", config, out), as_json=as_json)
 
 
 @app.command(epilog="Example: notus binarize feedback.jsonl --strategy mean-rating --out runs/binarize")
 def binarize(
     source: Source,
-    strategy: Annotated[str, typer.Option(help="mean-rating, critique or repaired-critique.")] = "mean-rating",
+    preset: Annotated[
+        str | None, typer.Option(help="h4-legacy, h4-fixed, argilla-mean, argilla-cleaned, tulu3 or snorkel.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="mean-rating (the usual one), critique, repaired-critique, weighted or ranker.")
+    ] = None,
+    rejected: Annotated[
+        str | None, typer.Option(help="random-lower (the usual one), worst, all-lower, all-pairs or random-other.")
+    ] = None,
+    margin: Annotated[float | None, typer.Option(min=0, help="Least difference of the two scores.")] = None,
+    weight: Annotated[list[str] | None, typer.Option(help="For the strategy weighted: truthfulness=2.")] = None,
+    questions: Annotated[str | None, typer.Option(help="File of questions; prompts that equal one go.")] = None,
+    test_size: Annotated[int | None, typer.Option(min=0, help="Pairs of a test part, drawn as published.")] = None,
     seed: Annotated[int, typer.Option(help="Draws the rejected answers.")] = 0,
     held_out: Annotated[float, typer.Option(min=0, max=0.99, help="Share of the prompts to keep aside.")] = 0.0,
     out: Out = None,
     layout: Layout = None,
     limit: Limit = None,
     strict: Strict = False,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn feedback into preferences: a chosen and a rejected answer for each prompt."""
     from notus import terminal
+    from notus.core.config import parse_override
     from notus.flow.experiment import run_step
     from notus.flow.kinds import Binarize
 
-    settings = {"strategy": strategy, "seed": seed, "held_out": held_out, "layout": layout, "limit": limit}
-    config = Binarize.parse({"data": source, "strict": strict, **settings}, where="notus binarize")
+    weights = dict(map(parse_override, weight)) if weight else None
+    making = {"preset": preset, "strategy": strategy, "rejected": rejected, "margin": margin, "weights": weights}
+    parts = {"questions": questions, "test_size": test_size, "seed": seed, "held_out": held_out}
+    reading = {"data": source, "layout": layout, "limit": limit, "strict": strict, "workers": workers}
+    config = Binarize.parse(making | parts | reading, where="notus binarize")
     terminal.show_step(run_step("binarize", config, out), as_json=as_json)
+
+
+@app.command(epilog="Example: notus clean feedback.jsonl --dry-run --out runs/clean")
+def clean(
+    source: Source,
+    against: Annotated[
+        list[str] | None, typer.Option(help="File or folder of questions of benchmarks; may be given again.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go; write no cleaned data.")] = False,
+    similarity: Annotated[float, typer.Option(min=0.01, max=1, help="Least similarity of near duplicates.")] = 0.8,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", help="empty-answer, denies-feelings, truncated or other-language; may be given again."
+        ),
+    ] = None,
+    truecase: Annotated[bool | None, typer.Option(help="Put missing capitals in, or leave them.")] = None,
+    language: Annotated[str, typer.Option(help="The wanted language of answers.")] = "en",
+    out: Out = None,
+    layout: Layout = None,
+    limit: Limit = None,
+    strict: Strict = False,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take out prompts that repeat others or hold questions of benchmarks, and answers nobody should learn."""
+    from notus import terminal
+    from notus.flow.experiment import run_step
+    from notus.flow.kinds import Clean
+
+    taking = {"against": against or [], "similarity": similarity, "dry_run": dry_run}
+    answers = {"filters": filters, "truecase": truecase, "language": language}
+    reading = {"data": source, "layout": layout, "limit": limit, "strict": strict, "workers": workers}
+    config = Clean.parse(taking | answers | reading, where="notus clean")
+    terminal.show_step(run_step("clean", config, out), as_json=as_json)
 
 
 @app.command(epilog="Example: notus compare runs/demo")
@@ -143,6 +261,85 @@ def compare(
     from notus.flow.experiment import compare_runs
 
     terminal.show_comparisons(compare_runs(runs, baseline), as_json=as_json)
+
+
+@app.command(epilog="Example: notus diff old_pairs.jsonl new_pairs.jsonl --out runs/diff")
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="Preference pairs: a file, a run directory, a hub id.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The pairs to compare them with.")],
+    out: Out = None,
+    layout: Layout = None,
+    limit: Limit = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two preference sets: what is chosen and rejected differently, by source, model and length."""
+    from notus import terminal
+    from notus.flow.experiment import run_step
+    from notus.flow.kinds import Diff
+
+    settings = {"a": a, "b": b, "layout": layout, "limit": limit, "strict": strict}
+    terminal.show_step(run_step("diff", Diff.parse(settings, where="notus diff"), out), as_json=as_json)
+
+
+@app.command(epilog="Example: notus explain 406ad529 --run feedback.jsonl")
+def explain(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a pair, prompt or completion; its beginning will do.")],
+    run_dir: Annotated[str, typer.Option("--run", help="A run directory, that of a recipe, or a file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell what became of a record: its source row, what touched it, why its rejected answer was taken."""
+    from notus import terminal
+    from notus.app.lineage import lineage_findings
+    from notus.data.lineage import explain as explained
+
+    terminal.show_findings(lineage_findings(explained(id_, run_dir)), as_json=as_json)
+
+
+@app.command(epilog="Example: notus export feedback.jsonl --layout ultrachat --out runs/sft")
+def export(
+    source: Source,
+    to: Annotated[str, typer.Option("--layout", help="trl, trl-implicit, trl-unpaired, h4, argilla …")] = "trl",
+    form: Annotated[str, typer.Option("--format", help="jsonl or parquet.")] = "jsonl",
+    strategy: Annotated[str, typer.Option(help="Ranks the answers of feedback, for trl-unpaired and ultrachat.")] = (
+        "mean-rating"
+    ),
+    top: Annotated[int, typer.Option(min=1, help="So many best answers of a prompt, for ultrachat.")] = 1,
+    threshold: Annotated[float | None, typer.Option(help="Score above which an answer is wanted.")] = None,
+    out: Out = None,
+    read_as: Annotated[str | None, typer.Option(help="Layout of the source, where it is not to be detected.")] = None,
+    limit: Limit = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a source in somebody else's layout: pairs, unpaired rows for KTO, dialogues for SFT."""
+    from notus import terminal
+    from notus.flow.experiment import run_step
+    from notus.flow.kinds import Export
+
+    settings = {"to": to, "format": form, "strategy": strategy, "top": top, "threshold": threshold}
+    reading = {"data": source, "layout": read_as, "limit": limit, "strict": strict}
+    config = Export.parse(settings | reading, where="notus export")
+    terminal.show_step(run_step("export", config, out), as_json=as_json)
+
+
+@app.command(epilog="Example: notus ledger runs/ledger.sqlite --export ledger.jsonl")
+def ledger(
+    path: Annotated[Path, typer.Argument(help="The ledger of a collection.")],
+    export: Annotated[Path | None, typer.Option(help="Write all entries to this file, as JSON lines.")] = None,
+    prune: Annotated[str | None, typer.Option(help="failures, kind=…, model=…, step=… or key=…: ask it again.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do prune; without it nothing is removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was asked and paid, by model and step, and what failed."""
+    from notus import terminal
+    from notus.models import accounts
+    from notus.models.ledger import Ledger
+
+    with Ledger(path, must_exist=True) as opened:
+        pruned = accounts.prune(opened, prune, yes=yes) if prune else None
+        exported = accounts.export(opened, export) if export else None
+        terminal.show_accounts(accounts.read_accounts(opened), pruned, exported, as_json=as_json)
 
 
 @app.command(epilog="Example: notus merge runs/lora/model --out runs/merged")

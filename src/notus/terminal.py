@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import yaml
+from msgspec import to_builtins
+from msgspec.structs import astuple
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -16,15 +18,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 from rich.table import Table as RichTable
 
-from notus.app.health import detection_table
-from notus.app.report import Table, arms_table, cell_text, numeric_columns
+from notus.app.health import Finding, detection_table
+from notus.app.report import Cell, Table, arms_table, cell_text, numeric_columns
 from notus.core.run import Run, read_json
 from notus.evaluate.compare import Comparison
 from notus.flow.datasteps import read_findings
 from notus.flow.experiment import Experiment
 from notus.flow.recipe import PlannedStep
+from notus.models.accounts import Account, Accounts, Pruned
 
-__all__ = ["Progress", "show_comparisons", "show_experiment", "show_plan", "show_step", "show_stop"]
+__all__ = [
+    "Progress",
+    "show_accounts",
+    "show_comparisons",
+    "show_experiment",
+    "show_findings",
+    "show_plan",
+    "show_step",
+    "show_stop",
+]
 
 _WIDEST = 60
 """Characters of a text that are shown; all of it is in the run directory."""
@@ -136,12 +148,41 @@ def show_stop(folder: Path, until: str, *, as_json: bool) -> None:
     _OUT.print(f"Steps: [bold]{escape(str(folder / 'steps'))}[/]", soft_wrap=True)
 
 
+def show_accounts(accounts: Accounts, pruned: Pruned | None, exported: int | None, *, as_json: bool) -> None:
+    """Print the accounts of a ledger, after what was removed or written."""
+    if as_json:
+        _json({"accounts": to_builtins(accounts), "pruned": to_builtins(pruned), "exported": exported})
+        return
+    if pruned is not None:
+        cost = "" if pruned.price is None else f", which cost {pruned.price:,.4f}"
+        what = f"{pruned.entries:,} entries with {pruned.replies:,} replies{cost}"
+        _OUT.print(f"Removed {what}." if pruned.done else f"Would remove {what}. Nothing was removed; add --yes.")
+    if exported is not None:
+        _OUT.print(f"Exported {exported:,} entries.")
+    columns = tuple(name.replace("_", " ").capitalize() for name in Account.__struct_fields__)
+    note = f"{accounts.unpriced:,} entries have no price." if accounts.unpriced else ""
+    _print_table("Ledger", Table(columns, tuple(astuple(account) for account in accounts.accounts), note))
+    if accounts.failures:
+        _print_table("Without a reply", Table(("Kind", "Entries"), tuple(accounts.failures.items())))
+    if accounts.price is not None:
+        _OUT.print(f"Paid in all: {accounts.price:,.4f}")
+
+
 def show_comparisons(comparisons: Mapping[str, Comparison], *, as_json: bool) -> None:
     """Print comparisons of arms."""
     if as_json:
         _json({name: asdict(comparison) for name, comparison in comparisons.items()})
     else:
         _print_comparisons(comparisons)
+
+
+def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print findings: sentences and tables; as JSON without their pictures."""
+    if as_json:
+        parts = (asdict(finding) for finding in findings)
+        _json([{key: part[key] for key in part if key not in ("picture", "slug")} for part in parts])
+        return
+    _print_findings(findings)
 
 
 def show_step(run: Run, *, as_json: bool) -> None:
@@ -157,9 +198,9 @@ def show_step(run: Run, *, as_json: bool) -> None:
         _json(found)
         return
     if (run.path / "health.json").is_file():
-        _print_findings(run.path)
+        _print_findings(read_findings(run.path))
     else:
-        _print_table("Result", Table(("What", "Value"), tuple(manifest["summary"].items())))
+        _print_table("Result", Table(("What", "Value"), tuple((k, _value(v)) for k, v in manifest["summary"].items())))
     _print_tallies(tallies)
     if "not_read" in manifest["summary"]:
         _OUT.print(f"[yellow]Not read: {escape(manifest['summary']['not_read'])}[/]")
@@ -182,8 +223,8 @@ def _print_comparisons(comparisons: Mapping[str, Comparison]) -> None:
                 _OUT.print(f"  [dim]{escape(remark)}[/]")
 
 
-def _print_findings(path: Path) -> None:
-    for finding in read_findings(path):
+def _print_findings(findings: Sequence[Finding]) -> None:
+    for finding in findings:
         if finding.table is not None:
             _print_table(finding.heading, finding.table)
         elif finding.sentences:
@@ -240,6 +281,12 @@ def _counts(counts: Mapping[str, int]) -> str | None:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or None
 
 
+def _value(value: Any) -> Cell:
+    """A noted figure as a cell; settings that were noted whole are shown as JSON."""
+    plain = value is None or isinstance(value, (str, int, float))
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
 def _told(count: int, seeds: Sequence[str], arms: Sequence[str]) -> str:
     under = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}" if seeds else f"{count} ×"
     return f"{under} · {', '.join(arms)}"
@@ -256,7 +303,18 @@ def _share(path: Path) -> str:
         values = json.loads(last)
     except (OSError, IndexError, ValueError):
         return ""
-    return f" {values['step'] / values['steps']:.0%}" if values.get("steps") else ""
+    if not values.get("steps"):
+        return ""
+    share = f" {values['step'] / values['steps']:.0%}"
+    return share if "rate" not in values else f"{share} {_asking(values)}"
+
+
+def _asking(values: Mapping[str, Any]) -> str:
+    """How the asking of a step that collects goes on."""
+    to_come = "" if values["to_come"] is None else f" + {values['to_come']:,.2f} to come"
+    failed = f" · failed: {values['failed']}" if values["failed"] else ""
+    count = f"{values['step']:,}/{values['steps']:,} requests · {values['rate']:,.1f}/s"
+    return f"{count} · cost {values['cost']:,.2f}{to_come}{failed}"
 
 
 def _json(value: object) -> None:

@@ -1,34 +1,61 @@
-"""The steps that make and turn over data: miniature, read, audit, binarize."""
+"""The steps that make and turn over data: miniature, read, audit, repair."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from notus import __version__
+from notus.app.card import health_card
 from notus.app.health import Finding, feedback_findings, pair_findings
 from notus.core.errors import DataError
-from notus.core.records import Completion, Decision, Dialogue, Feedback, Preference
+from notus.core.records import Completion, Decision, Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import Run, atomic, read_manifest
 from notus.core.stage import Tally, apply
-from notus.core.tables import read_records, write_records
-from notus.data.audit import Audit, Suspicion
-from notus.data.audit import audit as audit_feedback
+from notus.core.tables import read_records, table_exists, write_records
+from notus.data.audit import Audit, Drafter, Suspicion, write_audit
 from notus.data.audit_pairs import Pair, audit_pairs
-from notus.data.binarize import binarize as binarizing
-from notus.data.binarize import split
+from notus.data.binarize import is_held_out
+from notus.data.layouts import Data
 from notus.data.quarantine import Quarantine
-from notus.data.repair import repair
+from notus.data.reading import Reader, learn_reader, sample_of
+from notus.data.repair import RULE, Doubt, doubts
+from notus.data.repair import repair as repairing
+from notus.data.sharded import Shard, sharded
 from notus.data.sources import Source, open_source, write_jsonl
 from notus.data.ultrafeedback import to_ultrafeedback
 from notus.evaluate.faults import Trial
 from notus.flow import kinds
 from notus.miniature import world
 
-__all__ = ["audit", "binarize", "read", "read_findings", "write_miniature"]
+__all__ = [
+    "audit",
+    "held_out_beside",
+    "open_given",
+    "read",
+    "read_findings",
+    "repair",
+    "require_feedback",
+    "write_miniature",
+]
 
 Inputs = Mapping[str, str]
 _SHOWN = 12
+_HELD: dict[type[Data], str] = {
+    Feedback: "feedback",
+    Preference: "preference pairs",
+    Unpaired: "unpaired answers",
+    Dialogue: "dialogues",
+}
+_TABLES: dict[type[Data], str] = {
+    Feedback: "feedback",
+    Preference: "preferences",
+    Unpaired: "unpaired",
+    Dialogue: "dialogues",
+}
+"""Kind of record → name of the table that a step leaves of it."""
 
 
 def write_miniature(run: Run, config: kinds.Miniature, inputs: Inputs, seed: int | None) -> None:
@@ -56,66 +83,65 @@ def write_miniature(run: Run, config: kinds.Miniature, inputs: Inputs, seed: int
 def read(run: Run, config: kinds.Read, inputs: Inputs, seed: int | None) -> None:
     """Read a source into our own records; preference pairs are divided into train and held-out by prompt."""
     del seed
-    source = _open(config, inputs["path"])
-    records = list(_records(run, source))
-    aside = source.paths[0].with_name("held_out.parquet")
-    kept = source.paths[0].name == "preferences.parquet" and aside.is_file()
-    if source.record is Feedback:
-        write_records(run.path / "feedback.parquet", _feedback(records, source), Feedback)
-        run.note(layout=source.layout, rows=len(records))
+    source = open_given(config, inputs["path"])
+    table = run.path / f"{_TABLES[source.record]}.parquet"
+    if source.record is not Preference:
+        rows = sum(sharded(run, source, partial(_copied, table, source.record), config.workers))
+        run.note(layout=source.layout, rows=rows)
         return
     # What an earlier run has held out stays held out; otherwise it is drawn here.
-    train, held_out = split(_preferences(records), 0.0 if kept else config.held_out, 0)
-    held_out += read_records(aside, Preference) if kept else ()
-    write_records(run.path / "preferences.parquet", train, Preference)
-    write_records(run.path / "held_out.parquet", held_out, Preference)
-    run.note(layout=source.layout, rows=len(records), train=len(train), held_out=len(held_out))
+    aside, kept = run.path / "held_out.parquet", held_out_beside(source)
+    share = 0.0 if kept else config.held_out
+    sizes = list(sharded(run, source, partial(_divided, table, aside, share), config.workers))
+    train, held_out = (sum(numbers) for numbers in zip(*sizes, strict=True))
+    if kept:
+        held_out = write_records(aside, read_records(kept, Preference), Preference)
+        run.note(not_read=f"{held_out:,} held-out pairs beside them")
+    elif not held_out:
+        write_records(aside, (), Preference)
+    run.note(layout=source.layout, rows=train + held_out, train=train, held_out=held_out)
 
 
 def audit(run: Run, config: kinds.Audit, inputs: Inputs, seed: int | None) -> None:
     """Audit feedback or preference pairs: a table of all rows, findings as JSON, pictures as SVG."""
     del seed
-    source = _open(config, inputs["data"])
+    source = open_given(config, inputs["data"])
     if source.record is Feedback:
-        result = audit_feedback(_feedback(_records(run, source), source))
-        write_records(run.path / "completions.parquet", result.rows, Suspicion)
-        findings = feedback_findings(result, _texts(source, result))
+        result, texts = _audited(run, source, config.workers)
+        findings = feedback_findings(result, texts)
         _write_trials(run, Path(inputs["data"]) / "truth.parquet", result)
         run.note(layout=source.layout, prompts=result.health.prompts, completions=result.health.completions)
     else:
-        pairs = audit_pairs(_preferences(_records(run, source)))
+        pairs = audit_pairs(_preferences(_records(run, source), source))
         write_records(run.path / "pairs.parquet", pairs.rows, Pair)
         findings = pair_findings(pairs)
         run.note(layout=source.layout, pairs=pairs.health.pairs)
     with atomic(run.path / "health.json", "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(findings)))
+    facts = {name: value for name, value in run.summary.items() if isinstance(value, int | str)}
+    with atomic(run.path / "health.html") as file:
+        file.write(health_card(source.name, findings, facts, __version__))
     for finding in findings:
         if finding.picture:
             with atomic(run.path / f"{finding.slug}.svg") as file:
                 file.write(finding.picture)
 
 
-def binarize(run: Run, config: kinds.Binarize, inputs: Inputs, seed: int | None) -> None:
-    """Make preferences of feedback, in TRL's conversational layout."""
-    assert seed is not None
-    source = _open(config, inputs["data"])
-    records: Iterable[Feedback] = _feedback(_records(run, source), source)
+def repair(run: Run, config: kinds.Repair, inputs: Inputs, seed: int | None) -> None:
+    """Apply the published rule to feedback: the repaired records, each change, and the doubtful middle as a queue."""
+    del seed
+    source = open_given(config, inputs["data"])
+    require_feedback(source)
     decisions: list[Decision] = []
-    if config.strategy == "repaired-critique":
-        tally = run.tally("repair")
-        records = apply(lambda rows, of: repair(rows, of, decisions), records, tally)
-    stage, tally = binarizing(config.strategy, seed), Tally("binarize")
-    train, held_out = split(apply(stage, records, tally), config.held_out, seed)
-    run.tallies.append(tally)  # after the tallies of what came before it
-    if not train and not held_out:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.summary()["dropped"].items())
-        raise DataError(f"no prompt of {source.name} gives a pair by {config.strategy}: {reasons or 'there is none'}")
-    write_records(run.path / "preferences.parquet", train, Preference)
-    if held_out:
-        write_records(run.path / "held_out.parquet", held_out, Preference)
-    if decisions:
-        write_records(run.path / "decisions.parquet", decisions, Decision)
-    run.note(layout=source.layout, strategy=config.strategy, pairs=len(train), held_out=len(held_out))
+    queue: list[Doubt] = []
+    prompts = 0
+    for count, made, doubtful in sharded(run, source, partial(_repaired, run.path), config.workers):
+        prompts += count
+        decisions += made
+        queue += doubtful
+    write_records(run.path / "decisions.parquet", decisions, Decision)
+    write_records(run.path / "queue.parquet", queue, Doubt)
+    run.note(layout=source.layout, rule=RULE, prompts=prompts, changed=len(decisions), queued=len(queue))
 
 
 def read_findings(path: Path) -> list[Finding]:
@@ -123,7 +149,7 @@ def read_findings(path: Path) -> list[Finding]:
     return msgspec.json.decode((path / "health.json").read_bytes(), type=list[Finding])
 
 
-def _open(config: kinds.Reads, given: str) -> Source:
+def open_given(config: kinds.Reads, given: str) -> Source:
     """Open what a setting means: a run directory's records, or a file, a folder, a hub id."""
     found = _in_run(Path(given)) or given
     return open_source(str(found), layout=config.layout, strict=config.strict, limit=config.limit)
@@ -141,60 +167,132 @@ def _in_run(folder: Path) -> Path | None:
         )
     if not (folder / "manifest.json").is_file():
         return None
-    names = ("feedback.jsonl", "feedback.parquet", "preferences.parquet")
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    stems = ("feedback.jsonl", "feedback", "preferences", "unpaired", "dialogues", "rows.jsonl", "rows")
+    names = [name if "." in name else f"{name}.parquet" for name in stems]
+    found = next((folder / name for name in names if table_exists(folder / name)), None)
     if found is None:
         stage = read_manifest(folder)["stage"]
         raise DataError(f"{folder} is a run of '{stage}', which leaves no feedback and no preferences; name its source")
     return found
 
 
-def _records(run: Run, source: Source) -> Iterator[Feedback | Preference]:
-    """Read a source; bad rows go into the run's quarantine, and their number into its manifest."""
-    with Quarantine(run.path / "quarantine.jsonl") as quarantine:
-        tally = run.tally("read")
-        yield from source.records(tally, quarantine)
-        bad = quarantine.counts.total()
-        if bad and not tally.given:
-            raise DataError(
-                f"none of the {bad:,} rows of {source.name} fits the layout {source.layout}: {quarantine.summary()}"
-            )
-        if bad:
-            run.note(quarantined=bad, quarantine=quarantine.summary())
-    aside = source.paths[0].with_name("held_out.parquet")
-    if source.paths[0].name == "preferences.parquet" and aside.is_file():
-        run.note(not_read=f"{sum(1 for _ in read_records(aside, Preference)):,} held-out pairs beside them")
+def require_feedback(source: Source) -> None:
+    """Refuse a source of anything but feedback.
+
+    Raises:
+        DataError: that says what it holds.
+    """
+    if source.record is not Feedback:
+        raise DataError(
+            f"{source.name} holds {_HELD[source.record]} (layout {source.layout}); this needs feedback, that is "
+            "several answers to a prompt with ratings"
+        )
 
 
-def _feedback(records: Iterable[Feedback | Preference], source: Source) -> Iterator[Feedback]:
+def held_out_beside(source: Source) -> Path | None:
+    """The pairs that were held out of those that are read, where an earlier step left them beside."""
+    path = source.paths[0]
+    table = path.parent if path.parent.suffix == ".parquet" else path
+    aside = table.with_name("held_out.parquet")
+    return aside if table.name == "preferences.parquet" and table_exists(aside) else None
+
+
+def _copied(path: Path, kind: type[Data], records: Iterator[Data], shard: Shard) -> int:
+    return shard.write(path, records, kind)
+
+
+def _divided(train: Path, aside: Path, share: float, records: Iterator[Preference], shard: Shard) -> tuple[int, int]:
+    """Write the pairs of a shard, those of held-out prompts aside; the numbers of both."""
+    kept: list[Preference] = []
+
+    def others() -> Iterator[Preference]:
+        for record in records:
+            if is_held_out(record.prompt_id, share, 0):
+                kept.append(record)
+            else:
+                yield record
+
+    count = shard.write(train, others(), Preference)
+    return count, shard.write(aside, kept, Preference) if kept else 0
+
+
+def _repaired(folder: Path, records: Iterator[Feedback], shard: Shard) -> tuple[int, list[Decision], list[Doubt]]:
+    """Repair a shard: the number of its prompts, the changes, and what is in doubt."""
+    decisions: list[Decision] = []
+    queue: list[Doubt] = []
+
+    def repaired() -> Iterator[Feedback]:
+        for feedback in apply(partial(repairing, decisions=decisions), records, shard.tally("repair")):
+            queue.extend(doubts(feedback))
+            yield feedback
+
+    count = shard.write(folder / "feedback.parquet", repaired(), Feedback)
+    return count, decisions, queue
+
+
+def _audited(run: Run, source: Source, workers: int | None) -> tuple[Audit, dict[str, Completion]]:
+    """Audit feedback in two passes; the texts of the most suspicious completions come with it."""
+    drafts = run.path / ".drafts"
+    drafts.mkdir(exist_ok=True)
+    reader = learn_reader(sample_of(source))
+    drafter, ends = Drafter(), [0]
+    for part in sharded(run, source, partial(_drafted, drafts, reader), workers):
+        drafter.merge(part)
+        ends.append(len(drafter))
+    result = write_audit(run.path / "completions.parquet", sorted(drafts.iterdir()), drafter)
+    shutil.rmtree(drafts)
+    return result, _texts(source, result, ends)
+
+
+def _drafted(folder: Path, reader: Reader, records: Iterator[Feedback], shard: Shard) -> Drafter:
+    drafter = Drafter(reader)
+    rows = (row for feedback in records for row in drafter.draft(feedback))
+    write_records(folder / f"{shard.number:05d}.parquet", rows, Suspicion)
+    drafter.finish()
+    return drafter
+
+
+def _records(run: Run, source: Source) -> Iterator[Data]:
+    """Read a source here, record by record, for what looks at the set as a whole."""
+    for records in sharded(run, source, _listed, 1):
+        yield from records
+    if kept := held_out_beside(source):
+        run.note(not_read=f"{sum(1 for _ in read_records(kept, Preference)):,} held-out pairs beside them")
+
+
+def _listed(records: Iterator[Data], shard: Shard) -> list[Data]:
+    del shard
+    return list(records)
+
+
+def _preferences(records: Iterable[Data], source: Source) -> Iterator[Preference]:
     for record in records:
-        if not isinstance(record, Feedback):
-            raise DataError(
-                f"{source.name} holds preference pairs (layout {source.layout}); this needs feedback, that is several "
-                "answers to a prompt with ratings"
-            )
+        if not isinstance(record, Preference):
+            held = _HELD[source.record]
+            raise DataError(f"{source.name} holds {held} (layout {source.layout}); this needs feedback or pairs")
         yield record
 
 
-def _preferences(records: Iterable[Feedback | Preference]) -> Iterator[Preference]:
-    for record in records:
-        assert isinstance(record, Preference)
-        yield record
+def _texts(source: Source, result: Audit, ends: list[int]) -> dict[str, Completion]:
+    """The most suspicious completions, read a second time from the shards that hold them: the audit holds no text.
 
-
-def _texts(source: Source, result: Audit) -> dict[str, Completion]:
-    """The most suspicious completions, read a second time: the audit holds no text."""
-    wanted = {row.id for row in result.ranked(_SHOWN) if row.disagreement}
+    Args:
+        ends: for each shard, the number of completions before it.
+    """
+    numbered = zip(result.order(_SHOWN), result.ranked(_SHOWN), strict=True)
+    places = {number: row.id for number, row in numbered if row.strength or row.disagreement}
     found: dict[str, Completion] = {}
-    if wanted:
-        again = source.records(Tally("again"), Quarantine())
-        for feedback in _feedback(again, source):
-            for index, completion in enumerate(feedback.completions):
-                if (of := feedback.completion_id(index)) in wanted:
-                    found[of] = completion
-            if len(found) == len(wanted):
+    for number, shard in enumerate(source.shards()) if places else ():
+        here = {place - ends[number]: of for place, of in places.items() if ends[number] <= place < ends[number + 1]}
+        before = 0
+        for feedback in shard.records(Tally("again"), Quarantine()) if here else ():
+            assert isinstance(feedback, Feedback)
+            size = len(feedback.completions)
+            found |= {here[i]: feedback.completions[i - before] for i in range(before, before + size) if i in here}
+            before += size
+            if before > max(here):
                 break
-    return dict(islice(found.items(), _SHOWN))
+    return found
 
 
 def _write_trials(run: Run, path: Path, result: Audit) -> None:

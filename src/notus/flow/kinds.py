@@ -3,25 +3,37 @@
 No torch and nothing heavy: a recipe is read and checked with this alone.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import pydantic
 
 from notus.core.config import Config
+from notus.data.clean import Cleaning
+from notus.data.collect_settings import Collection, Conversation, Refinement
+from notus.data.presets import Preset, preset_named
+from notus.data.selection import Rejected, Selection, Strategy
 from notus.miniature.world import WorldConfig
 from notus.models.settings import Limits, Sampling, Shape
-from notus.train.loss_settings import PairObjective, Sigmoid
+from notus.train.loss_settings import AnyObjective, Sigmoid
 from notus.train.settings import Training
 
 __all__ = [
     "KINDS",
     "Audit",
     "Binarize",
+    "Clean",
+    "Collect",
+    "Converse",
     "Create",
+    "Diff",
     "Dpo",
+    "Export",
     "Miniature",
+    "MiniatureJudge",
     "Read",
     "Reads",
+    "Refine",
+    "Repair",
     "Rewards",
     "Seed",
     "Sft",
@@ -36,6 +48,7 @@ class _Refers:
 
 
 Ref = Annotated[str, _Refers(), pydantic.Field(min_length=1)]
+OptionalRef = Annotated[str | None, _Refers()]
 Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
 """What PyTorch and NumPy both take."""
 
@@ -76,6 +89,9 @@ class Reads(StepConfig):
     """Only so many rows."""
     strict: bool = False
     """Whether a bad row is an error, instead of going to the quarantine."""
+    workers: int | None = pydantic.Field(default=None, ge=1, exclude=True)
+    """Number of processes for a large source; null takes the cores that may be used. The result does not depend on it,
+    and it is no part of what a run is named and compared by."""
 
 
 class Read(Reads):
@@ -97,15 +113,112 @@ class Audit(Reads):
     data: Ref = "data"
 
 
+class Repair(Reads):
+    """Repair feedback by a rule, before it is binarized: each change is recorded, what is in doubt is queued."""
+
+    draws: ClassVar[bool] = False
+    do: Literal["repair"] = "repair"
+    data: Ref = "data"
+    rule: Literal["published"] = "published"
+    """``published``: a 10 beside a mean rating of at most 2 becomes 1, see ``data.repair``."""
+
+
+class Clean(Reads, Cleaning):
+    """Take out prompts that repeat others or hold questions of benchmarks, and answers that nobody should learn."""
+
+    draws: ClassVar[bool] = False
+    do: Literal["clean"] = "clean"
+    data: Ref = "data"
+    against: Annotated[tuple[str, ...], _Refers()] = pydantic.Field(default=(), exclude=True)
+    """Files of questions of benchmarks, or folders of such files. What is in them counts, not where they lie."""
+    controls: bool = True
+    """Whether controls are looked for too, which the curve of the thresholds needs; it takes about as long again."""
+    dry_run: bool = False
+    """Whether only the evidence is written, and no cleaned data."""
+
+
 class Binarize(Reads):
     """Turn feedback into preferences."""
 
     do: Literal["binarize"] = "binarize"
     data: Ref = "data"
-    strategy: Literal["mean-rating", "critique", "repaired-critique"] = "mean-rating"
+    preset: str | None = None
+    """A published binarization; a setting beside it that is not null takes the place of its own."""
+    strategy: Strategy | None = None
+    """The score that ranks the completions; null takes the preset's, or the mean rating."""
+    weights: dict[str, float] | None = None
+    """Aspect → weight, for the strategy ``weighted``."""
+    rejected: Rejected | None = None
+    """What is rejected; null takes the preset's, or a random lower one."""
+    margin: float | None = pydantic.Field(default=None, ge=0)
+    """Least difference of the scores of chosen and rejected, in the unit of the score."""
+    questions: OptionalRef = None
+    """A file of questions of a benchmark; prompts that equal one are left out."""
+    test_size: int | None = pydantic.Field(default=None, ge=0)
+    """Pairs of the test part, drawn as for the published sets; null takes the preset's."""
     held_out: float = pydantic.Field(default=0.0, ge=0, lt=1)
-    """Share of the prompts that is kept for evaluation."""
+    """Share of the prompts that is kept for evaluation, where no test size is given."""
     seed: Seed | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Self:
+        preset = self.published()
+        self.selection()
+        if preset is not None and preset.without_questions and self.questions is None:
+            raise ValueError(
+                f"the preset '{self.preset}' leaves out prompts that equal a question of TruthfulQA; name the file "
+                "with the setting 'questions'"
+            )
+        if self.held_out and self.parts():
+            raise ValueError("'held_out' and a test size exclude each other; set one of them to 0")
+        return self
+
+    def published(self) -> Preset | None:
+        """The preset, if one is named."""
+        return None if self.preset is None else preset_named(self.preset)
+
+    def selection(self) -> Selection:
+        """How pairs are made: the preset's settings, or the usual ones, under those that are given."""
+        preset = self.published()
+        base = preset.selection.resolved() if preset else {}
+        given = {key: getattr(self, key) for key in ("strategy", "weights", "rejected", "margin")}
+        over = {key: value for key, value in given.items() if value is not None}
+        if over.get("strategy", base.get("strategy")) != base.get("strategy"):
+            base |= {"missing": None}  # it belongs to the preset's own score
+        return Selection.parse(base | over, where="binarize")
+
+    def parts(self) -> int:
+        """Pairs of the test part."""
+        preset = self.published()
+        return self.test_size if self.test_size is not None else preset.test_size if preset else 0
+
+
+class Diff(Reads):
+    """Compare two preference sets, made of the same feedback or not."""
+
+    draws: ClassVar[bool] = False
+    do: Literal["diff"] = "diff"
+    a: Ref
+    b: Ref
+
+
+class Export(Reads):
+    """Write feedback, pairs or dialogues in somebody else's layout."""
+
+    draws: ClassVar[bool] = False
+    do: Literal["export"] = "export"
+    data: Ref = "data"
+    to: Literal[
+        "argilla", "argilla-cleaned", "h4", "trl", "trl-implicit", "trl-unpaired", "ultrachat", "ultrafeedback"
+    ] = "trl"
+    """Layout of the rows. What it cannot hold is dropped, with the reason."""
+    format: Literal["jsonl", "parquet"] = "jsonl"
+    strategy: Literal["mean-rating", "critique", "repaired-critique", "ranker"] = "mean-rating"
+    """What ranks the completions where feedback becomes unpaired rows or dialogues."""
+    top: int = pydantic.Field(default=1, ge=1)
+    """How many of the best answers of a prompt become dialogues."""
+    threshold: float | None = None
+    """Score above which an answer is wanted, for unpaired rows; null takes the mean of the scores of its prompt."""
 
 
 class Create(StepConfig):
@@ -130,13 +243,14 @@ class Sft(StepConfig, Training):
 
 
 class Dpo(StepConfig, Training):
-    """Direct preference optimisation; the model that it starts from is the reference."""
+    """Preference optimisation, by pairs or by single rows; the model that it starts from is the reference."""
 
     computes: ClassVar[bool] = True
     do: Literal["dpo"] = "dpo"
     start: Ref = "sft"
     pairs: Ref = "binarize"
-    loss: PairObjective = Sigmoid()
+    """Preference pairs; unpaired rows for the losses ``kto`` and ``bco_unpaired``, which make two of a pair."""
+    loss: AnyObjective = Sigmoid()
     """A loss with its options, or a list of ``{weight, loss}`` that is summed."""
     seed: Seed | None = None
 
@@ -167,11 +281,61 @@ class Rewards(StepConfig):
     limits: Limits = Limits()
 
 
+class _Serving(Config):
+    """What a step that collects may start for itself."""
+
+    serve: OptionalRef = None
+    """A model on this machine, asked under the endpoint name ``local``."""
+    engine: Literal["server", "inprocess"] = "server"
+    """``server`` starts ``transformers serve`` on loopback, ``inprocess`` samples in the step's own process."""
+
+
+class MiniatureJudge(Config):
+    """The judge of the miniature world, behind a loopback server that the step starts."""
+
+    noise: float = pydantic.Field(default=0.8, ge=0)
+    """Standard deviation of each rating's noise, in points."""
+    malformed: float = pydantic.Field(default=0.1, ge=0, le=1)
+    """Probability that a reply cannot be read."""
+
+
+class Collect(Reads, _Serving, Collection):
+    """Collect feedback: answers of several models to the prompts of a source, and what a judge says of them."""
+
+    do: Literal["collect"] = "collect"
+    data: Ref = "data"
+    miniature_judge: MiniatureJudge | None = None
+    """Asked under the endpoint name ``miniature``; for prompts of the miniature world."""
+    seed: Seed | None = None
+
+
+class Converse(StepConfig, _Serving, Conversation):
+    """Collect dialogues that a teacher has with itself."""
+
+    do: Literal["converse"] = "converse"
+    seed: Seed | None = None
+
+
+class Refine(Reads, _Serving, Refinement):
+    """Collect instructions that a teacher rewrites in the light of an answer."""
+
+    do: Literal["refine"] = "refine"
+    data: Ref = "data"
+    seed: Seed | None = None
+
+
 KINDS: dict[str, type[StepConfig]] = {
     "miniature": Miniature,
     "read": Read,
     "audit": Audit,
+    "repair": Repair,
+    "clean": Clean,
     "binarize": Binarize,
+    "diff": Diff,
+    "export": Export,
+    "collect": Collect,
+    "converse": Converse,
+    "refine": Refine,
     "create": Create,
     "sft": Sft,
     "dpo": Dpo,
@@ -182,8 +346,11 @@ KINDS: dict[str, type[StepConfig]] = {
 
 
 def refs_of(config: StepConfig) -> dict[str, str]:
-    """The settings of a step that name something else: setting → name."""
+    """The settings of a step that name something else: setting → name; one that names several is numbered."""
     fields = type(config).model_fields
-    return {
+    named = {
         key: getattr(config, key) for key, info in fields.items() if any(isinstance(m, _Refers) for m in info.metadata)
     }
+    lists = {key: many for key, many in named.items() if isinstance(many, tuple)}
+    several = {f"{key}.{number}": one for key, many in lists.items() for number, one in enumerate(many)}
+    return {key: target for key, target in named.items() if isinstance(target, str)} | several

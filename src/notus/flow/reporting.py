@@ -47,6 +47,9 @@ _CURVES = (
     ("loss", "Loss", "loss (nats)"),
     ("rewards/margins", "Margin of chosen over rejected", "implicit reward (β · nats)"),
     ("rewards/accuracies", "Reward accuracy", "share of pairs (a tie counts ½)"),
+    ("rewards/desirable", "Reward of wanted answers", "implicit reward (β · nats)"),
+    ("rewards/undesirable", "Reward of unwanted answers", "implicit reward (β · nats)"),
+    ("kl", "Divergence from the reference, as KTO estimates it", "nats"),
 )
 _PROMPTS_SHOWN = 5
 
@@ -316,7 +319,7 @@ def _first_seed(experiment: Experiment, file: str) -> Iterator[tuple[str, Path]]
     seen: set[Path] = set()
     for arm, seeds in experiment.arms.items():
         for folder in next(iter(seeds.values())).values():
-            if (folder / file).is_file() and folder not in seen:
+            if (folder / file).exists() and folder not in seen:
                 seen.add(folder)
                 yield arm, folder
 

@@ -5,11 +5,18 @@
 | miniature | feedback.jsonl (raw UltraFeedback), dialogues.parquet, prompts.parquet, truth.parquet |
 | read | feedback.parquet or preferences.parquet (and held_out.parquet), quarantine.jsonl |
 | audit | completions.parquet, health.json, pictures |
+| repair | feedback.parquet, decisions.parquet, queue.parquet |
+| clean | the records that stay, duplicates.parquet, contamination.parquet, decisions.parquet, health.json, pictures |
 | binarize | preferences.parquet, held_out.parquet, decisions.parquet |
+| diff | differences.parquet, health.json, pictures, report.html |
+| export | rows.jsonl or rows.parquet, quarantine.jsonl |
+| collect | feedback.parquet, feedback.jsonl (raw UltraFeedback) |
+| converse, refine | dialogues.parquet |
 | create, sft, dpo | model/ |
 | success | outputs.parquet, verdicts.parquet, scores.parquet |
 | rewards | scores.parquet |
 
+A large table is a folder of parts under the name of the file: see ``core.tables``.
 Heavy libraries are imported by the step that needs them.
 """
 
@@ -18,12 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from notus.core.errors import DataError, require
-from notus.core.records import Dialogue, Message, Preference, Verdict
+from notus.core.records import Dialogue, Message, Preference, Unpaired, Verdict
 from notus.core.run import Run, locked
-from notus.core.tables import read_records, write_records, write_table
+from notus.core.tables import read_records, table_exists, write_records, write_table
 from notus.flow import kinds
-from notus.flow.datasteps import audit, binarize, read, write_miniature
+from notus.flow.cleansteps import clean
+from notus.flow.collectsteps import collect, converse, refine
+from notus.flow.datasteps import audit, read, repair, write_miniature
+from notus.flow.exportsteps import export
+from notus.flow.preferencesteps import binarize, diff
 from notus.flow.recipe import PlannedStep
+from notus.train.loss_settings import BcoUnpaired, Kto
 
 __all__ = ["do_step", "find_model"]
 
@@ -85,17 +97,15 @@ def _sft(run: Run, config: kinds.Sft, inputs: Inputs, seed: int | None) -> None:
 
 
 def _dpo(run: Run, config: kinds.Dpo, inputs: Inputs, seed: int | None) -> None:
-    from notus.train.runs import train_dpo
+    from notus.train.runs import train_dpo, train_unpaired
 
-    train_dpo(
-        run,
-        config,
-        objective=config.loss,
-        start=find_model(inputs["start"]),
-        preferences=_preferences(Path(inputs["pairs"])),
-        held_out=_held_out(Path(inputs["pairs"])),
-        seed=_drawn(seed),
-    )
+    folder = Path(inputs["pairs"])
+    start, held_out, drawn = find_model(inputs["start"]), _held_out(folder), _drawn(seed)
+    rows = _pairs_or_rows(folder)
+    if isinstance(config.loss, BcoUnpaired | Kto):
+        train_unpaired(run, config, objective=config.loss, start=start, rows=rows, held_out=held_out, seed=drawn)
+    else:
+        train_dpo(run, config, objective=config.loss, start=start, preferences=rows, held_out=held_out, seed=drawn)
 
 
 def _success(run: Run, config: kinds.Success, inputs: Inputs, seed: int | None) -> None:
@@ -147,28 +157,32 @@ def _write_scores(run: Run, verdicts: list[Verdict]) -> None:
 
 def _dialogues(folder: Path) -> list[tuple[Message, ...]]:
     """What SFT trains on: dialogues where there are some, and otherwise the chosen answers of preferences."""
-    if (folder / "dialogues.parquet").is_file():
+    if table_exists(folder / "dialogues.parquet"):
         return [dialogue.messages for dialogue in read_records(folder / "dialogues.parquet", Dialogue)]
     return _chosen(folder / "preferences.parquet", needed=True)
 
 
 def _chosen(path: Path, *, needed: bool = False) -> list[tuple[Message, ...]]:
-    if not path.is_file() and not needed:
+    if not table_exists(path) and not needed:
         return []
     return [(*item.prompt, *item.chosen) for item in _records(path)]
 
 
-def _preferences(folder: Path) -> list[Preference]:
+def _pairs_or_rows(folder: Path) -> list[Preference] | list[Unpaired]:
+    """What preferences are learnt from: pairs where there are some, and otherwise unpaired rows."""
+    single = folder / "unpaired.parquet"
+    if table_exists(single) and not table_exists(folder / "preferences.parquet"):
+        return list(read_records(single, Unpaired))
     return _records(folder / "preferences.parquet")
 
 
 def _held_out(folder: Path) -> list[Preference]:
     path = folder / "held_out.parquet"
-    return _records(path) if path.is_file() else []
+    return _records(path) if table_exists(path) else []
 
 
 def _records(path: Path) -> list[Preference]:
-    if not path.is_file():
+    if not table_exists(path):
         raise DataError(f"{path} is not there; this needs a step that leaves preferences, such as 'binarize' or 'read'")
     return list(read_records(path, Preference))
 
@@ -182,7 +196,14 @@ _WORK: dict[type[kinds.StepConfig], Callable[[Run, Any, Inputs, int | None], Non
     kinds.Miniature: write_miniature,
     kinds.Read: read,
     kinds.Audit: audit,
+    kinds.Repair: repair,
+    kinds.Clean: clean,
     kinds.Binarize: binarize,
+    kinds.Diff: diff,
+    kinds.Export: export,
+    kinds.Collect: collect,
+    kinds.Converse: converse,
+    kinds.Refine: refine,
     kinds.Create: _create,
     kinds.Sft: _sft,
     kinds.Dpo: _dpo,
