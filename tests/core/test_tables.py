@@ -13,6 +13,8 @@ from notus.core.records import Completion, Critique, Decision, Feedback, Message
 from notus.core.stage import Dropped
 from notus.core.tables import (
     from_row,
+    part_path,
+    read_at,
     read_records,
     read_table,
     record_kind,
@@ -72,6 +74,24 @@ def test_records_are_the_same_after_the_file(tmp_path_factory: pytest.TempPathFa
     path = tmp_path_factory.mktemp("tables") / "feedback.parquet"
     assert write_records(path, records, Feedback) == len(records)
     assert list(read_records(path, Feedback)) == records
+
+
+def test_records_at_some_places_are_those_of_the_whole(tmp_path: Path) -> None:
+    records = [Message(role="user", content=str(number)) for number in range(5000)]
+    path = tmp_path / "messages.parquet"
+    write_records(part_path(path, 0, 2), records[:4500], Message)
+    write_records(part_path(path, 1, 2), records[4500:], Message)
+    for places in ([], [4999, 0, 2047, 2048, 4500, 4499, 0], [3000]):
+        assert read_at(path, Message, places) == [records[place] for place in places]
+    with pytest.raises(DataError, match="has 5,000 rows; there is none at place 5,000"):
+        read_at(path, Message, [1, 5000])
+    with pytest.raises(DataError, match=r"00001.parquet, row 3: no Critique"):
+        read_at(path, Critique, [4502])
+    empty = tmp_path / "empty.parquet"
+    write_records(empty, [], Message)
+    assert read_at(empty, Message, []) == []
+    with pytest.raises(DataError, match="there is none at place 0"):
+        read_at(empty, Message, [0])
 
 
 def test_equal_records_give_equal_bytes(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -225,3 +226,6 @@ def test_drafts_on_disk_become_the_same_table(tmp_path: Path) -> None:
     assert (found.measure, found.health, len(found.rows)) == (plain.measure, plain.health, 3600)
     assert list(found.rows) == list(plain.rows)
     assert found.ranked(7) == plain.ranked()[:7]
+    assert plain.ranked() == sorted((row for row in plain.rows if row.suspicion), key=lambda row: row.suspicion or 0)
+    assert found.reasons == plain.reasons == Counter(slug for row in plain.rows for slug in row.reasons)
+    assert found.reasons

@@ -1,6 +1,10 @@
+import math
 import random
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from notus.core.stage import Tally
 from notus.data.audit_pairs import audit_pairs
@@ -123,3 +127,36 @@ def test_answers_without_a_model_or_one_of_the_scores_are_no_rivals():
     rivals.add([("", 1.0, 2.0), ("a", None, 3.0), ("b", 4.0, 5.0), ("b", 5.0, 5.0)])
     assert rivals.report().comparisons == 0
     assert rivals.report().sentences() == ["Without a finite strength, because they have only won or only lost: b."]
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.sampled_from("abc") | st.just(""), *[st.none() | st.sampled_from([1.0, 2.5, 4.0])] * 2),
+            max_size=5,
+        ),
+        max_size=8,
+    )
+)
+def test_columns_are_compared_as_prompts_one_by_one_are(prompts: list[list[tuple[str, float | None, float | None]]]):
+    plain, fast = Rivals(), Rivals()
+    names = ["c", "", "b", "a"]
+    for half in (prompts[:3], prompts[3:]):
+        for answers in half:
+            plain.add(answers)
+        flat = [answer for answers in half for answer in answers]
+        scores, means = (np.array([math.nan if a[i] is None else a[i] for a in flat]) for i in (1, 2))
+        models = np.array([names.index(answer[0]) for answer in flat], np.uint32)
+        fast.add_columns(names, models, scores, means, np.array([len(answers) for answers in half], np.uint32))
+    assert comparisons(fast) == comparisons(plain)
+    assert fast.report() == plain.report()
+
+
+def comparisons(rivals: Rivals) -> list[tuple[str, str, float, float, int]]:
+    """In words, for the numbers of the models are a matter of who was seen first."""
+    names = {number: name for name, number in rivals._names.items()}
+    columns = (rivals._by_critique, rivals._by_rating, rivals._cluster)
+    return [
+        (names[first], names[second], *rest)
+        for first, second, *rest in zip(rivals._first, rivals._second, *columns, strict=True)
+    ]

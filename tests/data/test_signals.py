@@ -92,3 +92,13 @@ def test_a_reward_against_the_label_by_hand() -> None:
     assert found.tolist() == pytest.approx([NormalDist().cdf(-2 * NormalDist().inv_cdf(0.75)), 1.0, 1.0])
     with pytest.raises(DataError, match="reward margin"):
         margins_against_labels([NAN])
+
+
+def test_the_tail_is_the_complementary_error_function_value_by_value() -> None:
+    differences = np.array([0.0, -0.1, 0.2, 0.3, -0.7, 5.0, math.nan, 1e6])
+    scale = 0.3 / 0.6744897501960817  # the median of the seven sizes
+    plain = [max(math.erfc(abs(round(value / scale, 9)) / math.sqrt(2)), 1e-300) for value in differences[:6].tolist()]
+    found = tail(differences).tolist()
+    assert found[:6] == plain
+    assert math.isnan(found[6])
+    assert found[7] == 1e-300

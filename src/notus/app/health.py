@@ -3,11 +3,10 @@
 Owns what is shown of a set and how it is put. The figures are those of ``data.audit`` and ``data.audit_pairs``.
 """
 
-import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+
+import numpy as np
 
 from notus.app.pictures import BarRow, IntervalRow, bars, heat, histogram, intervals
 from notus.app.report import Cell, Table
@@ -109,24 +108,21 @@ def detection_table(detections: Iterable[Detection]) -> Table:
 
 
 def _disagreement(audit: Audit) -> Finding:
-    both = [
-        (row.overall_score, row.mean_rating)
-        for row in audit.rows
-        if row.overall_score is not None and row.mean_rating is not None
-    ]
-    scores = [str(score) for score in range(1, 11)]
+    means, scores = audit.columns.scored()
+    both = ~(np.isnan(scores) | np.isnan(means))
+    names = [str(score) for score in range(1, 11)]
     # Columns are half-points with their upper border, so that the rule's borders, 2 and 4, are borders here too.
-    means = ["1", *(f"–{mean / 2:g}" for mean in range(3, 11))]
-    matrix = [[0.0] * len(means) for _ in scores]
-    for score, mean in both:
-        row, column = min(max(round(score), 1), 10) - 1, min(max(math.ceil(mean * 2), 2), 10) - 2
-        matrix[row][column] += 1
+    borders = ["1", *(f"–{mean / 2:g}" for mean in range(3, 11))]
+    row = np.clip(np.round(scores[both]), 1, 10).astype(int) - 1
+    column = np.clip(np.ceil(means[both] * 2), 2, 10).astype(int) - 2
+    size = len(borders)
+    matrix = np.bincount(row * size + column, minlength=len(names) * size).reshape(len(names), size).astype(float)
     picture = heat(
-        matrix,
-        rows=scores,
-        columns=means,
+        matrix.tolist(),
+        rows=names,
+        columns=borders,
         title="Overall score against mean rating",
-        subtitle=f"{len(both):,} completions with both; scores rounded to whole points, means up to the half",
+        subtitle=f"{both.sum():,} completions with both; scores rounded to whole points, means up to the half",
         x_label="mean rating of the aspects",
         y_label="overall score",
         marked=[(9, column) for column in range(3)],
@@ -165,8 +161,8 @@ def _suspects(audit: Audit, shown: Sequence[Suspicion], texts: Mapping[str, Comp
     note += (what + " " if "Disagreement" in (names[index] for index in kept) else "") + "Equals share a place."
     columns = tuple(names[index] for index in kept)
     table = Table(columns, tuple(tuple(row[index] for index in kept) for row in rows), note.strip())
-    counts = Counter(slug for row in audit.rows for slug in row.reasons)
-    said = tuple(f"{slug} speaks against {count:,} completions: {SIGNALS[slug]}." for slug, count in _ordered(counts))
+    counts = sorted(audit.reasons.items(), key=lambda item: (-item[1], item[0]))
+    said = tuple(f"{slug} speaks against {count:,} completions: {SIGNALS[slug]}." for slug, count in counts)
     return Finding("Most suspicious completions", said, table)
 
 
@@ -175,10 +171,6 @@ def _why(reasons: Sequence[str]) -> str | None:
     if len(reasons) < 2:
         return reasons[0] if reasons else None
     return f"{reasons[0]} and {len(reasons) - 1} more"
-
-
-def _ordered(counts: Counter[str]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _ties(audit: Audit) -> Table:
@@ -227,11 +219,10 @@ def _groups(heading: str, groups: Sequence[Group], what: str) -> Finding:
 
 
 def _distribution(audit: Audit) -> Finding:
-    scores = [row.overall_score for row in audit.rows if row.overall_score is not None]
+    means, scores = (values[~np.isnan(values)].tolist() for values in audit.columns.scored())
     if scores:
         picture = histogram(scores, 19, title="Overall scores", x_label="overall score of the critique", centred=True)
     else:
-        means = [row.mean_rating for row in audit.rows if row.mean_rating is not None]
         picture = histogram(means, 17, title="Mean ratings", x_label="mean rating", centred=True)
     return Finding("Distribution of scores", picture=picture, slug="scores")
 
@@ -239,8 +230,9 @@ def _distribution(audit: Audit) -> Finding:
 def _strengths(audit: Audit) -> list[Finding]:
     """How strong each model is by both scores, where there are both."""
     rivals = Rivals()
-    for _, rows in groupby(audit.rows, key=lambda row: row.feedback_id):
-        rivals.add([(row.model, row.overall_score, row.mean_rating) for row in rows])
+    columns = audit.columns
+    means, scores = columns.scored()
+    rivals.add_columns(list(columns.models), columns.by_model(), scores, means, np.asarray(columns.sizes))
     report = rivals.report()
     shown = [model for model in report.models if model.gain is not None]
     if not shown:

@@ -13,6 +13,7 @@ content has the same id in every file. Reading and writing the formats of others
 """
 
 import hashlib
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -45,12 +46,8 @@ Messages = Annotated[tuple["Message", ...], msgspec.Meta(min_length=1)]
 
 def digest(*parts: str) -> str:
     """Hash texts to 16 hexadecimal digits; the order and the borders of the texts count."""
-    state = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
-        state.update(b"%d:" % len(data))
-        state.update(data)
-    return state.hexdigest()
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    return hashlib.blake2b(b"".join([b"%d:%b" % (len(data), data) for data in encoded]), digest_size=8).hexdigest()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -238,6 +235,7 @@ class Decision(Record, frozen=True):
     """``rule`` for a rule, and otherwise who decided."""
 
 
+@lru_cache(maxsize=16)  # one record's ids are asked for in a row, and each holds the prompt's
 def _prompt_id(prompt: tuple[Message, ...]) -> str:
     """Hash a prompt. A prompt of one user turn hashes as its text alone."""
     if len(prompt) == 1 and prompt[0].role == "user":

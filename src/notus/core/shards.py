@@ -117,3 +117,4 @@ def _begin_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=watch, daemon=True).start()
     gc.freeze()  # what was imported stays; a collection need not look at it again
+    gc.set_threshold(50_000)  # records are many and hold no cycles: to look for some at every 700th is of no use

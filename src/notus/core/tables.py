@@ -28,6 +28,7 @@ __all__ = [
     "from_row",
     "part_path",
     "parts_of",
+    "read_at",
     "read_batch",
     "read_columns",
     "read_records",
@@ -89,6 +90,33 @@ def read_records(path: Path, type: type[T], *, without: Collection[str] = ()) ->
     first, *others = parts_of(path)
     # The first is opened now, so that errors come at once.
     return _records([(first, _open(first))], others, type, kept, frozenset(without))
+
+
+def read_at(path: Path, type: type[T], places: Sequence[int]) -> list[T]:  # noqa: A002
+    """The records at some places of a table, counted from 0, in the order of the places; only their groups are read.
+
+    Raises:
+        DataError: if a file is missing or no Parquet, a row does not hold such a record, or the table ends before.
+    """
+    found: dict[int, T] = {}
+    start = 0
+    for part in parts_of(path):
+        first = start
+        with _open(part) as file:
+            for group in range(file.num_row_groups):
+                stop = start + file.metadata.row_group(group).num_rows
+                inside = sorted({place for place in places if start <= place < stop})
+                if inside:
+                    rows = file.read_row_group(group, use_threads=False).take([place - start for place in inside])
+                    numbers = [place - first for place in inside]
+                    found |= zip(
+                        inside, _taken(part, numbers, rows.combine_chunks().to_batches()[0], type), strict=True
+                    )
+                start = stop
+    missing = sorted(set(places) - found.keys())
+    if missing:
+        raise DataError(f"{path} has {start:,} rows; there is none at place {missing[0]:,}, counted from 0")
+    return [found[place] for place in places]
 
 
 def read_columns(path: Path) -> pa.Table:
@@ -256,6 +284,15 @@ def _careful(path: Path, number: int, batch: pa.RecordBatch, type: type[T]) -> I
             yield from_row(row, type)
         except msgspec.ValidationError as error:
             raise DataError(f"{path}, row {number}: no {type.__name__}: {error}") from None
+
+
+def _taken(path: Path, numbers: list[int], batch: pa.RecordBatch, type: type[T]) -> list[T]:  # noqa: A002
+    """The records of a batch whose rows lie apart in the file, at ``numbers``."""
+    records = from_columns(batch, type)
+    if records is not None:
+        return records
+    rows = (_careful(path, number, batch.slice(index, 1), type) for index, number in enumerate(numbers))
+    return [record for row in rows for record in row]
 
 
 def _names(file: pq.ParquetFile) -> set[str]:

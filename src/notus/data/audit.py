@@ -24,9 +24,8 @@ The place by suspicion rests on d and on what else speaks against a record, abov
 import math
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import nsmallest
 from pathlib import Path
 from statistics import stdev
 from typing import Literal
@@ -37,8 +36,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from notus.core.records import ASPECTS, Completion, Feedback
-from notus.core.tables import read_columns, read_records, write_columns
-from notus.data.health import Collector, Health
+from notus.core.tables import read_at, read_columns, read_records, write_columns
+from notus.data.health import Collector, Columns, Health
 from notus.data.reading import PROMPTS, Reader, Readings, learn_reader
 from notus.data.reasons import FEWEST, Reasons, find_reasons
 from notus.data.repair import verdict
@@ -114,6 +113,10 @@ class Stored:
     def __iter__(self) -> Iterator[Suspicion]:
         return read_records(self.path, Suspicion)
 
+    def at(self, places: Sequence[int]) -> list[Suspicion]:
+        """The rows at some places, counted from 0, in the order of the places."""
+        return read_at(self.path, Suspicion, places)
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -124,10 +127,23 @@ class Audit:
     measure: Measure
     """What the disagreement is between."""
 
+    columns: Columns
+    """Model, mean rating and overall score of each row, and the sizes of the prompts: figures need no records."""
+    suspicion: NDArray[np.int64]
+    """Place of each row by suspicion; 0 without one."""
+    reasons: Mapping[str, int]
+    """Slug of ``signals.SIGNALS`` → the completions that it speaks against, where there are any."""
+
+    def order(self, limit: int | None = None) -> list[int]:
+        """Numbers of the rows with a suspicion, most suspicious first; equals in the order of the set."""
+        found = np.flatnonzero(self.suspicion)
+        numbers: list[int] = found[np.argsort(self.suspicion[found], kind="stable")][:limit].tolist()
+        return numbers
+
     def ranked(self, limit: int | None = None) -> list[Suspicion]:
         """The completions with a suspicion, most suspicious first."""
-        found = (row for row in self.rows if row.suspicion is not None)
-        return sorted(found, key=_place) if limit is None else nsmallest(limit, found, key=_place)
+        order = self.order(limit)
+        return self.rows.at(order) if isinstance(self.rows, Stored) else [self.rows[number] for number in order]
 
 
 class Drafter:
@@ -225,7 +241,7 @@ def audit(records: Iterable[Feedback]) -> Audit:
         msgspec.structs.replace(draft, **dict(zip(late, values, strict=True)))
         for draft, *values in zip(drafts, *late.values(), strict=True)
     )
-    return Audit(rows, drafter.health(), placed.measure)
+    return _audit(rows, drafter, placed)
 
 
 def write_audit(path: Path, drafts: Sequence[Path], drafter: Drafter) -> Audit:
@@ -251,7 +267,12 @@ def write_audit(path: Path, drafts: Sequence[Path], drafter: Drafter) -> Audit:
             yield table
 
     count = write_columns(path, completed(), Suspicion)
-    return Audit(Stored(path, count), drafter.health(), placed.measure)
+    return _audit(Stored(path, count), drafter, placed)
+
+
+def _audit(rows: Sequence[Suspicion] | Stored, drafter: Drafter, placed: Placed) -> Audit:
+    columns = drafter.collector.columns
+    return Audit(rows, drafter.health(), placed.measure, columns, placed.suspicion, placed.reasons.counts())
 
 
 def _drafts(feedback: Feedback) -> list[Suspicion]:
@@ -260,6 +281,8 @@ def _drafts(feedback: Feedback) -> list[Suspicion]:
     expected |= set(ASPECTS) if expected & set(ASPECTS) else set()
     lone = len(feedback.completions) == 1
     own = feedback.id
+    means = [item.mean_rating for item in feedback.completions]
+    missing = [sum([rating.value is None for rating in item.ratings]) for item in feedback.completions]
     return [
         Suspicion(
             id=feedback.completion_id(index),
@@ -267,32 +290,32 @@ def _drafts(feedback: Feedback) -> list[Suspicion]:
             index=index,
             source=feedback.source,
             model=item.model,
-            mean_rating=item.mean_rating,
+            mean_rating=means[index],
             overall_score=item.overall_score,
-            ratings=sum(rating.value is not None for rating in item.ratings),
-            not_applicable=sum(rating.value is None for rating in item.ratings),
+            ratings=len(item.ratings) - missing[index],
+            not_applicable=missing[index],
             rank_of_mean=None,
             rank_of_score=None,
             disagreement=None,
             suspicion=None,
             repair=verdict(item),
-            flags=_flags(item, expected, lone=lone),
+            flags=_flags(item, means[index], expected, lone=lone),
         )
         for index, item in enumerate(feedback.completions)
     ]
 
 
-def _flags(completion: Completion, expected: set[str], *, lone: bool) -> tuple[str, ...]:
-    mean, stated = completion.mean_rating, completion.extra.get(_STATED)
+def _flags(completion: Completion, mean: float | None, expected: set[str], *, lone: bool) -> tuple[str, ...]:
+    stated = completion.extra.get(_STATED)
     found = {
-        "legacy-zero": any(rating.value == 0 for rating in completion.ratings),
-        "missing-ratings": not expected <= {rating.aspect for rating in completion.ratings},
+        "legacy-zero": 0 in [rating.value for rating in completion.ratings],
+        "missing-ratings": not expected.issubset([rating.aspect for rating in completion.ratings]),
         "one-completion": lone,
         "mean-mismatch": isinstance(stated, (int, float)) and (mean is None or abs(stated - mean) > _ROUNDING),
-        "empty-answer": not completion.text.strip(),
+        "empty-answer": not completion.text or completion.text.isspace(),
         "unscored": mean is None and completion.overall_score is None,
     }
-    return tuple(name for name, raised in found.items() if raised)
+    return tuple([name for name, raised in found.items() if raised]) if any(found.values()) else ()
 
 
 def _places(values: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -308,12 +331,10 @@ def _places(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _spread(completion: Completion) -> float | None:
     """Standard deviation of the ratings of one aspect, the largest where several are repeated."""
+    if len({rating.aspect for rating in completion.ratings}) == len(completion.ratings):
+        return None
     by_aspect: defaultdict[str, list[float]] = defaultdict(list)
     for rating in completion.ratings:
         if rating.value is not None:
             by_aspect[rating.aspect].append(rating.value)
     return max((stdev(values) for values in by_aspect.values() if len(values) > 1), default=None)
-
-
-def _place(row: Suspicion) -> int:
-    return row.suspicion or 0

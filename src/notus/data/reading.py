@@ -135,27 +135,28 @@ class Readings:
         first = len(self.expected)
         if (model := self._reader.critique) is not None:
             texts = [item.critique.text if item.critique else "" for item in items]
-            self.expected.extend(model.predict(texts, folds).tolist())
+            self.expected.frombytes(model.predict(texts, folds).tobytes())
         else:
             self.expected.extend([math.nan] * len(items))
         self.repeated.extend(mark for feedback in rows for mark in _repeated(feedback))
+        found: dict[str, list[tuple[int, float, str]]] = {name: [] for name in self._names}
+        for index, item in enumerate(items):
+            for rating in item.ratings:
+                if rating.value is not None and rating.rationale and rating.aspect in found:
+                    found[rating.aspect].append((index, rating.value, rating.rationale))
         for number, name in enumerate(self._names):
-            found = [
-                (first + index, rating.value, rating.rationale, folds[index])
-                for index, item in enumerate(items)
-                for rating in item.ratings
-                if rating.aspect == name and rating.value is not None and rating.rationale
-            ]
-            self._owners.extend(owner for owner, _, _, _ in found)
-            self._aspects.extend([number] * len(found))
-            self._values.extend(value for _, value, _, _ in found)
-            spoken = self._reader.aspects[name].predict([row[2] for row in found], [row[3] for row in found])
-            self._spoken.extend(spoken.tolist())
+            self._owners.extend([first + index for index, _, _ in found[name]])
+            self._aspects.extend([number] * len(found[name]))
+            self._values.extend([value for _, value, _ in found[name]])
+            texts, of = [text for _, _, text in found[name]], [folds[index] for index, _, _ in found[name]]
+            self._spoken.frombytes(self._reader.aspects[name].predict(texts, of).tobytes())
 
 
 def _repeated(feedback: Feedback) -> list[int]:
     """1 for each completion whose text another has too, with another overall score or mean rating."""
-    texts = Counter(item.text for item in feedback.completions)
+    texts = Counter([item.text for item in feedback.completions])
+    if len(texts) == len(feedback.completions):
+        return [0] * len(texts)
     marks = []
     for item in feedback.completions:
         twins = [other for other in feedback.completions if other.text == item.text] if texts[item.text] > 1 else []

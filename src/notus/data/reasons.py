@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from notus.data.reading import Readings
-from notus.data.signals import Weighed, agreement, beside_siblings, false_tens, tail, weigh
+from notus.data.signals import REASON, Weighed, agreement, beside_siblings, false_tens, tail, weigh
 
 __all__ = ["FEWEST", "Reasons", "find_reasons"]
 
@@ -38,15 +38,27 @@ class Reasons:
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """The columns of the rows from ``start`` to before ``stop``; NaN is null."""
-        found = [self.weighed.reasons(index) if self._enough else () for index in range(start, stop)]
-        evidence = [self._evidence(start + offset, slugs) for offset, slugs in enumerate(found)]
+        speaks = np.zeros(stop - start, bool)
+        for values in self.weighed.p.values() if self._enough else ():
+            speaks |= values[start:stop] <= REASON
+        # Most completions have nothing against them: they are not looked at one by one.
+        found: list[tuple[str, ...]] = [()] * (stop - start)
+        evidence = [""] * (stop - start)
+        for offset in np.flatnonzero(speaks).tolist():
+            found[offset] = self.weighed.reasons(start + offset)
+            evidence[offset] = self._evidence(start + offset, found[offset])
         floats = {"strength": self.weighed.strength, "false_ten": self.false_ten, "expected_score": self.expected}
         if not self._enough:
             floats = {name: np.full(len(values), np.nan) for name, values in floats.items()}
         return {name: pa.array(values[start:stop], from_pandas=True) for name, values in floats.items()} | {
-            "reasons": pa.array([list(slugs) for slugs in found], pa.list_(pa.string())),
+            "reasons": pa.array(found, pa.list_(pa.string())),
             "evidence": pa.array(evidence, pa.string()),
         }
+
+    def counts(self) -> dict[str, int]:
+        """Slug → the completions that it speaks against, where there are any."""
+        sums = {slug: int((values <= REASON).sum()) for slug, values in self.weighed.p.items()}
+        return {slug: count for slug, count in sums.items() if count and self._enough}
 
     @property
     def _enough(self) -> bool:
@@ -54,8 +66,6 @@ class Reasons:
 
     def _evidence(self, index: int, slugs: tuple[str, ...]) -> str:
         """One line: the score, and what each reason sets against it."""
-        if not slugs:
-            return ""
         score = self.scores[index]
         said = [] if math.isnan(score) else [f"overall score {score:g}"]
         if not math.isnan(self.means[index]):

@@ -131,7 +131,10 @@ def beside_siblings(difference: Floats, prompts: NDArray[np.unsignedinteger]) ->
 
 def tail(difference: Floats) -> Floats:
     """p of each difference under the empirical null; NaN stays, and p is 1 where nothing differs at all."""
-    return np.array([_two_sided(value) for value in _z(difference).tolist()])
+    z = np.abs(_z(difference)) / math.sqrt(2)
+    # The C function over a list: some sixty nanoseconds a value, and to the last bit what it gives for one.
+    found: Floats = np.maximum(np.fromiter(map(math.erfc, z.tolist()), np.float64, len(z)), 1e-300)
+    return found
 
 
 def false_tens(scores: Floats, views: Sequence[Floats]) -> Floats:
@@ -152,7 +155,7 @@ def false_tens(scores: Floats, views: Sequence[Floats]) -> Floats:
         return found
     x = np.stack([_normal_scores(view) for view in usable], axis=1)
     low, high = (_edge(scores, other, side) for side in (1, -1))
-    if len(low) < _LEAST or len(high) < _LEAST or (low[:, None] == high[None, :]).any():
+    if len(low) < _LEAST or len(high) < _LEAST or len(np.intersect1d(low, high)):
         return found
     bad, good = x[low], x[high]
     covariance = (np.cov(bad.T, ddof=0) * len(bad) + np.cov(good.T, ddof=0) * len(good)) / (len(bad) + len(good))
@@ -212,10 +215,6 @@ def _z(difference: Floats) -> Floats:
     # Rounded, so that equal differences stay equal whatever the last bit of their sums is.
     found: Floats = np.round(difference / scale, 9) if scale else difference * 0.0
     return found
-
-
-def _two_sided(z: float) -> float:
-    return math.nan if math.isnan(z) else max(math.erfc(abs(z) / math.sqrt(2)), 1e-300)
 
 
 def _edge(scores: Floats, other: NDArray[np.bool_], side: int) -> NDArray[np.intp]:

@@ -88,11 +88,21 @@ class Source:
     def shards(self, size: int | None = None) -> list["Source"]:
         """The same rows as several sources of about ``size`` bytes (``SHARD``), in order, to be read side by side.
 
-        What they are depends on the files alone. A source with a limit, or of a layout that puts rows together, is one.
+        What they are depends on the files alone, as they are when it is first asked for: that reads them once. A source
+        with a limit, or of a layout that puts rows together, is one.
         """
+        size = size or SHARD
+        if size not in self._shards:
+            self._shards[size] = self._cut(size)
+        return list(self._shards[size])
+
+    @cached_property
+    def _shards(self) -> dict[int, list["Source"]]:
+        return {}
+
+    def _cut(self, size: int) -> list["Source"]:
         if self.limit is not None or self.part is not None or layout_named(self.layout).joined is not None:
             return [self]
-        size = size or SHARD
         shards: list[Source] = []
         small: list[Path] = []
         for path in self.paths:

@@ -90,6 +90,42 @@ class Rivals:
                 self._cluster.append(self._prompts)
         self._prompts += 1
 
+    def add_columns(
+        self,
+        names: Sequence[str],
+        models: NDArray[np.unsignedinteger],
+        scores: NDArray[np.float64],
+        means: NDArray[np.float64],
+        sizes: NDArray[np.unsignedinteger],
+    ) -> None:
+        """Take in many prompts at once, as ``add`` would one by one.
+
+        Args:
+            names: of the models.
+            models: number in ``names`` of the model of each answer.
+            scores: overall score of each answer, NaN where there is none; likewise ``means``, the mean ratings.
+            sizes: number of answers of each prompt, one prompt after another.
+        """
+        given = np.array([bool(name) for name in names], bool)
+        usable = np.flatnonzero(given[models] & ~np.isnan(scores) & ~np.isnan(means))
+        place = np.zeros(len(names), np.intp)
+        for number in np.unique(models[usable]).tolist():
+            place[number] = self._names.setdefault(names[number], len(self._names))
+        prompts = np.repeat(np.arange(len(sizes)), sizes)[usable]
+        one, other = (usable[part] for part in _pairs(prompts, len(sizes)))
+        apart = models[one] != models[other]
+        one, other = one[apart], other[apart]
+        clusters = np.repeat(np.arange(self._prompts, self._prompts + len(sizes)), sizes)[one]
+        for column, values in (
+            (self._first, place[models[one]].astype(np.uint16)),
+            (self._second, place[models[other]].astype(np.uint16)),
+            (self._by_critique, _outcomes(scores[one], scores[other])),
+            (self._by_rating, _outcomes(means[one], means[other])),
+            (self._cluster, clusters.astype(np.uint32)),
+        ):
+            column.frombytes(values.tobytes())
+        self._prompts += len(sizes)
+
     def report(self) -> StrengthReport:
         """The strengths by both scores, and the gains."""
         critique, rating = (self._comparisons(column) for column in (self._by_critique, self._by_rating))
@@ -129,6 +165,30 @@ def strengths_of(records: Iterable[Feedback]) -> StrengthReport:
 
 def _outcome(a: float, b: float) -> float:
     return 0.5 if a == b else float(a > b)
+
+
+def _outcomes(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.where(a == b, 0.5, a > b).astype(np.float32)
+
+
+def _pairs(groups: NDArray[np.intp], count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Numbers of the two members of every pair within a group, in the order of ``itertools.combinations``.
+
+    Args:
+        groups: of each member, ascending from 0.
+        count: number of groups; some may have no member.
+    """
+    sizes = np.bincount(groups, minlength=count)
+    starts = np.cumsum(sizes) - sizes
+    firsts, seconds, owners = [np.empty(0, np.intp)], [np.empty(0, np.intp)], [np.empty(0, np.intp)]
+    for size in np.unique(sizes[sizes > 1]).tolist():
+        here = np.flatnonzero(sizes == size)
+        one, other = np.triu_indices(size, 1)
+        firsts.append((starts[here, None] + one).ravel())
+        seconds.append((starts[here, None] + other).ravel())
+        owners.append(np.repeat(here, len(one)))
+    order = np.argsort(np.concatenate(owners), kind="stable")
+    return np.concatenate(firsts)[order], np.concatenate(seconds)[order]
 
 
 def _column(values: Sequence[int]) -> NDArray[np.intp]:
