@@ -22,7 +22,6 @@ import orjson
 
 from benchmarks.common import ROOT, Interrupted, peer
 from notus.core.run import read_manifest
-from notus.flow.kinds import KINDS
 
 __all__ = ["measure"]
 
@@ -30,6 +29,8 @@ PROMPTS = 63_967
 WORKERS = int(os.environ.get("NOTUS_BENCH_WORKERS", "2"))
 COMMAND = (sys.executable, "-c", "from notus.cli import main; main()")
 BAR_S, BAR_BYTES = 60.0, 2 * 2**30
+DATA = Path(os.environ.get("NOTUS_BENCH_DATA", ROOT / ".." / "shared" / "data"))
+QUESTIONS = ("benchmarks", "alpaca_eval/outputs_text_davinci_003.json.gz", "mt_bench/question.jsonl")
 
 
 def measure(*, small: bool = False) -> dict[str, Any]:
@@ -76,16 +77,21 @@ def _source(folder: Path, prompts: int) -> Path:
         "benchmarks.make_ultrafeedback",
         str(made),
         *settings,
-        *_benchmarks("--benchmarks"),
+        *_benchmarks(),
     ]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return made / "feedback.jsonl"
 
 
-def _benchmarks(option: str) -> list[str]:
-    """The folder of the benchmarks that prompts are checked against, where there is one."""
-    folder = Path(os.environ.get("NOTUS_BENCH_DATA", ROOT / ".." / "shared" / "data"))
-    return [option, str(folder)] if folder.is_dir() else []
+def _benchmarks() -> list[str]:
+    """The folder whose benchmarks are planted, where there is one."""
+    return ["--benchmarks", str(DATA)] if DATA.is_dir() else []
+
+
+def _against() -> list[str]:
+    """All benchmarks that prompts are checked against: those planted, by their files of questions."""
+    found = (DATA / name for name in QUESTIONS)
+    return [part for path in found if path.exists() for part in ("--against", str(path))]
 
 
 def _steps(source: Path, folder: Path) -> dict[str, dict[str, Any]]:
@@ -93,14 +99,10 @@ def _steps(source: Path, folder: Path) -> dict[str, dict[str, Any]]:
     orders = {
         "audit": [str(source)],
         "repair": [str(source)],
-        "clean": [str(folder / "repair"), *_benchmarks("--against")],
+        "clean": [str(folder / "repair"), *_against()],
         "binarize": [str(folder / "clean"), "--strategy", "repaired-critique", "--held-out", "0.03"],
         "binarize_raw": [str(source), "--strategy", "mean-rating"],
     }
-    if "clean" not in KINDS:
-        print("clean: left out; there is no such step", file=sys.stderr)
-        del orders["clean"]
-        orders["binarize"][0] = str(folder / "repair")
     found = {}
     for name, arguments in orders.items():
         command = [name.partition("_")[0], *arguments, "--workers", str(WORKERS), "--out", str(folder / name), "--json"]
