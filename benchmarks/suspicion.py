@@ -1,19 +1,22 @@
 """How well the audit finds faults whose place is known.
 
     python -m benchmarks.suspicion displaced FEEDBACK.jsonl [--seeds 20]      scores displaced by us, from text alone
-    python -m benchmarks.suspicion planted FOLDER                             1 → 10 faults of ``make_ultrafeedback``
+    python -m benchmarks.suspicion planted FOLDER … [--picture FILE.svg]      1 → 10 faults of ``make_ultrafeedback``
 
-Owns the two trials. The finder is ``notus.data``, the measures are ``notus.evaluate.detection``. Prints JSON.
+Owns the two trials and the picture of the second. The finder is ``notus.data``, the measures are
+``notus.evaluate.detection``. Prints JSON.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from notus.app.pictures import Line, lines
 from notus.core.records import Feedback
 from notus.core.stage import Tally
 from notus.core.statistics import Estimate, clustered_mean, mean_over_seeds, proportion, wider
@@ -62,7 +65,7 @@ def displaced(path: str, seeds: int) -> dict[str, Any]:
     return found
 
 
-def planted(folder: Path) -> dict[str, Any]:
+def planted(folder: Path) -> tuple[dict[str, Any], Line]:
     """The 1 → 10 faults of a generated set: the cut at even odds, and the curve from critique text alone."""
     feedback = _read(str(folder / "feedback.jsonl"))
     truth = [json.loads(line) for line in (folder / "truth.jsonl").open()]
@@ -87,7 +90,7 @@ def planted(folder: Path) -> dict[str, Any]:
     found["text alone, score minus expected score: recall → precision"] = {
         at: round(max(precision for recall, precision in curve if recall >= at), 4) for at in _CURVE
     }
-    return found
+    return found, Line(f"{bad.mean():.1%} faulty", tuple(curve))
 
 
 def _displaced(true: Any, rng: np.random.Generator) -> tuple[Any, Any]:
@@ -118,14 +121,29 @@ def _told(estimate: Estimate | None) -> list[float] | None:
     return [round(value, 4) for value in (estimate.mean, estimate.low, estimate.high)] if estimate else None
 
 
+def _picture(curves: Sequence[Line]) -> str:
+    return lines(
+        curves,
+        title="False 10s found by the critique's wording alone",
+        x_label="recall: share of the planted faults found",
+        y_label="precision: share of the found that were planted",
+    )
+
+
 def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.suspicion")
     parser.add_argument("trial", choices=("displaced", "planted"))
-    parser.add_argument("path", type=Path)
+    parser.add_argument("paths", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--picture", type=Path)
     given = parser.parse_args(arguments)
-    found = displaced(str(given.path), given.seeds) if given.trial == "displaced" else planted(given.path)
+    if given.trial == "displaced":
+        found: Any = [displaced(str(path), given.seeds) for path in given.paths]
+    else:
+        found, curves = zip(*map(planted, given.paths), strict=True)
+        if given.picture:
+            given.picture.write_text(_picture(curves), encoding="utf-8")
     print(json.dumps(found, indent=1, ensure_ascii=False))
     return 0
 

@@ -127,6 +127,8 @@ def test_the_same_command_again_leaves_the_run_as_it_is(workplace):
     before = (workplace / "runs/a/manifest.json").stat().st_mtime_ns
     again = notus("audit", "feedback.jsonl", "--out", "runs/a", cwd=workplace)
     assert again.stdout == first.stdout
+    assert "nothing was done again" in again.stderr
+    assert "nothing was done again" not in first.stderr
     assert (workplace / "runs/a/manifest.json").stat().st_mtime_ns == before
     other = notus("audit", "feedback.jsonl", "--limit", "3", "--out", "runs/a", cwd=workplace)
     one_line(other, 2, "holds another run", "limit (None there, 3 now)")
@@ -154,7 +156,13 @@ def test_bad_rows_are_put_aside_and_counted(workplace):
         (["audit", "feedback.jsonl", "--layout", "ultrafedback"], 2, ["did you mean 'ultrafeedback'"]),
         (["audit", "feedback.jsonl", "--out", "feedback.jsonl"], 2, ["is a file", "--out"]),
         (["audit", "feedback.jsonl", "--out", "."], 2, ["is no run", "--out"]),
-        (["binarize", "feedback.jsonl", "--strategy", "mean"], 2, ["'strategy' is 'mean'", "mean-rating"]),
+        (
+            ["binarize", "feedback.jsonl", "--strategy", "mean"],
+            2,
+            ["'strategy' is 'mean'", "known: critique, mean-rating"],
+        ),
+        (["binarize", "feedback.jsonl", "--strategy", "mean-ratng"], 2, ["did you mean 'mean-rating'"]),
+        (["binarize", "feedback.jsonl", "--weight", "honesty"], 2, ["--weight 'honesty'", "truthfulness=2"]),
         (["run", "demoo"], 2, ["did you mean 'demo'"]),
         (["run", "none.yaml"], 2, ["none.yaml", "No such file"]),
         (["run", "demo", "--set", "dpo.los=1", "--dry-run"], 2, ["'los'", "did you mean 'loss'"]),

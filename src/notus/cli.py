@@ -207,7 +207,7 @@ def binarize(
     from notus.flow.experiment import run_step
     from notus.flow.kinds import Binarize
 
-    weights = dict(map(parse_override, weight)) if weight else None
+    weights = dict(parse_override(each, "--weight", "truthfulness=2") for each in weight) if weight else None
     making = {"preset": preset, "strategy": strategy, "rejected": rejected, "margin": margin, "weights": weights}
     parts = {"questions": questions, "test_size": test_size, "seed": seed, "held_out": held_out}
     reading = {"data": source, "layout": layout, "limit": limit, "strict": strict, "workers": workers}

@@ -42,6 +42,8 @@ _WIDEST = 60
 """Characters of a text that are shown; all of it is in the run directory."""
 _NARROWEST = 12
 """Characters to which a column of words may be folded."""
+_SAID_BELOW = ("about", "not_read", "quarantine", "quarantined")
+"""Notes that are printed as sentences, not among the figures."""
 _OUT = Console(highlight=False)
 _ERR = Console(stderr=True, highlight=False)
 
@@ -200,8 +202,10 @@ def show_step(run: Run, *, as_json: bool) -> None:
     if (run.path / "health.json").is_file():
         _print_findings(read_findings(run.path))
     else:
-        _print_table("Result", Table(("What", "Value"), tuple((k, _value(v)) for k, v in manifest["summary"].items())))
+        _print_result(manifest["summary"])
     _print_tallies(tallies)
+    if manifest["summary"].get("dry_run"):
+        _OUT.print("A dry run: the evidence was written, the cleaned data were not.")
     if "not_read" in manifest["summary"]:
         _OUT.print(f"[yellow]Not read: {escape(manifest['summary']['not_read'])}[/]")
     if "quarantined" in manifest["summary"]:
@@ -209,6 +213,17 @@ def show_step(run: Run, *, as_json: bool) -> None:
             f"[yellow]{escape(manifest['summary']['quarantine'])}[/] → {escape(str(run.path / 'quarantine.jsonl'))}"
         )
     _OUT.print(f"\nRun directory: [bold]{escape(str(run.path))}[/]", soft_wrap=True)
+    if run.reused:
+        _ERR.print("[dim]Done before, with the same settings and data; nothing was done again.[/]")
+
+
+def _print_result(summary: Mapping[str, Any]) -> None:
+    """The figures that a run noted; what holds nothing is left out, and ``about`` stands below as a sentence."""
+    shown = {key: value for key, value in summary.items() if value not in (None, [], {}) and key not in _SAID_BELOW}
+    rows = tuple((key.replace("_", " "), _value(value)) for key, value in shown.items())
+    _print_table("Result", Table(("What", "Value"), rows), cut=False)
+    if "about" in summary:
+        _OUT.print(escape(summary["about"]))
 
 
 def _print_comparisons(comparisons: Mapping[str, Comparison]) -> None:
@@ -242,10 +257,10 @@ def _print_tallies(tallies: Sequence[Mapping[str, Any]]) -> None:
         _print_table("What went in and out", Table(("Stage", "In", "Out", "Dropped", "Counted"), rows))
 
 
-def _print_table(title: str, table: Table) -> None:
+def _print_table(title: str, table: Table, *, cut: bool = True) -> None:
     table = _without_empty(table)
     shown = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    texts = [[_cut(cell_text(cell)) for cell in row] for row in table.rows]
+    texts = [[_cut(cell_text(cell)) if cut else cell_text(cell) for cell in row] for row in table.rows]
     widths = []
     for index, (name, is_number) in enumerate(zip(table.columns, numeric_columns(table), strict=True)):
         justify: Literal["left", "right"] = "right" if is_number else "left"
@@ -282,9 +297,17 @@ def _counts(counts: Mapping[str, int]) -> str | None:
 
 
 def _value(value: Any) -> Cell:
-    """A noted figure as a cell; settings that were noted whole are shown as JSON."""
-    plain = value is None or isinstance(value, (str, int, float))
-    return value if plain else json.dumps(value, ensure_ascii=False)
+    """A noted figure as a cell; of settings that were noted whole, those that say something."""
+    if isinstance(value, Mapping):
+        told = {key.replace("_", " "): _value(item) for key, item in value.items() if item not in (None, False, {}, [])}
+        return ", ".join(key if item == "yes" else f"{key} {_plain(item)}" for key, item in told.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _plain(value: Cell) -> str:
+    return f"{value:g}" if isinstance(value, float) else cell_text(value)
 
 
 def _told(count: int, seeds: Sequence[str], arms: Sequence[str]) -> str:

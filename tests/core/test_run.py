@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import subprocess
@@ -79,6 +80,31 @@ def test_a_directory_with_something_else_is_refused(tmp_path):
     with pytest.raises(InputError, match="is no run"):
         enter(tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_a_directory_in_which_nothing_was_made_may_be_taken_by_another_run(tmp_path):
+    def stopped(*made):
+        path = tmp_path / "-".join(["run", *made])
+        with contextlib.suppress(ValueError), enter(path):
+            for name in made:
+                (path / name).write_text("")
+            raise ValueError("typo")
+        return path
+
+    for path in (stopped(), stopped("quarantine.jsonl")):
+        with enter(path, beta=0.7) as run:
+            assert not run.reused
+        assert read_manifest(path)["digest"] == run.digest
+        assert not (path / "quarantine.jsonl").exists()
+        assert enter(path, beta=0.7).reused
+    with pytest.raises(InputError, match="another run"):
+        enter(stopped("feedback.parquet"), beta=0.7)
+    # A lone config is that of a model, or of anybody.
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"hidden_size": 8}')
+    with pytest.raises(InputError, match="another run"):
+        enter(tmp_path / "model")
+    assert (tmp_path / "model" / "config.json").read_text() == '{"hidden_size": 8}'
 
 
 def test_a_file_in_the_place_of_a_directory_is_named(tmp_path):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from notus.core.errors import DataError
-from notus.data.benchmarks import read_benchmarks
+from notus.data.benchmarks import read_benchmarks, read_questions
 from tests.data.data_examples import SHARED
 
 ROWS = {
@@ -109,3 +109,38 @@ def test_the_real_files_are_read():
     assert 2350 <= counts["arc"] <= 2376
     assert 800 <= counts["alpaca_eval"] <= 805
     assert 155 <= counts["mt_bench"] <= 160
+
+
+def test_questions_are_read_from_csv_json_lines_and_text(tmp_path):
+    texts = {
+        "a.csv": 'Type,Question\nx,"Who, me?"\ny,Why?\n',
+        "a.jsonl": '{"question": "Who, me?"}\n{"question": "Why?"}\n',
+        "a.json": '[{"question": "Who, me?"},\n {"question": "Why?"}]',
+        "a.txt": "Who, me?\n\n Why?\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        assert read_questions(tmp_path / name) == ["Who, me?", "Why?"]
+    (tmp_path / "none.csv").write_text("Type\nx\n")
+    (tmp_path / "broken.jsonl").write_text("{\n")
+    (tmp_path / "object.json").write_text('{\n  "items": 3\n}\n')
+    for name, words in (
+        ("none.csv", "holds no question"),
+        ("broken.jsonl", "no table"),
+        ("gone.txt", "cannot read"),
+        ("object.json", "one JSON object"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read_questions(tmp_path / name)
+
+
+def test_a_question_that_stands_twice_is_read_twice(tmp_path):
+    (tmp_path / "a.txt").write_text("Why?\nwhy?\n")
+    assert read_questions(tmp_path / "a.txt") == ["Why?", "why?"]
+
+
+def test_the_real_questions_are_817():
+    path = SHARED / "benchmarks" / "truthfulqa.csv"
+    if not path.exists():
+        pytest.skip("the benchmark is not here")
+    assert len(read_questions(path)) == 817

@@ -5,13 +5,12 @@ import random
 import numpy as np
 import pytest
 
-from notus.core.errors import ConfigError, DataError
+from notus.core.errors import ConfigError
 from notus.core.records import Completion, Critique, Feedback, Message, Rating
 from notus.core.stage import Tally, apply
 from notus.data.binarize import binarize
-from notus.data.presets import PRESETS, excluding, preset_named, published_split, read_questions
+from notus.data.presets import PRESETS, excluding, preset_named, published_split
 from notus.data.structure import structure_of
-from tests.data.data_examples import SHARED
 
 ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 NA = None
@@ -216,26 +215,3 @@ def test_the_published_split_is_that_of_the_library():
         )
         train, test = published_split(list(range(rows)), size)
         assert (list(split["train"]["i"]), list(split["test"]["i"])) == (train, test)
-
-
-def test_questions_are_read_from_csv_json_lines_and_text(tmp_path):
-    texts = {
-        "a.csv": 'Type,Question\nx,"Who, me?"\ny,Why?\n',
-        "a.jsonl": '{"question": "Who, me?"}\n{"question": "Why?"}\n',
-        "a.txt": "Who, me?\n\n Why?\n",
-    }
-    for name, text in texts.items():
-        (tmp_path / name).write_text(text)
-        assert read_questions(tmp_path / name) == ["Who, me?", "Why?"]
-    (tmp_path / "none.csv").write_text("Type\nx\n")
-    (tmp_path / "broken.jsonl").write_text("{\n")
-    for name, words in (("none.csv", "holds no question"), ("broken.jsonl", "no table"), ("gone.txt", "cannot read")):
-        with pytest.raises(DataError, match=words):
-            read_questions(tmp_path / name)
-
-
-def test_the_real_questions_are_817():
-    path = SHARED / "benchmarks" / "truthfulqa.csv"
-    if not path.exists():
-        pytest.skip("the benchmark is not here")
-    assert len(read_questions(path)) == 817

@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from notus.core.errors import DataError
 from notus.core.tables import write_table
 from notus.data.quarantine import RowError
-from notus.data.rows import excerpt, parsed, read_rows
+from notus.data.rows import cut, excerpt, parsed, read_rows
 
 ROWS = [{"a": 1}, {"a": "é\n"}, {"a": [None]}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
@@ -35,6 +36,17 @@ def test_every_shape_of_json_gives_the_same_rows(tmp_path: Path, name: str, text
     path = tmp_path / name
     path.write_bytes(text.encode())
     assert read(path) == ROWS
+    packed = tmp_path / f"{name}.gz"
+    packed.write_bytes(gzip.compress(text.encode()))
+    assert read(packed) == ROWS
+    assert [number for number, _ in read_rows(packed)] == [number for number, _ in read_rows(path)]
+
+
+def test_what_is_packed_is_read_whole_and_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress((LINES * 4000).encode()))
+    assert cut(path, 100) == [None]
+    assert read(path) == ROWS * 4000
 
 
 def test_one_object_over_several_lines_is_one_row(tmp_path: Path) -> None:
@@ -106,7 +118,12 @@ def test_a_text_in_parquet_that_is_no_utf8_is_one_bad_row(tmp_path: Path) -> Non
         ("list.json", b'[{"a": 1}, {"a"]', "begins as a JSON list but is broken"),
         ("notes.txt", b"hello there\nyou", "neither JSON nor Parquet"),
         ("old.jsonl", '{"a": 1}'.encode("utf-16"), "UTF-16"),
-        ("packed.jsonl.gz", b"\x1f\x8b\x08", "gzip: unpack"),
+        ("cut.jsonl.gz", b"\x1f\x8b\x08", "damaged: Compressed file ended"),
+        ("cut.jsonl.gz", gzip.compress(LINES.encode())[:-12], "damaged: Compressed file ended"),
+        ("bad.jsonl.gz", gzip.compress(LINES.encode())[:-8] + bytes(8), "damaged: CRC check failed"),
+        ("empty.jsonl.gz", gzip.compress(b" \n"), "is empty"),
+        ("packed.parquet.gz", gzip.compress(b"PAR1 and more"), "Parquet packed with gzip: unpack"),
+        ("packed.zip", b"PK\x03\x04", "zip: unpack"),
         ("cut.parquet", b"PAR1 and no more", "damaged"),
     ],
 )

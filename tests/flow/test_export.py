@@ -45,6 +45,17 @@ def test_pairs_go_out_and_come_back(tmp_path, pairs, layout, form):
     assert found == list(read_records(pairs / "preferences.parquet", Preference))
 
 
+def test_held_out_pairs_are_not_forgotten_in_silence(tmp_path, rows):
+    config = Binarize.parse({"data": str(rows), "held_out": 0.5}, where="test")
+    run_step("binarize", config, tmp_path / "parts")
+    kept = tmp_path / "parts" / "held_out.parquet"
+    train = read_manifest(export(tmp_path / "parts", tmp_path / "out").path)["summary"]
+    assert str(kept) in train["not_read"]
+    test = read_manifest(export(kept, tmp_path / "test").path)["summary"]
+    assert "not_read" not in test
+    assert train["rows"] + test["rows"] == 6
+
+
 def test_feedback_becomes_rows_for_kto_and_for_sft(tmp_path, rows):
     kto = export(rows, tmp_path / "kto", to="trl-unpaired")
     labels = [json.loads(line)["label"] for line in (kto.path / "rows.jsonl").read_bytes().splitlines()]

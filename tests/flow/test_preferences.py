@@ -64,6 +64,7 @@ def test_a_preset_stands_in_the_manifest_with_all_its_settings(legacy):
     summary = read_manifest(legacy.path)["summary"]
     assert (summary["preset"], summary["test_size"], summary["drawn"]) == ("h4-legacy", 10, "as published")
     assert summary["selection"]["rejected"] == "h4-legacy"
+    assert summary["about"].startswith("Zephyr")
     assert summary["ties"].startswith("0 of 40 pairs tie")
     assert (summary["pairs"], summary["held_out"]) == (30, 10)
     held, train = pairs(legacy, "held_out"), pairs(legacy)
@@ -102,6 +103,12 @@ def test_settings_beside_a_preset_take_the_place_of_its_own():
         Binarize.parse({"held_out": 0.1, "test_size": 5}, where="test")
 
 
+def test_a_changed_preset_is_not_told_as_the_published_one(place):
+    run = made(place, "changed", preset="argilla-mean", strategy="critique", margin=1.0)
+    about = read_manifest(run.path)["summary"]["about"]
+    assert about == "As the preset argilla-mean, but margin 1 in place of 0, strategy critique in place of mean-rating."
+
+
 def test_a_weighted_choice_by_the_command_of_a_step(place):
     run = made(place, "weighted", strategy="weighted", weights={"honesty": 1.0}, rejected="all-pairs", margin=2.0)
     assert Counter(item.prompt_id for item in pairs(run)).most_common(1)[0][1] > 1
@@ -121,6 +128,9 @@ def test_feedback_that_gives_no_pair_is_refused_with_the_reasons(place, tmp_path
         run_step("binarize", config, tmp_path / "out")
     with pytest.raises(DataError, match="this needs feedback"):
         run_step("binarize", Binarize.parse({"data": str(place / "mean")}, where="test"), tmp_path / "again")
+    # Nothing was made, so that the directory is free for the right settings.
+    config = Binarize.parse({"data": str(place / "feedback.jsonl")}, where="test")
+    assert len(pairs(run_step("binarize", config, tmp_path / "out"))) == 40
 
 
 def test_the_audit_of_the_legacy_pairs_says_what_is_wrong_with_them(place, legacy):
@@ -186,6 +196,8 @@ def test_a_repair_and_a_drop_are_told_with_their_reasons(place):
 
     left = explain(digest("Name river 3."), str(run.path))
     assert left.pairs == ()
+    headings = [finding.heading for finding in lineage_findings(left)]
+    assert headings.index("What touched it") < headings.index(f"Source row, as it stands in {changed}")
     assert ["benchmark-question" in event.what for event in left.events] == [True]
 
 

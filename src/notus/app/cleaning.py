@@ -15,6 +15,7 @@ from notus.core.statistics import proportion
 from notus.data.clean import RULE, Cleaning, Plans
 from notus.data.contamination import CurvePoint, contamination_curve
 from notus.data.evidence import Contaminated, Repeated
+from notus.data.health import Share
 
 __all__ = ["cleaning_findings", "curve_picture"]
 
@@ -88,7 +89,8 @@ def curve_picture(curve: Sequence[CurvePoint], measure: str, chosen: float) -> s
 def _overview(tally: Tally, reasons: Mapping[str, int], plans: Plans, questions: int) -> Finding:
     said = [f"Of {tally.taken:,} records {tally.given:,} stay and {len(tally.dropped):,} go."]
     said.append(
-        f"{questions:,} questions of benchmarks were looked for."
+        f"{questions:,} questions of benchmarks were looked for; a question stands in "
+        f"{Share.make(len(plans.matches), len(plans.scores))} prompts."
         if questions
         else "No benchmark was given to look for contamination."
     )

@@ -94,8 +94,8 @@ def _models(difference: Difference) -> Finding:
     rows = tuple(
         (
             model.name,
-            model.chosen_a,
-            model.chosen_b,
+            _count(model.chosen_a),
+            _count(model.chosen_b),
             f"{model.shift.mean:+.1%} [{model.shift.low:+.1%}, {model.shift.high:+.1%}]" if model.shift else None,
         )
         for model in difference.models
@@ -115,6 +115,12 @@ def _models(difference: Difference) -> Finding:
     note = f"Shift: share of the prompts in B minus share in A, paired by prompt, n = {n:,}; 95 % intervals."
     table = Table(("Model", "Chosen in A", "Chosen in B", "Shift"), rows, note)
     return Finding("By model", table=table, picture=picture, slug="by-model")
+
+
+def _count(prompts: float) -> Cell:
+    """Whole prompts as such; a prompt with several pairs counts in parts."""
+    whole = round(prompts)
+    return whole if abs(prompts - whole) < 1e-9 else prompts
 
 
 def _examples(difference: Difference) -> Table:

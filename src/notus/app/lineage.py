@@ -23,13 +23,16 @@ _HOW = {
 
 
 def lineage_findings(explanation: Explanation) -> list[Finding]:
-    """All that is known of an id, the source row first."""
+    """All that is known of an id: the way it took, what touched it, its pairs, and last the row with all its texts."""
     findings = [Finding(f"{explanation.kind.capitalize()} {explanation.id}", tuple(map(_link, explanation.links)))]
-    for place, feedback in explanation.feedback:
-        findings += _feedback(place, feedback)
     touched = tuple(f"{event.stage} in {event.run}: {event.what}" for event in explanation.events)
     findings.append(Finding("What touched it", touched or ("No rule, decision or drop has touched it.",)))
-    return findings + [_pair(story) for story in explanation.pairs]
+    findings += [_pair(story) for story in explanation.pairs]
+    before: Feedback | None = None
+    for place, feedback in explanation.feedback:
+        findings += _feedback(place, feedback, before)
+        before = feedback
+    return findings
 
 
 def _link(link: Link) -> str:
@@ -39,12 +42,20 @@ def _link(link: Link) -> str:
     return f"{link.stage}: {link.path}" + ("" if seed is None else f" (seed {seed})")
 
 
-def _feedback(place: str, feedback: Feedback) -> Iterator[Finding]:
+def _feedback(place: str, feedback: Feedback, before: Feedback | None) -> Iterator[Finding]:
+    """The row in one of its states; of a later one, the completions that are not as they were ``before``."""
+    known = {} if before is None else {before.completion_id(i): item for i, item in enumerate(before.completions)}
     said = [f"prompt {feedback.prompt_id}, feedback {feedback.id}, source {feedback.source or '(none)'}"]
     said += [f"{turn.role}: {turn.content}" for turn in feedback.prompt]
-    said += [f"{name}: {value}" for name, value in feedback.extra.items()]
-    yield Finding(f"Source row, as it stands in {place}", tuple(said))
+    further = [f"{name}: {value}" for name, value in feedback.extra.items()]
+    as_before = [i for i, item in enumerate(feedback.completions) if known.get(feedback.completion_id(i)) == item]
+    if as_before and before is not None:
+        said = [said[0], f"completions {', '.join(map(str, as_before))}: as above"]
+        further = further if feedback.extra != before.extra else []
+    yield Finding(f"{'Row' if before else 'Source row'}, as it stands in {place}", (*said, *further))
     for index, completion in enumerate(feedback.completions):
+        if index in as_before:
+            continue
         heading = f"Completion {index} · {completion.model or '(no model)'} · {feedback.completion_id(index)}"
         yield Finding(heading, tuple(_completion(completion)))
 

@@ -101,19 +101,21 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def parse_override(text: str) -> tuple[str, Any]:
+def parse_override(text: str, option: str = "--set", example: str = "dpo.loss.beta=0.1") -> tuple[str, Any]:
     """Read ``a.b=c`` into the dotted key and the value, which is read as YAML.
+
+    ``option`` is where it was given, and ``example`` one of its values; both are for errors.
 
     Raises:
         ConfigError: if there is no ``=``, no key, or the value is no YAML.
     """
     key, sign, value = text.partition("=")
     if not sign or not all(key.split(".")):
-        raise ConfigError(f"--set {text!r} is not of the form key=value, for example --set dpo.loss.beta=0.1")
+        raise ConfigError(f"{option} {text!r} is not of the form key=value, for example {option} {example}")
     try:
         return key, _read_yaml(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: the value {value!r} is no valid YAML: {_one_line(error)}") from None
+        raise ConfigError(f"{option} {key}: the value {value!r} is no valid YAML: {_one_line(error)}") from None
 
 
 def set_path(data: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
@@ -178,6 +180,8 @@ def _explain(cls: type[pydantic.BaseModel], error: pydantic.ValidationError, whe
     if first["type"] == "missing":
         return f"{where}: the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        message = nearest(first["input"], re.findall(r"'([^']*)'", first["ctx"]["expected"]))
     at = f"'{key}' is {_short(first['input'])}: " if key else ""
     more = len(error.errors()) - 1
     return f"{where}: {at}{message}" + (f" (and {more} more)" if more else "")

@@ -6,8 +6,9 @@
     log.txt        what happened, with times             manifest.json    last: digest, versions, machine, duration
 
 A directory is re-entered knowingly. With the same config and inputs a finished run is left as it is and a broken one is
-done again; with others it is refused, and the differing keys are named. The manifest is written last, so a directory
-without one is never taken for a result. One process at a time works in a directory: ``locked``.
+done again; with others it is refused, and the differing keys are named, unless nothing was made in it yet. The
+manifest is written last, so a directory without one is never taken for a result. One process at a time works in a
+directory: ``locked``.
 """
 
 import fcntl
@@ -35,6 +36,11 @@ __all__ = ["MANIFEST", "Run", "atomic", "hash_file", "locked", "read_json", "rea
 
 MANIFEST = "manifest.json"
 """The file that makes a directory a finished run."""
+_BEGUN = frozenset(["config.json", "inputs.json", "log.txt"])
+_NOTHING_MADE = _BEGUN | {"quarantine.jsonl"}
+"""All that a run leaves which was stopped before it made anything: another run may take its directory."""
+_DIGITS = 16
+"""Of a hash, which are compared and shown."""
 _NOTED_VERSIONS = ("notus", "torch", "transformers", "tokenizers", "accelerate", "numpy", "pyarrow", "msgspec")
 
 
@@ -69,6 +75,7 @@ class Run:
         self.tallies: list[Tally] = []
         self.summary: dict[str, Any] = {}
         self._enter_directory()
+        self.reused = self.finished
 
     @property
     def finished(self) -> bool:
@@ -142,14 +149,14 @@ class Run:
             raise InputError(f"{self.path} is a file; a run needs a directory, choose another with --out") from None
         except OSError as error:
             raise _unwritable(self.path, error) from None
-        if entries:
+        if entries and not _BEGUN <= entries <= _NOTHING_MADE:
             self._refuse_others(entries)
         if self.finished:
             return
         try:
             write_json(self.path / "config.json", self.config)
             write_json(self.path / "inputs.json", self._inputs())
-            for name in ("log.txt", "metrics.jsonl", "dropped.parquet"):
+            for name in ("log.txt", "metrics.jsonl", "dropped.parquet", "quarantine.jsonl"):
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise _unwritable(self.path, error) from None
@@ -164,8 +171,8 @@ class Run:
         config = read_json(self.path / "config.json") if "config.json" in entries else self.config
         changed = difference(config, self.config)
         if "inputs.json" in entries:
-            hashes = {name: entry["hash"] for name, entry in read_json(self.path / "inputs.json").items()}
-            changed |= difference(hashes, self.inputs, "input")
+            hashes = {name: entry["hash"][:_DIGITS] for name, entry in read_json(self.path / "inputs.json").items()}
+            changed |= difference(hashes, {name: value[:_DIGITS] for name, value in self.inputs.items()}, "input")
         if changed:
             keys = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in list(changed.items())[:4])
             raise InputError(f"{self.path} holds another run; it differs in {keys}; choose another --out or remove it")

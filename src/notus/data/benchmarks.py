@@ -19,7 +19,7 @@ from typing import Any
 from notus.core.errors import DataError
 from notus.data.words import words_of
 
-__all__ = ["Item", "read_benchmarks"]
+__all__ = ["Item", "read_benchmarks", "read_questions"]
 
 Row = dict[str, Any]
 
@@ -61,6 +61,15 @@ def read_benchmarks(paths: Iterable[Path]) -> list[Item]:
             for item in _items(file):
                 items.setdefault(tuple(words_of(item.text)), item)
     return list(items.values())
+
+
+def read_questions(path: Path) -> list[str]:
+    """The texts of the questions of a file, or a folder of files, as they stand there, repeated ones too.
+
+    Raises:
+        DataError: as ``read_benchmarks``.
+    """
+    return [item.text for file in _files(path) for item in _items(file)]
 
 
 def _files(path: Path) -> list[Path]:
@@ -121,6 +130,8 @@ def _rows(path: Path) -> Iterator[Row]:
 def _objects(text: str, path: Path) -> Iterator[Row]:
     """The rows of a JSON list, or of JSON lines."""
     whole = text.lstrip().startswith("[")
+    if text.lstrip().partition("\n")[0].strip() == "{":
+        raise DataError(f"{path} holds one JSON object, and no table of questions; name the files that hold questions")
     rows = json.loads(text) if whole else (json.loads(line) for line in text.split("\n") if line.strip())
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):

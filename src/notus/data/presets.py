@@ -16,25 +16,23 @@ is owned by ``data.selection``.
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pydantic
 
 from notus.core.config import Config
-from notus.core.errors import ConfigError, DataError, nearest
+from notus.core.errors import ConfigError, nearest
 from notus.core.records import Feedback
 from notus.core.stage import Stage, Tally
 from notus.data.selection import Selection
 
-__all__ = ["PRESETS", "PUBLISHED_SEED", "Preset", "excluding", "preset_named", "published_split", "read_questions"]
+__all__ = ["PRESETS", "PUBLISHED_SEED", "Preset", "excluding", "preset_named", "published_split"]
 
 T = TypeVar("T")
 
 PUBLISHED_SEED = 42
 """Of the published test splits."""
-_COLUMNS = ("question", "Question")
 
 
 class Preset(Config):
@@ -133,33 +131,6 @@ def _excluding(
             yield feedback
 
 
-def read_questions(path: Path) -> list[str]:
-    """The questions of a benchmark: the column ``question`` of a CSV file or of JSON lines, or the lines of a text.
-
-    Raises:
-        DataError: if the file cannot be read or holds no question.
-    """
-    import csv
-    import json
-
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() in (".jsonl", ".json"):
-                rows: Iterable[dict[str, Any]] = [json.loads(line) for line in file if line.strip()]
-            elif path.suffix.lower() == ".csv":
-                rows = list(csv.DictReader(file))
-            else:
-                rows = [{"question": line} for line in file]
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{path} holds no table of questions: {error}") from None
-    found = [str(row[name]).strip() for row in rows for name in _COLUMNS if isinstance(row, dict) and row.get(name)]
-    if not any(found):
-        raise DataError(f"{path} holds no question; give lines of text, or a CSV file with the column 'question'")
-    return [question for question in found if question]
-
-
 def published_split(records: Sequence[T], test_size: int, seed: int = PUBLISHED_SEED) -> tuple[list[T], list[T]]:
     """Train and test as ``train_test_split(test_size=…, seed=…, shuffle=True)`` of the library ``datasets`` gives them.
 
@@ -172,7 +143,7 @@ def published_split(records: Sequence[T], test_size: int, seed: int = PUBLISHED_
     if not 0 <= test_size < len(records):
         raise ConfigError(
             f"the published split takes {test_size:,} pairs for the test part, and there are {len(records):,}; choose "
-            "a smaller test size, or 0 for none"
+            "a smaller test size (test_size, --test-size), or 0 for none"
         )
     if not test_size:
         return list(records), []

@@ -1,11 +1,14 @@
-"""Rows out of files, as a stream: JSON lines, one JSON object, a JSON list, Parquet.
+"""Rows out of files, as a stream: JSON lines, one JSON object, a JSON list, each also packed with gzip; Parquet.
 
 Owns what a file is made of, told from its content rather than its name, and how a large one is cut into parts that can
 be read side by side. What a row means is owned by the layouts.
 """
 
+import gzip
 import mmap
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,13 +38,14 @@ _ANY = msgspec.json.Decoder()
 _WHOLE = msgspec.json.Decoder(msgspec.Raw)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _FOREIGN = {
-    b"\x1f\x8b": "gzip: unpack it first",
     b"\x28\xb5\x2f\xfd": "zstandard: unpack it first",
     b"PK\x03\x04": "zip: unpack it first",
     b"\xff\xfe": "UTF-16: save it as UTF-8",
     b"\xfe\xff": "UTF-16: save it as UTF-8",
 }
 _JSON_ERRORS = (ValueError, RecursionError)
+_GZIP = b"\x1f\x8b"
+_GZIP_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Part:
 def cut(path: Path, size: int) -> list[Part | None]:
     """Cut a file into parts of about ``size`` bytes, uncompressed; one that cannot be cut is the single part None.
 
-    JSON lines are cut at the ends of lines, which are counted on the way; Parquet between row groups.
+    JSON lines are cut at the ends of lines, which are counted on the way; Parquet between row groups. What is packed
+    is not cut.
 
     Raises:
         DataError: if the file cannot be read.
@@ -67,6 +72,8 @@ def cut(path: Path, size: int) -> list[Part | None]:
     try:
         with path.open("rb") as file:
             head = file.read(4096)
+        if head.startswith(_GZIP):
+            return [None]
         if head.startswith(b"PAR1"):
             return _cut_groups(path, size)
         first = head.removeprefix(_BOM).lstrip()[:1]
@@ -90,24 +97,27 @@ def read_rows(
         record: if it is a Parquet file of such records, written by ``core.tables``, give the records at once.
 
     Raises:
-        DataError: if the file is missing, empty, compressed, in UTF-16, or neither JSON nor Parquet.
+        DataError: if the file is missing, empty, damaged, packed otherwise than with gzip, in UTF-16, or neither JSON
+            nor Parquet.
     """
     try:
-        with path.open("rb") as file:
+        with _unpacked(path) as file:
             head = file.read(4096)
+            empty = not head.removeprefix(_BOM).strip() and not file.read(1)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
             raise DataError(f"{path} is {what}")
     if head.startswith(b"PAR1"):
+        if _is_packed(path):
+            raise DataError(f"{path} is Parquet packed with gzip: unpack it first")
         return _parquet(path, part, record)
     if part is not None:
         return _lines(path, part)
-    start = head.removeprefix(_BOM).lstrip()
-    if not start and path.stat().st_size <= len(head):
+    if empty:
         raise DataError(f"{path} is empty; a file with at least one row is needed")
-    return _json(path, start[:1])
+    return _json(path, head.removeprefix(_BOM).lstrip()[:1])
 
 
 def parsed(payload: Payload) -> dict[str, Any]:
@@ -150,7 +160,7 @@ def excerpt(payload: Payload, length: int = 200) -> str:
 
 def _json(path: Path, first: bytes) -> Iterator[tuple[int, Payload]]:
     """JSON of one of three shapes. With a broken first line it is still lines if its name or a later line says so."""
-    suffixed = path.suffix.lower() in _LINES
+    suffixed = _is_named_lines(path)
     line = next(_lines(path), None)
     if line is None:
         raise DataError(f"{path} is empty; a file with at least one row is needed")
@@ -170,11 +180,15 @@ def _json(path: Path, first: bytes) -> Iterator[tuple[int, Payload]]:
 
 def _is_lines(path: Path, first: bytes, line: tuple[int, Payload] | None) -> bool:
     """Whether the name or the first line says that a file is JSON lines."""
-    return first != b"[" and line is not None and (path.suffix.lower() in _LINES or _is_json(line[1]))
+    return first != b"[" and line is not None and (_is_named_lines(path) or _is_json(line[1]))
+
+
+def _is_named_lines(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(_LINES)
 
 
 def _lines(path: Path, part: Part | None = None) -> Iterator[tuple[int, Payload]]:
-    with path.open("rb", buffering=_BUFFER) as file:
+    with _unpacked(path) as file:
         lines = enumerate(file, 1) if part is None else enumerate(_between(file, part), part.first)
         for number, line in lines:
             row = line[len(_BOM) :] if line.startswith(_BOM) else line
@@ -182,7 +196,26 @@ def _lines(path: Path, part: Part | None = None) -> Iterator[tuple[int, Payload]
                 yield number, row
 
 
-def _between(file: IO[bytes], part: Part) -> Iterator[bytes]:
+@contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """Open a file for reading, through gzip where it is packed with it.
+
+    Raises:
+        DataError: if what is packed is damaged.
+    """
+    try:
+        with gzip.open(path) if _is_packed(path) else path.open("rb", buffering=_BUFFER) as file:
+            yield file
+    except _GZIP_ERRORS as error:
+        raise DataError(f"{path} is damaged: {error}; pack it again") from None
+
+
+def _is_packed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
+
+
+def _between(file: IO[bytes] | gzip.GzipFile, part: Part) -> Iterator[bytes]:
     file.seek(part.start)
     left = part.stop - part.start
     for line in file:
@@ -239,8 +272,10 @@ def _document(path: Path, *, many: bool) -> Iterator[tuple[int, Payload]] | None
 
 
 def _mapped(path: Path) -> memoryview:
-    with path.open("rb") as file:
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    """The bytes of a file, as a map into memory; what is packed is unpacked, and held whole."""
+    with _unpacked(path) as file:
+        packed = isinstance(file, gzip.GzipFile)
+        view = memoryview(file.read() if packed else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     return view[len(_BOM) :] if view[: len(_BOM)] == _BOM else view
 
 

@@ -243,7 +243,8 @@ def _data_files(folder: Path, source: str) -> list[Path]:
 
 def _is_data(path: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and path.suffix.lower() in DATA_SUFFIXES and path.stem not in _NO_DATA
+    stem = path.name.removesuffix(".gz").rpartition(".")[0]
+    return not hidden and path.name.lower().endswith(DATA_SUFFIXES) and stem not in _NO_DATA
 
 
 def _layout_of(path: Path) -> str:

@@ -9,8 +9,8 @@ import msgspec
 
 from notus.app.cleaning import cleaning_findings
 from notus.core.errors import DataError
-from notus.core.records import Decision, Dialogue, Feedback, Preference, Unpaired
-from notus.core.run import Run, atomic
+from notus.core.records import Decision
+from notus.core.run import Run
 from notus.core.stage import apply
 from notus.core.tables import write_records
 from notus.data.benchmarks import read_benchmarks
@@ -21,7 +21,7 @@ from notus.data.layouts import Data
 from notus.data.sharded import Shard, sharded
 from notus.data.sources import Source
 from notus.flow import kinds
-from notus.flow.datasteps import held_out_beside, open_given
+from notus.flow.datasteps import TABLES, held_out_beside, open_given, write_findings
 
 __all__ = ["clean"]
 
@@ -29,12 +29,6 @@ Files = tuple[tuple[Path, str], ...]
 """Files with the hashes of what is in them."""
 
 _EXAMPLES = 8
-_TABLES: dict[type[Data], str] = {
-    Feedback: "feedback",
-    Preference: "preferences",
-    Unpaired: "unpaired",
-    Dialogue: "dialogues",
-}
 
 
 def clean(run: Run, config: kinds.Clean, inputs: Mapping[str, str], seed: int | None) -> None:
@@ -56,12 +50,7 @@ def clean(run: Run, config: kinds.Clean, inputs: Mapping[str, str], seed: int | 
     if not tally.given:
         raise DataError(f"no record of {source.name} is left: {tally.summary()['dropped']}; loosen the settings")
     findings = cleaning_findings(tally, plans, config, evidence, examples, questions=count)
-    with atomic(run.path / "health.json", "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(findings)))
-    for finding in findings:
-        if finding.picture:
-            with atomic(run.path / f"{finding.slug}.svg") as file:
-                file.write(finding.picture)
+    write_findings(run, findings)
     _note(run, config, source, plans, count)
 
 
@@ -73,7 +62,7 @@ def _second_reading(
     folder.mkdir(exist_ok=True)
     for number, plan in enumerate(plans.shards):
         (folder / f"{number:05d}.json").write_bytes(msgspec.json.encode(plan))
-    table = None if config.dry_run else run.path / f"{_TABLES[source.record]}.parquet"
+    table = None if config.dry_run else run.path / f"{TABLES[source.record]}.parquet"
     work = partial(_cleaned, config, folder, table, run.path / "decisions.parquet", source.record, dict(plans.names))
     texts: dict[int, str] = {}
     examples: list[Decision] = []

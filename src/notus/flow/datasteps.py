@@ -31,6 +31,8 @@ from notus.flow import kinds
 from notus.miniature import world
 
 __all__ = [
+    "HELD",
+    "TABLES",
     "audit",
     "held_out_beside",
     "open_given",
@@ -38,18 +40,20 @@ __all__ = [
     "read_findings",
     "repair",
     "require_feedback",
+    "write_findings",
     "write_miniature",
 ]
 
 Inputs = Mapping[str, str]
 _SHOWN = 12
-_HELD: dict[type[Data], str] = {
+HELD: dict[type[Data], str] = {
     Feedback: "feedback",
     Preference: "preference pairs",
     Unpaired: "unpaired answers",
     Dialogue: "dialogues",
 }
-_TABLES: dict[type[Data], str] = {
+"""Kind of record → what it is called in messages."""
+TABLES: dict[type[Data], str] = {
     Feedback: "feedback",
     Preference: "preferences",
     Unpaired: "unpaired",
@@ -84,7 +88,7 @@ def read(run: Run, config: kinds.Read, inputs: Inputs, seed: int | None) -> None
     """Read a source into our own records; preference pairs are divided into train and held-out by prompt."""
     del seed
     source = open_given(config, inputs["path"])
-    table = run.path / f"{_TABLES[source.record]}.parquet"
+    table = run.path / f"{TABLES[source.record]}.parquet"
     if source.record is not Preference:
         rows = sum(sharded(run, source, partial(_copied, table, source.record), config.workers))
         run.note(layout=source.layout, rows=rows)
@@ -116,15 +120,10 @@ def audit(run: Run, config: kinds.Audit, inputs: Inputs, seed: int | None) -> No
         write_records(run.path / "pairs.parquet", pairs.rows, Pair)
         findings = pair_findings(pairs)
         run.note(layout=source.layout, pairs=pairs.health.pairs)
-    with atomic(run.path / "health.json", "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(findings)))
+    write_findings(run, findings)
     facts = {name: value for name, value in run.summary.items() if isinstance(value, int | str)}
     with atomic(run.path / "health.html") as file:
         file.write(health_card(source.name, findings, facts, __version__))
-    for finding in findings:
-        if finding.picture:
-            with atomic(run.path / f"{finding.slug}.svg") as file:
-                file.write(finding.picture)
 
 
 def repair(run: Run, config: kinds.Repair, inputs: Inputs, seed: int | None) -> None:
@@ -134,14 +133,25 @@ def repair(run: Run, config: kinds.Repair, inputs: Inputs, seed: int | None) -> 
     require_feedback(source)
     decisions: list[Decision] = []
     queue: list[Doubt] = []
-    prompts = 0
-    for count, made, doubtful in sharded(run, source, partial(_repaired, run.path), config.workers):
-        prompts += count
+    prompts = scored = 0
+    for count, with_score, made, doubtful in sharded(run, source, partial(_repaired, run.path), config.workers):
+        prompts, scored = prompts + count, scored + with_score
         decisions += made
         queue += doubtful
     write_records(run.path / "decisions.parquet", decisions, Decision)
     write_records(run.path / "queue.parquet", queue, Doubt)
-    run.note(layout=source.layout, rule=RULE, prompts=prompts, changed=len(decisions), queued=len(queue))
+    run.note(layout=source.layout, rule=RULE, prompts=prompts, overall_scores=scored)
+    run.note(changed=len(decisions), queued=len(queue))
+
+
+def write_findings(run: Run, findings: list[Finding]) -> None:
+    """Leave findings in a run directory: as JSON, and their pictures as SVG."""
+    with atomic(run.path / "health.json", "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(findings)))
+    for finding in findings:
+        if finding.picture:
+            with atomic(run.path / f"{finding.slug}.svg") as file:
+                file.write(finding.picture)
 
 
 def read_findings(path: Path) -> list[Finding]:
@@ -184,7 +194,7 @@ def require_feedback(source: Source) -> None:
     """
     if source.record is not Feedback:
         raise DataError(
-            f"{source.name} holds {_HELD[source.record]} (layout {source.layout}); this needs feedback, that is "
+            f"{source.name} holds {HELD[source.record]} (layout {source.layout}); this needs feedback, that is "
             "several answers to a prompt with ratings"
         )
 
@@ -216,18 +226,21 @@ def _divided(train: Path, aside: Path, share: float, records: Iterator[Preferenc
     return count, shard.write(aside, kept, Preference) if kept else 0
 
 
-def _repaired(folder: Path, records: Iterator[Feedback], shard: Shard) -> tuple[int, list[Decision], list[Doubt]]:
-    """Repair a shard: the number of its prompts, the changes, and what is in doubt."""
+def _repaired(folder: Path, records: Iterator[Feedback], shard: Shard) -> tuple[int, int, list[Decision], list[Doubt]]:
+    """Repair a shard: the numbers of its prompts and of its overall scores, the changes, and what is in doubt."""
+    scored = 0
     decisions: list[Decision] = []
     queue: list[Doubt] = []
 
     def repaired() -> Iterator[Feedback]:
+        nonlocal scored
         for feedback in apply(partial(repairing, decisions=decisions), records, shard.tally("repair")):
             queue.extend(doubts(feedback))
+            scored += sum(item.overall_score is not None for item in feedback.completions)
             yield feedback
 
     count = shard.write(folder / "feedback.parquet", repaired(), Feedback)
-    return count, decisions, queue
+    return count, scored, decisions, queue
 
 
 def _audited(run: Run, source: Source, workers: int | None) -> tuple[Audit, dict[str, Completion]]:
@@ -268,7 +281,7 @@ def _listed(records: Iterator[Data], shard: Shard) -> list[Data]:
 def _preferences(records: Iterable[Data], source: Source) -> Iterator[Preference]:
     for record in records:
         if not isinstance(record, Preference):
-            held = _HELD[source.record]
+            held = HELD[source.record]
             raise DataError(f"{source.name} holds {held} (layout {source.layout}); this needs feedback or pairs")
         yield record
 

@@ -13,7 +13,7 @@ from notus.data.quarantine import Quarantine
 from notus.data.sources import Source, write_jsonl
 from notus.data.writers import write_layout, write_parquet, writer_named
 from notus.flow import kinds
-from notus.flow.datasteps import open_given
+from notus.flow.datasteps import HELD, held_out_beside, open_given
 
 __all__ = ["export"]
 
@@ -42,6 +42,8 @@ def export(run: Run, config: kinds.Export, inputs: Mapping[str, str], seed: int 
     if quarantine.total:
         run.note(quarantined=quarantine.total, quarantine=quarantine.summary())
     run.note(layout=source.layout, to=config.to, rows=count, no_place=len(written.dropped), file=path.name)
+    if kept := held_out_beside(source):
+        run.note(not_read=f"the held-out pairs beside them; export {kept} for those")
 
 
 def _conversion(source: Source, config: kinds.Export) -> Stage[Any, Any] | None:
@@ -60,6 +62,6 @@ def _conversion(source: Source, config: kinds.Export) -> Stage[Any, Any] | None:
         return dialogues(config.strategy, config.top)
     way_out = "binarize it first" if given is Feedback and wanted is Preference else "choose another layout"
     raise DataError(
-        f"{source.name} holds {given.__name__} (layout {source.layout}), and the layout '{config.to}' is written from "
-        f"{wanted.__name__}; {way_out}"
+        f"{source.name} holds {HELD[given]} (layout {source.layout}), and the layout '{config.to}' is written from "
+        f"{HELD[wanted]}; {way_out}"
     )

@@ -167,7 +167,7 @@ class Binarize(Reads):
         if preset is not None and preset.without_questions and self.questions is None:
             raise ValueError(
                 f"the preset '{self.preset}' leaves out prompts that equal a question of TruthfulQA; name the file "
-                "with the setting 'questions'"
+                "of these (questions, --questions)"
             )
         if self.held_out and self.parts():
             raise ValueError("'held_out' and a test size exclude each other; set one of them to 0")

@@ -1,29 +1,30 @@
 """The steps that make preferences and compare them: binarize, diff."""
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from notus.app.difference import difference_findings, difference_report
-from notus.app.health import Finding
 from notus.app.report import render
+from notus.core.config import difference
 from notus.core.errors import DataError
 from notus.core.records import Decision, Feedback, Preference
 from notus.core.run import Run, atomic
 from notus.core.stage import Stage, Tally, apply
 from notus.core.tables import read_records, write_records
+from notus.data.benchmarks import read_questions
 from notus.data.binarize import binarize as binarizing
 from notus.data.binarize import is_held_out
 from notus.data.difference import PromptDifference, compare_sets
-from notus.data.presets import excluding, published_split, read_questions
+from notus.data.presets import excluding, published_split
 from notus.data.quarantine import Quarantine
 from notus.data.repair import repair
+from notus.data.selection import Selection
 from notus.data.sharded import Shard, sharded
 from notus.data.sources import Source
 from notus.flow import kinds
-from notus.flow.datasteps import held_out_beside, open_given, require_feedback
+from notus.flow.datasteps import HELD, held_out_beside, open_given, require_feedback, write_findings
 
 __all__ = ["binarize", "binarizing_stages", "diff"]
 
@@ -61,6 +62,9 @@ def binarize(run: Run, config: kinds.Binarize, inputs: Inputs, seed: int | None)
             f"{count:,} {reason}" for of in run.tallies for reason, count in of.summary()["dropped"].items()
         )
         how = config.preset or config.selection().strategy
+        # An empty table is no result: without it, the same directory may be used with other settings.
+        table = run.path / "preferences.parquet"
+        shutil.rmtree(table) if table.is_dir() else table.unlink(missing_ok=True)
         raise DataError(f"no prompt of {source.name} gives a pair by {how}: {reasons or 'there is none'}")
     if decisions:
         write_records(run.path / "decisions.parquet", decisions, Decision)
@@ -72,12 +76,12 @@ def diff(run: Run, config: kinds.Diff, inputs: Inputs, seed: int | None) -> None
     del seed
     sources = (open_given(config, inputs["a"]), open_given(config, inputs["b"]))
     reads = tuple(_pairs_of(run, source, name) for source, name in zip(sources, ("a", "b"), strict=True))
-    difference = compare_sets(reads[0], reads[1], (inputs["a"], inputs["b"]))
-    write_records(run.path / "differences.parquet", difference.rows, PromptDifference)
-    _write_findings(run, difference_findings(difference))
+    found = compare_sets(reads[0], reads[1], (inputs["a"], inputs["b"]))
+    write_records(run.path / "differences.parquet", found.rows, PromptDifference)
+    write_findings(run, difference_findings(found))
     with atomic(run.path / "report.html") as file:
-        file.write(render(difference_report(difference)))
-    run.note(pairs_a=difference.pairs[0], pairs_b=difference.pairs[1], **dict(sorted(difference.counts.items())))
+        file.write(render(difference_report(found)))
+    run.note(pairs_a=found.pairs[0], pairs_b=found.pairs[1], **dict(sorted(found.counts.items())))
 
 
 def _split_by_prompt(
@@ -153,19 +157,33 @@ def _note(run: Run, config: kinds.Binarize, source: Source, tally: Tally, sizes:
     selection, preset = config.selection(), config.published()
     run.note(layout=source.layout, strategy=selection.strategy, pairs=sizes[0], held_out=sizes[1])
     if preset is not None:
-        run.note(preset=config.preset, about=preset.about, drawn=preset.drawn, test_size=config.parts())
+        run.note(preset=config.preset, drawn=preset.drawn, test_size=config.parts())
         run.note(without_sources=list(preset.without_sources))
+        if selection == preset.selection:
+            run.note(about=preset.about)
+        else:
+            run.note(about=f"As the preset {config.preset}, but {_changes(selection, preset.selection)}.")
     if not selection.strict:
         run.note(ties=f"{tally.counts['tied-pair']:,} of {tally.given:,} pairs tie, as this selection allows")
     run.note(selection=selection.resolved())
+
+
+def _changes(selection: Selection, published: Selection) -> str:
+    """What was given in place of the settings of a preset."""
+    changed = difference(published.resolved(), selection.resolved())
+    return ", ".join(f"{key} {_said(new)} in place of {_said(old)}" for key, (old, new) in changed.items())
+
+
+def _said(value: object) -> str:
+    return "nothing" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _pairs_of(run: Run, source: Source, name: str) -> Callable[[], Iterator[Preference]]:
     """What reads a set from its beginning, the part that was held out included; only the first time counts rows."""
     if source.record is not Preference:
         raise DataError(
-            f"{source.name} holds {source.record.__name__} (layout {source.layout}); a comparison needs preference "
-            "pairs, binarize it first"
+            f"{source.name} holds {HELD[source.record]} (layout {source.layout}); a comparison needs preference "
+            f"pairs{', binarize it first' if source.record is Feedback else ''}"
         )
     tallies = iter((run.tally(f"read-{name}"),))
 
@@ -181,12 +199,3 @@ def _pairs_of(run: Run, source: Source, name: str) -> Callable[[], Iterator[Pref
             yield from read_records(aside, Preference)
 
     return read
-
-
-def _write_findings(run: Run, findings: list[Finding]) -> None:
-    with atomic(run.path / "health.json", "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(findings)))
-    for finding in findings:
-        if finding.picture:
-            with atomic(run.path / f"{finding.slug}.svg") as file:
-                file.write(finding.picture)
