@@ -1,11 +1,10 @@
 """How fast feedback is collected: requests per second, the use of a server's limit, the look-up of a finished run.
 
-Throughput is measured whole: requests made, keys, ledger, client, a server in another process that answers at once, and
-a parser that reads the rating. The look-up is that of UltraFeedback's 511,736 judgements in a ledger that holds them
-all, with one prompt more: keys, look-up, and the sending of the one that is new.
+Throughput is measured whole: the judge's prompts filled, keys, ledger, client, a server in another process that answers
+at once, and the judge's own parser that reads the grade. The look-up is that of UltraFeedback's 511,736 judgements in a
+ledger that holds them all, with one prompt more: keys, look-up, and the sending of the one that is new.
 """
 
-import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,12 +18,13 @@ from benchmarks.loopback import running
 from notus.core.records import Message
 from notus.models.endpoint import Endpoint
 from notus.models.fleet import Fleet
+from notus.models.judge import Judges, ask
 from notus.models.ledger import Ledger
 from notus.models.protocols import Decoding, Model, Reply, Request
 
 _PROMPT = "Judge the answers below and give a rating from 1 to 5 with a rationale. " * 28  # 2 KB, as aspects have
 _JUDGEMENTS = 511_736
-_RATING = re.compile(r"Rating: (\d)")
+_ANSWER = "It is so because of this and that, and not because of what is often said. " * 24  # 2 KB
 
 
 def measure(*, small: bool = False) -> dict[str, Any]:
@@ -66,15 +66,14 @@ def _fleet(endpoint: Endpoint) -> Iterator[Fleet]:
 
 
 def _throughput(count: int) -> float:
+    decoding = Decoding(temperature=0.0, top_p=0.6, max_tokens=500)
     with running() as url, _fleet(_endpoint(url)) as fleet:
         start = time.perf_counter()
-        ratings = 0
-        for _, outcome in fleet.answer(_requests(fleet.models["judge"], count)):
-            assert isinstance(outcome, Reply)
-            found = _RATING.match(outcome.text)
-            ratings += found is not None and 1 <= int(found[1]) <= 5
+        judges = Judges()
+        questions = (judges.grade(f"Question {number}: why?", _ANSWER) for number in range(count))
+        grades = [judged.value for judged in ask(fleet, fleet.models["judge"], questions, decoding)]
         seconds = time.perf_counter() - start
-    assert ratings == count
+    assert grades == [4.0] * count
     return count / seconds
 
 

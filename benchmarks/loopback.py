@@ -16,7 +16,7 @@ _VALUE = {
     "id": "chatcmpl-0",
     "object": "chat.completion",
     "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": "Rating: 4\nRationale: It is right, and " * 4}}
+        {"index": 0, "message": {"role": "assistant", "content": "It is right, and says why. " * 6 + "\n\n[[4]]"}}
     ],
     "usage": {"prompt_tokens": 600, "completion_tokens": 40, "total_tokens": 640},
 }

@@ -19,7 +19,7 @@ from typing import TypeVar
 from notus.core import errors
 from notus.core.errors import NotusError, RunError
 
-__all__ = ["map_shards", "usable_cores"]
+__all__ = ["end_with", "map_shards", "usable_cores"]
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -31,6 +31,21 @@ _AHEAD = 2
 def usable_cores() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def end_with(parent: int) -> None:
+    """Let this worker process end with its parent, whatever ended it: nothing goes on behind the back of the next run.
+
+    Ctrl-C, which reaches the whole group of processes, is left to the parent, who says what there is to say.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def map_shards(function: Callable[[A], R], shards: Sequence[A], workers: int | None = None) -> Iterator[R]:
@@ -106,15 +121,6 @@ def _guarded(function: Callable[[A], R], shard: A) -> R | _Failure:
 
 
 def _begin_worker(parent: int) -> None:
-    """End with the parent, whatever ended it, so that nothing goes on writing behind the back of the next run."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    # Ctrl-C reaches the whole group of processes; the parent says what there is to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=watch, daemon=True).start()
+    end_with(parent)
     gc.freeze()  # what was imported stays; a collection need not look at it again
     gc.set_threshold(50_000)  # records are many and hold no cycles: to look for some at every 700th is of no use

@@ -6,8 +6,6 @@ goes on with the same command. Owns the order and the processes; what a step doe
 
 import multiprocessing
 import os
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from typing import Protocol
 
 from notus.core.errors import RunError
 from notus.core.run import MANIFEST, locked, read_manifest
+from notus.core.shards import end_with
 from notus.flow.recipe import Plan, PlannedStep
 
 __all__ = ["Observer", "StepError", "execute", "steps_until"]
@@ -168,7 +167,7 @@ def _pool(workers: int, threads: int) -> ProcessPoolExecutor:
     # A tokenizer's own threads would compete with the workers, and change nothing.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=end_with, initargs=(os.getpid(),))
 
 
 def _order(step: PlannedStep, paths: Mapping[str, Path]) -> _Order:
@@ -185,19 +184,6 @@ def _check(future: Future[None], step: PlannedStep, path: Path) -> None:
             f"the same command goes on from there ({path}/log.txt)",
             1,
         ) from None
-
-
-def _begin_worker(parent: int) -> None:
-    """End with the parent, whatever ended it, so that no step goes on writing behind the back of the next run."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    # Ctrl-C reaches the whole group of processes; the parent says what there is to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _do(order: _Order) -> None:
