@@ -134,3 +134,9 @@ def test_read_in_shards_divides_by_prompt(raw: Path, tmp_path: Path) -> None:
     assert list(read_records(tmp_path / "read" / "preferences.parquet", Preference)) == train
     assert list(read_records(tmp_path / "read" / "held_out.parquet", Preference)) == aside
     assert aside
+
+
+def test_the_health_card_does_not_tell_where_files_lie(raw: Path, tmp_path: Path) -> None:
+    page = (done("audit", Audit(data=str(raw)), tmp_path / "audit").path / "health.html").read_text(encoding="utf-8")
+    assert "Health card of feedback.jsonl" in page
+    assert str(raw.parent) not in page

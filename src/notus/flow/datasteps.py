@@ -122,8 +122,10 @@ def audit(run: Run, config: kinds.Audit, inputs: Inputs, seed: int | None) -> No
         run.note(layout=source.layout, pairs=pairs.health.pairs)
     write_findings(run, findings)
     facts = {name: value for name, value in run.summary.items() if isinstance(value, int | str)}
+    # A page to pass on tells no one where its maker keeps files; a hub id is told whole.
+    name = Path(source.name).name if Path(source.name).exists() else source.name
     with atomic(run.path / "health.html") as file:
-        file.write(health_card(source.name, findings, facts, __version__))
+        file.write(health_card(name, findings, facts, __version__))
 
 
 def repair(run: Run, config: kinds.Repair, inputs: Inputs, seed: int | None) -> None:
