@@ -19,8 +19,9 @@ FLOORS = {
     "app": 4,
     "flow": 5,
     "terminal": 6,
-    "cli": 7,
-    "__main__": 8,
+    "commands": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 MODULES = sorted(path for path in SRC.rglob("*.py") if path.name != "__init__.py")
 TORCH_FREE = [
@@ -36,7 +37,7 @@ TORCH_FREE = [
     "notus.train.loss_settings",
     *(
         f"notus.{package}.{path.stem}"
-        for package in ("core", "data", "miniature", "evaluate", "app")
+        for package in ("core", "data", "miniature", "evaluate", "app", "commands")
         for path in sorted((SRC / package).glob("*.py"))
         if path.stem != "__init__"
     ),

@@ -13,7 +13,8 @@ from notus.data.evidence import Contaminated, Repeated
 from notus.data.quarantine import Quarantine
 from notus.data.sources import open_source
 from notus.flow.experiment import run_step
-from notus.flow.kinds import Clean, refs_of
+from notus.flow.kinds import Clean
+from notus.flow.stepconfig import refs_of
 from tests.data.data_examples import SHARED, raw_row
 
 QUESTION = "What happens to a compass needle that is carried over the magnetic pole?"

@@ -14,7 +14,8 @@ from notus.data.quarantine import Quarantine
 from notus.data.repair import Doubt, repair
 from notus.data.sources import open_source
 from notus.flow.experiment import run_step
-from notus.flow.kinds import Audit, Binarize, Read, Repair, StepConfig
+from notus.flow.kinds import Audit, Binarize, Read, Repair
+from notus.flow.stepconfig import StepConfig
 from tests.data.data_examples import raw_completion, raw_row
 
 ROWS = 70

@@ -2,8 +2,9 @@ import pytest
 
 from notus.core.config import difference
 from notus.core.errors import ConfigError
-from notus.flow.kinds import KINDS, Binarize, refs_of
+from notus.flow.kinds import KINDS, Binarize
 from notus.flow.recipe import BUILT_IN, find_recipe, load_recipe, make_plan
+from notus.flow.stepconfig import refs_of
 
 SMALL = """
 name: small

@@ -33,6 +33,7 @@ from notus.data.writers import row_of
 from notus.flow import kinds
 from notus.flow.datasteps import open_given
 from notus.flow.serving import miniature_judge, served_model
+from notus.flow.stepconfig import Reads
 from notus.models.endpoint import Endpoint
 from notus.models.fleet import Fleet
 from notus.models.ledger import Ledger
@@ -254,7 +255,7 @@ def _also_raw(feedback: Iterable[Feedback], write: Callable[[bytes], object], ta
         yield record
 
 
-def _drafts(run: Run, config: kinds.Reads, given: str) -> Iterator[Draft]:
+def _drafts(run: Run, config: Reads, given: str) -> Iterator[Draft]:
     """The prompts of a source: of feedback and pairs the prompt, of a dialogue the turns before its first answer."""
     for drafts in sharded(run, open_given(config, given), _drafted, 1):
         yield from drafts

@@ -28,6 +28,7 @@ from notus.data.sources import Source, open_source, write_jsonl
 from notus.data.ultrafeedback import to_ultrafeedback
 from notus.evaluate.faults import Trial
 from notus.flow import kinds
+from notus.flow.stepconfig import Reads
 from notus.miniature import world
 
 __all__ = [
@@ -161,7 +162,7 @@ def read_findings(path: Path) -> list[Finding]:
     return msgspec.json.decode((path / "health.json").read_bytes(), type=list[Finding])
 
 
-def open_given(config: kinds.Reads, given: str) -> Source:
+def open_given(config: Reads, given: str) -> Source:
     """Open what a setting means: a run directory's records, or a file, a folder, a hub id."""
     found = _in_run(Path(given)) or given
     return open_source(str(found), layout=config.layout, strict=config.strict, limit=config.limit)

@@ -19,8 +19,8 @@ from notus.evaluate.compare import Comparison, Score, compare
 from notus.evaluate.faults import Detection, Trial, try_finders
 from notus.evaluate.rewards import against_chance
 from notus.flow.execute import Observer, execute, steps_until
-from notus.flow.kinds import StepConfig, refs_of
 from notus.flow.recipe import Plan, PlannedStep, Recipe, given_hash, make_plan
+from notus.flow.stepconfig import StepConfig, refs_of
 
 __all__ = ["Experiment", "compare_runs", "dry_plan", "run_recipe", "run_step"]
 

@@ -3,7 +3,7 @@
 No torch and nothing heavy: a recipe is read and checked with this alone.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import pydantic
 
@@ -12,6 +12,7 @@ from notus.data.clean import Cleaning
 from notus.data.collect_settings import Collection, Conversation, Refinement
 from notus.data.presets import Preset, preset_named
 from notus.data.selection import Rejected, Selection, Strategy
+from notus.flow.stepconfig import OptionalRef, Reads, Ref, Refs, Seed, StepConfig
 from notus.miniature.world import WorldConfig
 from notus.models.settings import Limits, Sampling, Shape
 from notus.train.loss_settings import AnyObjective, Sigmoid
@@ -31,44 +32,12 @@ __all__ = [
     "Miniature",
     "MiniatureJudge",
     "Read",
-    "Reads",
     "Refine",
     "Repair",
     "Rewards",
-    "Seed",
     "Sft",
-    "StepConfig",
     "Success",
-    "refs_of",
 ]
-
-
-class _Refers:
-    """Marks a setting that names a step of the recipe, a path or a hub id."""
-
-
-Ref = Annotated[str, _Refers(), pydantic.Field(min_length=1)]
-OptionalRef = Annotated[str | None, _Refers()]
-Seed = Annotated[int, pydantic.Field(ge=0, lt=2**32)]
-"""What PyTorch and NumPy both take."""
-
-
-class StepConfig(Config):
-    """Base of all kinds of steps."""
-
-    draws: ClassVar[bool] = True
-    """Whether the result depends on a seed."""
-    computes: ClassVar[bool] = False
-    """Whether the result depends, in its last bits, on the number of threads."""
-
-    do: str
-
-    def pinned_seed(self, seed: int) -> int | None:
-        """The seed of this step: its own where it names one, otherwise the replicate's; None if it draws nothing."""
-        if not self.draws:
-            return None
-        own: int | None = getattr(self, "seed", None)
-        return seed if own is None else own
 
 
 class Miniature(StepConfig):
@@ -78,20 +47,6 @@ class Miniature(StepConfig):
     seed: Seed | None = None
     """null takes the replicate's seed."""
     world: WorldConfig = WorldConfig()
-
-
-class Reads(StepConfig):
-    """What all steps that read a source share."""
-
-    layout: str | None = None
-    """Name of the layout; null detects it."""
-    limit: int | None = pydantic.Field(default=None, ge=1)
-    """Only so many rows."""
-    strict: bool = False
-    """Whether a bad row is an error, instead of going to the quarantine."""
-    workers: int | None = pydantic.Field(default=None, ge=1, exclude=True)
-    """Number of processes for a large source; null takes the cores that may be used. The result does not depend on it,
-    and it is no part of what a run is named and compared by."""
 
 
 class Read(Reads):
@@ -129,7 +84,7 @@ class Clean(Reads, Cleaning):
     draws: ClassVar[bool] = False
     do: Literal["clean"] = "clean"
     data: Ref = "data"
-    against: Annotated[tuple[str, ...], _Refers()] = pydantic.Field(default=(), exclude=True)
+    against: Refs = pydantic.Field(default=(), exclude=True)
     """Files of questions of benchmarks, or folders of such files. What is in them counts, not where they lie."""
     controls: bool = True
     """Whether controls are looked for too, which the curve of the thresholds needs; it takes about as long again."""
@@ -343,14 +298,3 @@ KINDS: dict[str, type[StepConfig]] = {
     "rewards": Rewards,
 }
 """Name of each kind of step, as ``do`` has it."""
-
-
-def refs_of(config: StepConfig) -> dict[str, str]:
-    """The settings of a step that name something else: setting → name; one that names several is numbered."""
-    fields = type(config).model_fields
-    named = {
-        key: getattr(config, key) for key, info in fields.items() if any(isinstance(m, _Refers) for m in info.metadata)
-    }
-    lists = {key: many for key, many in named.items() if isinstance(many, tuple)}
-    several = {f"{key}.{number}": one for key, many in lists.items() for number, one in enumerate(many)}
-    return {key: target for key, target in named.items() if isinstance(target, str)} | several

@@ -26,7 +26,8 @@ from notus.core.config import Config, digest_of, load_yaml, merge, parse_overrid
 from notus.core.errors import ConfigError, nearest
 from notus.core.hub_id import HubId
 from notus.core.run import hash_file
-from notus.flow.kinds import KINDS, Seed, StepConfig, refs_of
+from notus.flow.kinds import KINDS
+from notus.flow.stepconfig import Seed, StepConfig, refs_of
 
 __all__ = ["BUILT_IN", "Plan", "PlannedStep", "Recipe", "find_recipe", "given_hash", "load_recipe", "make_plan"]
 

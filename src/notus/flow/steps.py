@@ -35,6 +35,7 @@ from notus.flow.datasteps import audit, read, repair, write_miniature
 from notus.flow.exportsteps import export
 from notus.flow.preferencesteps import binarize, diff
 from notus.flow.recipe import PlannedStep
+from notus.flow.stepconfig import StepConfig, refs_of
 from notus.train.loss_settings import BcoUnpaired, Kto
 
 __all__ = ["do_step", "find_model"]
@@ -51,7 +52,7 @@ def do_step(step: PlannedStep, path: Path, inputs: Inputs) -> Run:
         inputs: setting → run directory of the step that it refers to, or path or hub id.
     """
     # What a setting refers to counts by its hash, among the inputs, and not by its name or place.
-    named = kinds.refs_of(step.config)
+    named = refs_of(step.config)
     config = {key: value for key, value in step.config.resolved().items() if key not in named} | {"seed": step.seed}
     with locked(path):
         run = Run(path, stage=config.pop("do"), config=config, inputs=step.inputs, sources=dict(inputs))
@@ -192,7 +193,7 @@ def _drawn(seed: int | None) -> int:
     return seed
 
 
-_WORK: dict[type[kinds.StepConfig], Callable[[Run, Any, Inputs, int | None], None]] = {
+_WORK: dict[type[StepConfig], Callable[[Run, Any, Inputs, int | None], None]] = {
     kinds.Miniature: write_miniature,
     kinds.Read: read,
     kinds.Audit: audit,

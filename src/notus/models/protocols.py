@@ -1,11 +1,11 @@
-"""What the floors above may ask a model for: ``Request`` in, ``Reply`` or ``Failure`` out, ``Generator`` in between.
+"""What the floors above may ask a model for: ``Generator`` answers requests, ``Ranker`` scores answers.
 
-Owns these records and the key of a request. Does not know how an answer is had: ``fleet`` asks endpoints over HTTP,
-``inprocess`` asks a model in this process, and both yield the same records.
+Owns these protocols, the records ``Request``, ``Reply`` and ``Failure``, and the key of a request. Does not know how an answer
+is had: ``fleet`` asks endpoints over HTTP, ``inprocess`` asks a model in this process, and both yield the same records.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from notus.core.errors import InputError
 from notus.core.records import Message, Name, Record
 
-__all__ = ["Decoding", "Failure", "Generator", "Model", "Outcome", "Reply", "Request", "Token", "ordered"]
+__all__ = ["Decoding", "Failure", "Generator", "Model", "Outcome", "Ranker", "Reply", "Request", "Token", "ordered"]
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 _KEY_VERSION = 1
@@ -179,6 +179,29 @@ class Generator(Protocol):
         Raises:
             RunError: when going on is of no use (a refused key, a quota that is used up, ``max_cost``). What was
                 answered until then has been yielded and is in the ledger.
+        """
+        ...
+
+
+class Ranker(Protocol):
+    """Whatever says which answers to a prompt are better."""
+
+    @property
+    def name(self) -> str:
+        """What scores are recorded under, such as ``pairrm``."""
+        ...
+
+    def rank(
+        self, prompts: Sequence[tuple[Message, ...]], candidates: Sequence[Sequence[str]]
+    ) -> list[list[float | None]]:
+        """Score the candidates of each prompt; higher is better, and only scores of one prompt can be compared.
+
+        Args:
+            prompts: conversations that end with a user's turn.
+            candidates: for each prompt its answers; their number may differ from prompt to prompt.
+
+        Returns:
+            For each prompt the scores of its candidates, in their order; None where one could not be scored.
         """
         ...
 
