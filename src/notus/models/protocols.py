@@ -1,7 +1,8 @@
 """What the floors above may ask a model for: ``Generator`` answers requests, ``Ranker`` scores answers.
 
-Owns these protocols, the records ``Request``, ``Reply`` and ``Failure``, and the key of a request. Does not know how an answer
-is had: ``fleet`` asks endpoints over HTTP, ``inprocess`` asks a model in this process, and both yield the same records.
+Owns these protocols, the records ``Request``, ``Reply`` and ``Failure``, and the key of a request. Does not know how an
+answer is had: ``fleet`` asks endpoints over HTTP, ``inprocess`` asks a model in this process, and both yield the same
+records. Rankers are made by ``ranker``.
 """
 
 import hashlib
