@@ -54,7 +54,7 @@ def test_hostile_labels_are_escaped_and_well_formed(name: str) -> None:
     tree = ElementTree.fromstring(svg)
     svg.encode("utf-8")
     assert {element.tag for element in tree.iter()} <= {
-        SVG + tag for tag in ("svg", "style", "rect", "text", "title", "circle", "polyline")
+        SVG + tag for tag in ("svg", "style", "rect", "text", "title", "circle", "polyline", "polygon")
     }
     assert "<script" not in svg
     assert "&lt;script&gt;" in svg

@@ -169,7 +169,7 @@ def test_the_mark_follows_the_verdict() -> None:
     assert marks({"better": "faulty", "survives_holm": True}) == "holds"
     assert marks({"better": "faulty", "survives_holm": False}) == "holds alone"
     assert marks({"better": None}) == "open"
-    assert marks({"better": None, "by_prompts": None, "by_seeds": None}) == "not compared"
+    assert marks({"better": None, "by_prompts": None, "by_seeds": None, "by_both": None}) == "not compared"
 
 
 def test_a_missing_interval_is_a_dash_and_an_unscored_arm_says_so() -> None:

@@ -12,6 +12,8 @@ from notus.core.errors import DataError
 from notus.core.statistics import (
     Estimate,
     clustered_mean,
+    crossed_mean,
+    detectable,
     groups_needed,
     holm,
     mean_over_seeds,
@@ -27,8 +29,9 @@ from notus.core.statistics import (
 
 def test_public_names() -> None:
     assert set(module.__all__) == {
-        "Estimate", "Paired", "clustered_mean", "groups_needed", "holm", "mean_over_seeds", "p_value",
-        "paired_difference", "proportion", "standard_error", "t_cdf", "t_quantile", "wider",
+        "Estimate", "Paired", "clustered_mean", "crossed_mean", "detectable", "groups_needed", "holm",
+        "mean_over_seeds", "p_value", "paired_difference", "proportion", "standard_error", "t_cdf", "t_quantile",
+        "wider",
     }  # fmt: skip
 
 
@@ -139,7 +142,8 @@ def test_paired_difference_uses_what_is_shared() -> None:
     assert (found.shared, found.only_a, found.only_b) == (4, 1, 2)
     assert found.by_prompts == clustered_mean([0.9 - 0.5, 0.5 - 0.4, 0.8 - 0.6, 0.6 - 0.1], ["p", "q", "p", "q"])
     assert found.by_seeds == mean_over_seeds([0.9 - 0.5, 0.5 - 0.4, 0.8 - 0.6, 0.6 - 0.1], [0, 0, 1, 1])
-    assert found.deciding == wider(found.by_prompts, found.by_seeds)
+    assert found.by_both == crossed_mean([0.9 - 0.5, 0.5 - 0.4, 0.8 - 0.6, 0.6 - 0.1], ["p", "q"] * 2, [0, 0, 1, 1])
+    assert found.deciding == wider(wider(found.by_prompts, found.by_seeds), found.by_both)
 
 
 def test_paired_difference_takes_the_difficulty_out() -> None:
@@ -166,6 +170,72 @@ def test_the_prototypes_three_seeds() -> None:
     assert found is not None
     assert (found.low, found.high) == pytest.approx((-0.022, 0.217), abs=0.002)
     assert groups_needed(found) == 5
+
+
+def test_crossed_mean_written_out() -> None:
+    """Two seeds × three prompts: the analysis of variance by hand."""
+    table = np.array([[1.0, 2.0, 6.0], [2.0, 5.0, 8.0]])
+    found = crossed_mean(table.ravel().tolist(), ["p", "q", "r"] * 2, [0] * 3 + [1] * 3)
+    assert found is not None
+    of_prompts = sum((m - 4) ** 2 for m in (1.5, 3.5, 7.0)) / 2 / 3  # variance of the prompts' means over their number
+    of_seeds = ((3 - 4) ** 2 + (5 - 4) ** 2) / 1 / 2
+    left = [1 - 1.5 - 3 + 4, 2 - 3.5 - 3 + 4, 6 - 7 - 3 + 4, 2 - 1.5 - 5 + 4, 5 - 3.5 - 5 + 4, 8 - 7 - 5 + 4]
+    of_cell = sum(r * r for r in left) / (1 * 2) / 6
+    whole = of_prompts + of_seeds - of_cell
+    freedom = whole**2 / (of_prompts**2 / 2 + of_seeds**2 / 1)
+    assert found.mean == 4
+    assert found.groups == int(freedom) + 1
+    assert found.high - 4 == pytest.approx(t_quantile(0.975, int(freedom)) * math.sqrt(whole))
+    assert standard_error(found) == pytest.approx(math.sqrt(whole))
+
+
+def test_crossed_mean_is_never_surer_than_one_side_alone() -> None:
+    random = np.random.default_rng(5)
+    prompts, seeds = [f"p{i}" for i in range(8)] * 3, np.repeat(range(3), 8).tolist()
+    for _ in range(50):
+        values = random.normal(size=24).tolist()
+        found, by_prompts, by_seeds = (
+            crossed_mean(values, prompts, seeds),
+            clustered_mean(values, prompts),
+            mean_over_seeds(values, seeds),
+        )
+        assert found is not None
+        assert by_prompts is not None
+        assert by_seeds is not None
+        assert standard_error(found) >= max(standard_error(by_prompts), standard_error(by_seeds)) * (1 - 1e-12)
+        assert 3 <= found.groups <= 3 + 8
+
+
+def test_crossed_mean_needs_two_of_each() -> None:
+    assert crossed_mean([0.1, 0.2], ["p", "q"], [0, 0]) is None
+    assert crossed_mean([0.1, 0.2], ["p", "p"], [0, 1]) is None
+    found = crossed_mean([0.5] * 4, ["p", "q"] * 2, [0, 0, 1, 1])
+    assert found is not None
+    assert found.width == 0
+
+
+def test_detectable_written_out_and_the_inverse_of_groups_needed() -> None:
+    values = [0.05, 0.20, 0.02, 0.11]
+    found = mean_over_seeds(values, range(4))
+    assert found is not None
+    spread = float(np.std(values, ddof=1))
+    assert detectable(found) == pytest.approx((3.182446305 + 0.978472312) * spread / 2)  # t(.975, 3), t(.8, 3)
+    needed = groups_needed(found)
+    assert needed is not None
+    assert detectable(found, needed) <= found.mean < detectable(found, needed - 1)
+    assert detectable(found, power=0.95) > detectable(found)
+
+
+def test_a_detectable_difference_is_detected_four_times_in_five() -> None:
+    random = np.random.default_rng(2)
+    half = t_quantile(0.975, 9) / math.sqrt(10)  # ten groups with a spread of 1
+    truth = detectable(Estimate(0.0, -half, half, 10, 10, "t over seeds"))
+    found = 0
+    for _ in range(2000):
+        estimate = mean_over_seeds((truth + random.normal(size=10)).tolist(), range(10))
+        assert estimate is not None
+        found += estimate.low > 0
+    assert 0.76 <= found / 2000 <= 0.84
 
 
 def test_wider() -> None:

@@ -5,11 +5,12 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from statistics import fmean, stdev
 
 import pytest
 
 from notus.core.errors import ConfigError, DataError
-from notus.core.statistics import clustered_mean, mean_over_seeds, wider
+from notus.core.statistics import clustered_mean, detectable, mean_over_seeds, wider
 from notus.evaluate import compare as module
 from notus.evaluate.compare import Score, compare, signed, spoken
 
@@ -100,7 +101,93 @@ def test_the_words_for_not_distinguishable_and_the_power() -> None:
 def test_power_names_the_prompts_when_they_are_what_is_short() -> None:
     found = compare([*rows("A", lambda *_: 0.5, seeds=1), *rows("B", noisy(0.52, 0.3, "b"), seeds=1)])
     assert found.pairs[0].better is None
-    assert "prompts would be needed" in found.pairs[0].remarks[-1]
+    assert "prompts would be needed" in found.pairs[0].remarks[1]
+    assert [what for what, _ in found.pairs[0].needed] == ["prompts"]
+    assert found.pairs[0].remarks[-1].startswith("what was compared would show a true difference of about ±0.")
+
+
+def test_a_difference_too_small_for_any_number_says_so() -> None:
+    found = compare([*rows("A", lambda *_: 0.5), *rows("B", lambda _, prompt: 0.5 + (0.1 if prompt % 2 else -0.0999))])
+    pair = found.pairs[0]
+    assert pair.needed == (("prompts", None),)
+    assert pair.remarks[0] == "rough estimate: not even 10,000 prompts would set so small a difference apart"
+
+
+def test_prompts_and_seeds_that_only_both_together_leave_open() -> None:
+    """Each interval alone excludes 0, the one for both does not: more of each is asked for, by one factor."""
+    by_seed, by_prompt = (0.02, 0.1, 0.07, 0.12, 0.06), random.Random(3)
+    own = [by_prompt.gauss(0, 1) for _ in range(20)]
+    own = [0.15 * (value - fmean(own)) / stdev(own) for value in own]
+    gains = rows("B", lambda seed, prompt: 0.5 + by_seed[seed] + own[prompt], seeds=5, prompts=20)
+    pair = compare([*rows("A", lambda *_: 0.5, seeds=5, prompts=20), *gains]).pairs[0]
+    assert pair.by_seeds is not None
+    assert pair.by_prompts is not None
+    assert pair.by_both is not None
+    assert pair.by_seeds.low > 0
+    assert pair.by_prompts.low > 0
+    assert pair.by_both.low < 0
+    assert pair.interval == pair.by_both
+    assert pair.better is None
+    factor = (detectable(pair.by_both) / pair.by_both.mean) ** 2
+    assert factor > 1
+    assert pair.needed == (("seeds", math.ceil(5 * factor)), ("prompts", math.ceil(20 * factor)))
+
+
+def test_few_groups_are_also_tested_exactly() -> None:
+    gains = (0.3, 0.1, 0.2, 0.25, 0.15, 0.22, -0.02)
+    b = rows("B", lambda _, prompt: 0.5 + gains[prompt], seeds=1, prompts=7)
+    pair = compare([*rows("A", lambda *_: 0.5, seeds=1, prompts=7), *b]).pairs[0]
+    assert pair.exact is not None
+    assert (pair.exact.method, pair.exact.n) == ("permutation", 7)
+    # Only turning the −.02 or nothing gives a sum as far from 0: 2 of 64, and as many on the other side.
+    assert pair.exact.p == pytest.approx(4 / 128)
+
+
+def test_an_exact_test_that_disagrees_is_told() -> None:
+    """Six prompts, one a little worse: t claims it, but of 64 assignments of signs 4 go as far, which is .06."""
+    gains = (0.2, 0.21, 0.2, 0.19, 0.2, -0.01)
+    b = rows("B", lambda _, prompt: 0.5 + gains[prompt], seeds=1, prompts=6)
+    pair = compare([*rows("A", lambda *_: 0.5, seeds=1, prompts=6), *b]).pairs[0]
+    assert pair.better == "B"
+    assert pair.exact is not None
+    assert pair.exact.p == pytest.approx(4 / 64)
+    assert "an exact test does not go along (permutation, p = 0.06, n = 6): take it with care" in pair.remarks
+
+
+def test_one_seed_of_passes_and_failures_is_mcnemars() -> None:
+    wins = {0, 1, 2, 3, 4, 5, 6, 7}
+    a = rows("A", lambda _, prompt: float(prompt == 8), seeds=1)
+    pair = compare([*a, *rows("B", lambda _, prompt: float(prompt in wins), seeds=1)]).pairs[0]
+    assert pair.exact is not None
+    # Nine prompts differ, eight of them in favour of B: (1 + 9) / 2⁹, and as much on the other side.
+    assert (pair.exact.method, pair.exact.n) == ("mcnemar", 9)
+    assert pair.exact.p == pytest.approx(2 * 10 / 512)
+
+
+def test_the_summary_says_what_is_apart_and_what_the_rest_would_need() -> None:
+    scores = [
+        *rows("base", noisy(0.5, 0.1, "b")),
+        *rows("better", noisy(0.8, 0.1, "g")),
+        *rows("same", noisy(0.51, 0.1, "s")),
+    ]
+    found = compare(scores)
+    first, second, third = found.summary
+    whole = sum(pair.survives_holm for pair in found.pairs)
+    assert first == (
+        f"2 of 3 pairs can be told apart, {whole} with all of them tested at once: better over base, better over same"
+    )
+    same = next(pair for pair in found.pairs if pair.better is None)
+    assert second.startswith("not told apart, by a rough estimate: same and base would need ")
+    assert all(f"{count:,} {what}" in second for what, count in same.needed if count)
+    assert third.startswith("with 3 seeds a claim leans on Student's t")
+    assert compare([*rows("A", noisy(0.5, 0.1, "a"))]).summary == ()
+
+
+def test_a_mark_goes_with_its_arm() -> None:
+    scores = [*rows("A", noisy(0.5, 0.1, "a")), *rows("B", noisy(0.5, 0.1, "b"))]
+    found = compare(scores, marks={"B": "contaminated: so it is"})
+    assert [arm.mark for arm in found.arms] == ["", "contaminated: so it is"]
+    assert found.summary[0] == "B is contaminated: so it is"
 
 
 def test_identical_arms() -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "number",
     "printable",
     "shorten",
+    "span",
     "spread_out",
     "text_width",
     "thinned",
@@ -134,6 +135,12 @@ def spread_out(wanted: dict[str, float], gap: float, top: float, bottom: float) 
     return dict(zip(order, placed, strict=True))
 
 
+def span(values: Iterable[float], *more: float | None) -> tuple[float, float]:
+    """The lowest and the highest of the values, and of those among ``more`` that there are."""
+    known = [*values, *(value for value in more if value is not None)]
+    return min(known), max(known)
+
+
 @dataclass(frozen=True)
 class Scale:
     """A straight map from data to the picture: ``low`` falls on ``start`` and ``high`` on ``end``."""
@@ -224,11 +231,27 @@ class Canvas:
         style = f'stroke-width="{_n(width)}"{veil}{broken} {_paint("stroke", colour)}'
         self._parts.append(f'<polyline points="{track}" {shape} {style}/>')
 
-    def dot(self, x: float, y: float, radius: float, colour: str, *, opacity: float = 1, ring: bool = False) -> None:
+    def area(self, points: Sequence[tuple[float, float]], colour: str, *, opacity: float) -> None:
+        """Fill the shape that the points go around."""
+        corners = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
+        self._parts.append(f'<polygon points="{corners}" opacity="{opacity:.3f}" {_paint("fill", colour)}/>')
+
+    def dot(
+        self, x: float, y: float, radius: float, colour: str, *, opacity: float = 1, ring: bool = False, hint: str = ""
+    ) -> None:
         """Draw a disc, with ``ring`` set off from what lies below by a rim of the paper's colour."""
         veil = f' opacity="{opacity:.3f}"' if opacity < 1 else ""
         rim = f' stroke-width="2" {_paint("stroke", "paper", more=colour)}' if ring else f" {_paint('fill', colour)}"
-        self._parts.append(f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}"{veil}{rim}/>')
+        end = f"><title>{_escaped(hint)}</title></circle>" if hint else "/>"
+        self._parts.append(f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}"{veil}{rim}{end}')
+
+    def whisker(self, low: tuple[float, float], high: tuple[float, float], colour: str, *, cap: float = 4) -> None:
+        """Draw an interval as a line with caps across its ends."""
+        length = math.dist(low, high)
+        across = ((high[1] - low[1]) / length * cap, -(high[0] - low[0]) / length * cap) if length else (cap, 0.0)
+        self.path([low, high], colour, width=1.3)
+        for x, y in (low, high):
+            self.path([(x - across[0], y - across[1]), (x + across[0], y + across[1])], colour, width=1.3)
 
     def legend(self, entries: Iterable[tuple[str, str]]) -> None:
         """Write a line of coloured keys under the titles, and go on below it: (colour name, label)."""
@@ -254,6 +277,16 @@ class Canvas:
         middle = (scale.start + scale.end) / 2
         self.text(middle, bottom + 37, shorten(label, WIDTH - 2 * MARGIN), colour="muted", anchor="middle")
 
+    def x_numbers(
+        self, scale: Scale, marks: Sequence[tuple[float, str]], bottom: float, label: str, *, gap: float = 18
+    ) -> None:
+        """Write words or numbers under an axis without grid lines, those inside the scale, and the axis' name."""
+        for mark, word in marks:
+            if scale.start - 0.01 <= scale(mark) <= scale.end + 0.01:
+                self.text(scale(mark), bottom + gap, word, colour="muted", anchor="middle", size=11)
+        middle, room = (scale.start + scale.end) / 2, scale.end - scale.start
+        self.text(middle, bottom + gap + 20, shorten(label, room), colour="muted", anchor="middle")
+
     def y_axis(
         self, scale: Scale, marks: Sequence[float], decimals: int, left: float, right: float, label: str
     ) -> None:
@@ -263,6 +296,12 @@ class Canvas:
             self.path([(left, y), (right, y)], "rule")
             self.text(left - 8, y + 4, number(mark, decimals), colour="muted", anchor="end", size=11)
         self.text(MARGIN, scale.end - 12, shorten(label, WIDTH - 2 * MARGIN), colour="muted")
+
+    def no_data(self, why: str) -> str:
+        """The picture of nothing, which says why."""
+        self.rect(MARGIN, self.top + 8, WIDTH - 2 * MARGIN, 84, "rule", round_=6, opacity=0.5)
+        self.text(WIDTH / 2, self.top + 54, f"No data: {why}", colour="muted", anchor="middle", size=13)
+        return self.render(self.top + 112)
 
     def render(self, height: float) -> str:
         """The whole picture as SVG of ``WIDTH`` × ``height``."""

@@ -20,6 +20,7 @@ from notus.app.canvas import (
     Scale,
     number,
     shorten,
+    span,
     spread_out,
     text_width,
     thinned,
@@ -30,8 +31,6 @@ from notus.core.errors import DataError
 from notus.core.statistics import Estimate, wider
 
 __all__ = ["BarRow", "IntervalRow", "Line", "bars", "heat", "histogram", "intervals", "lines"]
-
-_NO_DATA = "No data"
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,9 @@ def intervals(
     board = Canvas(title, subtitle or "95 % intervals: thick over prompts as clusters, thin over seeds as replicates")
     shown = [row for row in rows if row.estimate is not None]
     if not shown:
-        return _no_data(board, "no row has an interval")
+        return board.no_data("no row has an interval")
     ends = [end for row in shown for side in (row.by_prompts, row.by_seeds) if side for end in (side.low, side.high)]
-    marks, decimals = ticks(*_span([*ends, *(point for row in shown for point in row.points)], reference))
+    marks, decimals = ticks(*span([*ends, *(point for row in shown for point in row.points)], reference))
     step, first = 46.0, board.top + 16
     left = MARGIN + 16 + min(190.0, max(text_width(row.label, 13) for row in rows))
     right = WIDTH - MARGIN - 205
@@ -161,10 +160,10 @@ def lines(
     points = [point for _, runs in curves for run in runs for point in run]
     board = Canvas(title, subtitle or f"n = {len(points):,} points on {len(curves)} curves")
     if not points:
-        return _no_data(board, "no curve has a point")
+        return board.no_data("no curve has a point")
     labels = list(dict.fromkeys((*order, *(label for label, _ in curves))))
-    x_marks, x_decimals = ticks(*_span([x for x, _ in points]))
-    y_marks, y_decimals = ticks(*_span([*(y for _, y in points), *(level for level, _ in levels)]))
+    x_marks, x_decimals = ticks(*span([x for x, _ in points]))
+    y_marks, y_decimals = ticks(*span([*(y for _, y in points), *(level for level, _ in levels)]))
     left = MARGIN + 12 + max(text_width(number(mark, y_decimals), 11) for mark in y_marks)
     right = WIDTH - MARGIN - 14 - min(180.0, max(text_width(label) for label, _ in curves))
     top, bottom = board.top + 28, board.top + 268
@@ -172,7 +171,7 @@ def lines(
     x_scale = Scale(low, high, left, right) if high > low else Scale(x_marks[0], x_marks[-1], left, right)
     y_scale = Scale(y_marks[0], y_marks[-1], bottom, top)
     board.y_axis(y_scale, y_marks, y_decimals, left, right, y_label)
-    _x_numbers(board, x_scale, x_marks, x_decimals, bottom, x_label)
+    board.x_numbers(x_scale, [(mark, number(mark, x_decimals)) for mark in x_marks], bottom, x_label)
     for level, word in levels:
         board.path([(left, y_scale(level)), (right, y_scale(level))], "muted", dash="3 4")
         shown = shorten(word, right - left)
@@ -232,7 +231,7 @@ def histogram(
     lost = f" · {len(given) - len(data):,} not finite, left out" if len(given) > len(data) else ""
     board = Canvas(title, f"{subtitle + ' · ' if subtitle else ''}n = {len(data):,}{lost}")
     if not data:
-        return _no_data(board, "no value to count")
+        return board.no_data("no value to count")
     low, high = min(data), max(data)
     if low == high:
         low, high = low - 0.5, high + 0.5
@@ -254,7 +253,7 @@ def histogram(
         hint = f"{number(start, decimals + 1)} to {number(end, decimals + 1)}: {count:,}"
         if count:
             board.rect(x, y_scale(count), max(width, 0.5), bottom - y_scale(count), "c0", round_=1.5, hint=hint)
-    _x_numbers(board, x_scale, x_marks, decimals, bottom, x_label)
+    board.x_numbers(x_scale, [(mark, number(mark, decimals)) for mark in x_marks], bottom, x_label)
     return board.render(bottom + 54)
 
 
@@ -263,13 +262,13 @@ def bars(rows: Sequence[BarRow], *, title: str, x_label: str, subtitle: str = ""
     board = Canvas(title, subtitle)
     shown = [row for row in rows if math.isfinite(row.value)]
     if not shown:
-        return _no_data(board, "no row has a value")
+        return board.no_data("no row has a value")
     groups = list(dict.fromkeys(row.group for row in shown))
     labels = list(dict.fromkeys(row.label for row in shown))
     if len(groups) > 1:
         board.legend((SERIES[index % len(SERIES)], group) for index, group in enumerate(groups))
     ends = [end for row in shown if row.interval for end in (row.interval.low, row.interval.high)]
-    marks, places = ticks(*_span([row.value for row in shown] + ends, 0.0))
+    marks, places = ticks(*span([row.value for row in shown] + ends, 0.0))
     left = MARGIN + 14 + min(220.0, max(text_width(label, 12) for label in labels))
     tails = {id(row): number(row.value, decimals) + (f" · {row.note}" if row.note else "") for row in shown}
     right = WIDTH - MARGIN - 12 - min(200.0, max(text_width(tail, 11) for tail in tails.values()))
@@ -336,7 +335,7 @@ def heat(
     total = sum(map(sum, matrix))
     board = Canvas(title, f"{subtitle + ' · ' if subtitle else ''}n = {number(total)}")
     if not total:
-        return _no_data(board, "every cell is empty")
+        return board.no_data("every cell is empty")
     frames = sorted(set(marked))
     if frames and mark_label:
         board.legend([("warn", mark_label)])
@@ -379,26 +378,6 @@ def _cell(board: Canvas, count: float, most: float, box: tuple[float, float, flo
     if count and text_width(shown, 11) < width - 4:
         colour = "paper" if opacity > 0.65 else "ink"
         board.text(x + width / 2, y + height / 2 + 4, shown, colour=colour, anchor="middle", size=11)
-
-
-def _x_numbers(board: Canvas, scale: Scale, marks: Sequence[float], decimals: int, bottom: float, label: str) -> None:
-    """The numbers of an axis without grid lines, those inside the scale, and the axis' name."""
-    for mark in marks:
-        if scale.start - 0.01 <= scale(mark) <= scale.end + 0.01:
-            board.text(scale(mark), bottom + 18, number(mark, decimals), colour="muted", anchor="middle", size=11)
-    middle, room = (scale.start + scale.end) / 2, scale.end - scale.start
-    board.text(middle, bottom + 38, shorten(label, room), colour="muted", anchor="middle")
-
-
-def _no_data(board: Canvas, why: str) -> str:
-    board.rect(MARGIN, board.top + 8, WIDTH - 2 * MARGIN, 84, "rule", round_=6, opacity=0.5)
-    board.text(WIDTH / 2, board.top + 54, f"{_NO_DATA}: {why}", colour="muted", anchor="middle", size=13)
-    return board.render(board.top + 112)
-
-
-def _span(values: Sequence[float], *more: float | None) -> tuple[float, float]:
-    known = [*values, *(value for value in more if value is not None)]
-    return min(known), max(known)
 
 
 def _runs(line: Line) -> list[list[tuple[float, float]]]:

@@ -243,7 +243,8 @@ def headline(comparison: Comparison, *, heading: str, x_label: str, lead: str = 
     """
     rows = [_interval_row(arm) for arm in comparison.arms]
     svg = intervals(rows, title=title or x_label[:1].upper() + x_label[1:], x_label=x_label)
-    return Headline(heading, lead, arms_table(comparison.arms), Picture(svg), comparison.pairs)
+    said = " ".join([*([lead] if lead else []), *(f"{sentence}." for sentence in comparison.summary)])
+    return Headline(heading, said, arms_table(comparison.arms), Picture(svg), comparison.pairs)
 
 
 def render(report: Report) -> str:
@@ -266,7 +267,7 @@ def arms_table(arms: Sequence[Arm]) -> Table:
     columns = ("Arm", "Mean", "95 % prompts", "95 % seeds", "Scored", "Unscored", "Prompts", "Seeds")
     rows: list[tuple[Cell, ...]] = [
         (
-            arm.name,
+            arm.name + (" †" if arm.mark else ""),
             arm.mean,
             _range(arm.by_prompts),
             _range(arm.by_seeds),
@@ -281,6 +282,7 @@ def arms_table(arms: Sequence[Arm]) -> Table:
         "Scored and unscored count answers; an unscored answer is never a number. Prompts are clusters and seeds are "
         "replicates; the wider of the two intervals decides. One seed has no interval over seeds."
     )
+    note += "".join(f" † {mark}." for mark in sorted({arm.mark for arm in arms if arm.mark}))
     return Table(columns, tuple(rows), note)
 
 

@@ -1,10 +1,12 @@
 """Intervals and tests on plain NumPy: clustered, over seeds, paired, proportions, multiplicity, rough power.
 
-Owns the arithmetic of uncertainty. Does not own what is compared with what, nor the words (``evaluate.compare``).
+Owns the arithmetic of uncertainty that leans on Student's t. Does not own resampling (``core.resampling``), exact tests
+(``core.exact``), agreement (``core.agreement``), nor what is compared with what, and the words (``evaluate.compare``).
 
 Two sources of noise are kept apart. *Prompts* are clusters: answers to one prompt belong together, however many samples
 and seeds there are. *Seeds* are replicates: each is a training of its own. An interval says how far a mean would move
-with other prompts, or with other seeds; the wider of the two decides. All intervals are two-sided at 95 %.
+with other prompts, or with other seeds; the wider of the two decides, and of a difference that by both at once is taken
+into account (``crossed_mean``). All intervals are two-sided at 95 %.
 """
 
 import math
@@ -14,14 +16,16 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
+from notus.core.clusters import checked, numbered
 from notus.core.errors import DataError
 
 __all__ = [
     "Estimate",
     "Paired",
     "clustered_mean",
+    "crossed_mean",
+    "detectable",
     "groups_needed",
     "holm",
     "mean_over_seeds",
@@ -50,7 +54,7 @@ class Estimate:
     groups: int
     """Number of clusters or seeds that the interval rests on."""
     method: str
-    """How the interval was made: ``clustered t``, ``t over seeds`` or ``wilson``."""
+    """How the interval was made: ``clustered t``, ``t over seeds``, ``wilson``, ``cluster bootstrap, BCa`` …"""
 
     @property
     def width(self) -> float:
@@ -60,7 +64,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Paired:
-    """The mean difference a − b on what both sides share, with both intervals. See ``paired_difference``."""
+    """The mean difference a − b on what both sides share, with its intervals. See ``paired_difference``."""
 
     by_prompts: Estimate | None
     """None with fewer than two shared prompts."""
@@ -70,11 +74,13 @@ class Paired:
     """Number of (seed, prompt) cells that both sides have."""
     only_a: int
     only_b: int
+    by_both: Estimate | None = None
+    """Other prompts and other seeds at once; None with fewer than two of either."""
 
     @property
     def deciding(self) -> Estimate | None:
-        """The wider of the two intervals."""
-        return wider(self.by_prompts, self.by_seeds)
+        """The widest of the intervals."""
+        return wider(wider(self.by_prompts, self.by_seeds), self.by_both)
 
 
 def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Estimate | None:
@@ -95,8 +101,8 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Est
     Raises:
         DataError: if the two sequences differ in length or a value is not finite.
     """
-    data = _checked(values, clusters, "cluster")
-    index, size = _grouped(clusters)
+    data = checked(values, clusters, "cluster")
+    index, size = numbered(clusters)
     if size < 2:
         return None
     mean = float(data.mean())
@@ -120,8 +126,8 @@ def mean_over_seeds(values: Sequence[float], seeds: Sequence[Hashable]) -> Estim
     Raises:
         DataError: if the two sequences differ in length or a value is not finite.
     """
-    data = _checked(values, seeds, "seed")
-    index, size = _grouped(seeds)
+    data = checked(values, seeds, "seed")
+    index, size = numbered(seeds)
     if size < 2:
         return None
     means = np.bincount(index, weights=data, minlength=size) / np.bincount(index, minlength=size)
@@ -129,8 +135,49 @@ def mean_over_seeds(values: Sequence[float], seeds: Sequence[Hashable]) -> Estim
     return _student(float(means.mean()), error, len(data), size, "t over seeds")
 
 
+def crossed_mean(values: Sequence[float], clusters: Sequence[Hashable], seeds: Sequence[Hashable]) -> Estimate | None:
+    """Mean of all values, one for each prompt and seed, with an interval for other prompts and other seeds at once.
+
+    The variances of the mean over prompts and over seeds both hold the noise of the single cell, so that of the cell
+    is taken off once. With P prompts, S seeds, n cells and r what is left of a cell without its prompt and its seed::
+
+        V = V_prompts + V_seeds − V_cell,  but at least the larger of the two        V_cell = Σ r² / (n − P − S + 1) / n
+        interval = mean ± t(.975, df) · √V
+        df = V² / (V_prompts²/(P−1) + V_seeds²/(S−1)), rounded down, but at least the smaller of P−1 and S−1
+
+    Variance components of a crossed design: Searle, Casella and McCulloch, "Variance Components" (1992), chapter 4;
+    degrees of freedom: Satterthwaite (1946), Biometrics Bulletin 2. Where prompts and seeds add about as much noise,
+    each interval alone knows half of it, and the wider of the two errs in 7 % with five seeds, 12 % with twenty.
+
+    Returns:
+        None with fewer than two prompts or seeds. ``groups`` is the degrees of freedom plus one.
+
+    Raises:
+        DataError: if the sequences differ in length or a value is not finite.
+    """
+    data = checked(values, clusters, "cluster")
+    by_prompts, by_seeds = clustered_mean(values, clusters), mean_over_seeds(values, seeds)
+    if by_prompts is None or by_seeds is None:
+        return None
+    left = data - data.mean()
+    for labels in (clusters, seeds):
+        index, size = numbered(labels)
+        means = np.bincount(index, weights=data, minlength=size) / np.bincount(index, minlength=size)
+        left = left - (means - data.mean())[index]
+    n, prompts, trainings = len(data), by_prompts.groups, by_seeds.groups
+    of_cell = float(left @ left) / max(n - prompts - trainings + 1, 1) / n
+    of_prompts, of_seeds = standard_error(by_prompts) ** 2, standard_error(by_seeds) ** 2
+    whole = max(of_prompts + of_seeds - of_cell, of_prompts, of_seeds)
+    if whole == 0:
+        return Estimate(by_prompts.mean, by_prompts.mean, by_prompts.mean, n, trainings, "t over seeds and prompts")
+    freedom = whole**2 / (of_prompts**2 / (prompts - 1) + of_seeds**2 / (trainings - 1))
+    fewest = min(prompts, trainings)  # the whole rests on no less than its weakest part
+    groups = max(int(freedom) + 1, fewest)
+    return _student(by_prompts.mean, math.sqrt(whole), n, groups, "t over seeds and prompts")
+
+
 def paired_difference(a: Mapping[tuple[int, str], float], b: Mapping[tuple[int, str], float]) -> Paired:
-    """The mean of a − b over the (seed, prompt) cells that both sides have, with both intervals.
+    """The mean of a − b over the (seed, prompt) cells that both sides have, with its intervals.
 
     A cell holds the mean over the samples of one prompt under one seed. Pairing takes the difficulty of the prompts
     out of the noise: Var(a − b) = Var(a) + Var(b) − 2 Cov(a, b). Source: Miller (2024), section on paired
@@ -138,12 +185,14 @@ def paired_difference(a: Mapping[tuple[int, str], float], b: Mapping[tuple[int, 
     """
     shared = sorted(a.keys() & b.keys())
     differences = [a[cell] - b[cell] for cell in shared]
+    seeds, prompts = [seed for seed, _ in shared], [prompt for _, prompt in shared]
     return Paired(
-        by_prompts=clustered_mean(differences, [prompt for _, prompt in shared]) if shared else None,
-        by_seeds=mean_over_seeds(differences, [seed for seed, _ in shared]) if shared else None,
+        by_prompts=clustered_mean(differences, prompts) if shared else None,
+        by_seeds=mean_over_seeds(differences, seeds) if shared else None,
         shared=len(shared),
         only_a=len(a) - len(shared),
         only_b=len(b) - len(shared),
+        by_both=crossed_mean(differences, prompts, seeds) if shared else None,
     )
 
 
@@ -239,6 +288,20 @@ def groups_needed(estimate: Estimate, *, power: float = 0.8, limit: int = 10_000
     return high
 
 
+def detectable(estimate: Estimate, groups: int | None = None, *, power: float = 0.8) -> float:
+    """The smallest true mean that as many groups would set apart from 0 with the given power, roughly.
+
+    With s the observed spread between groups and G groups (as many as the estimate has, unless others are asked for)::
+
+        (t(.975, G−1) + t(power, G−1)) · s/√G
+
+    It is ``groups_needed`` read the other way round, and as rough: the observed spread stands for the true one.
+    """
+    count = estimate.groups if groups is None else groups
+    spread = standard_error(estimate) * math.sqrt(estimate.groups)
+    return (t_quantile(_UPPER, count - 1) + t_quantile(power, count - 1)) * spread / math.sqrt(count)
+
+
 @lru_cache(maxsize=4096)
 def t_quantile(p: float, df: float) -> float:
     """The value that Student's t with ``df`` degrees of freedom stays under with probability ``p``, by bisection.
@@ -305,23 +368,3 @@ def _student(mean: float, error: float, n: int, groups: int, method: str) -> Est
     error = 0.0 if error <= 1e-13 * max(1.0, abs(mean)) else error
     half = t_quantile(_UPPER, groups - 1) * error
     return Estimate(mean, mean - half, mean + half, n, groups, method)
-
-
-def _checked(values: Sequence[float], labels: Sequence[Hashable], what: str) -> NDArray[np.float64]:
-    data = np.asarray(values, dtype=np.float64)
-    if len(data) != len(labels):
-        raise DataError(f"{len(data)} values came with {len(labels)} {what} labels; each value needs its {what}")
-    if not np.isfinite(data).all():
-        raise DataError("a value is not a finite number; leave unscored items out and count them")
-    return data
-
-
-def _grouped(labels: Sequence[Hashable]) -> tuple[NDArray[np.intp], int]:
-    if isinstance(labels, np.ndarray):  # the same numbers, in order of appearance, without an object for each label
-        _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-        places = np.empty(len(first), dtype=np.intp)
-        places[np.argsort(first)] = np.arange(len(first))
-        return places[inverse], len(first)
-    numbers: dict[Hashable, int] = {}
-    index = [numbers.setdefault(label, len(numbers)) for label in labels]
-    return np.asarray(index, dtype=np.intp), len(numbers)

@@ -7,14 +7,16 @@ where the scores come from. The higher score is the better one. An unscored answ
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from notus.core.errors import ConfigError, DataError, nearest
+from notus.core.exact import ENUMERATED, Exact, mcnemar, permutation_test
 from notus.core.statistics import (
     Estimate,
     Paired,
     clustered_mean,
+    detectable,
     groups_needed,
     holm,
     mean_over_seeds,
@@ -27,6 +29,10 @@ __all__ = ["Arm", "Comparison", "Pair", "Score", "compare", "signed", "spoken"]
 
 Cells = Mapping[tuple[int, str], float]
 _LIMIT = 0.05
+_SPEAKING = 6
+"""Groups from which on a test of signs can reach 5 %: 2 · ½⁶ = .03."""
+_NAMED = 4
+"""Pairs that the summary names."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class Arm:
     by_seeds: Estimate | None
     """None with one seed: one training says nothing about how much trainings differ."""
     seed_means: tuple[tuple[int, float], ...]
+    mark: str = ""
+    """Why the scores are not to be trusted, for example that the benchmark was trained on; empty when they may be."""
 
     @property
     def interval(self) -> Estimate | None:
@@ -90,14 +98,23 @@ class Pair:
     better: str | None
     """Name of the better arm, or None when they are not distinguishable or cannot be compared."""
     survives_holm: bool
-    """Whether the claim still holds when all pairs of the comparison are tested at once (Holm, both intervals)."""
+    """Whether the claim still holds when all pairs of the comparison are tested at once (Holm, all intervals)."""
     remarks: tuple[str, ...]
     """Sentences that belong to the verdict: one seed only, Holm, what was not shared, how many would be needed."""
+    exact: Exact | None = None
+    """A test that leans on no distribution, where groups are few: McNemar's for one seed with scores of 0 and 1, else
+    signs by permutation over the seeds or the prompts, whichever gives the larger p. None where both are many."""
+    needed: tuple[tuple[str, int | None], ...] = ()
+    """What would set the observed difference apart, roughly: ``("seeds", 5)``; None is more than 10,000."""
+    detectable: float | None = None
+    """The difference that as many seeds or prompts would have set apart with 80 % power, roughly."""
+    by_both: Estimate | None = None
+    """The interval for other prompts and other seeds at once."""
 
     @property
     def interval(self) -> Estimate | None:
-        """The deciding estimate: the wider of the two."""
-        return wider(self.by_prompts, self.by_seeds)
+        """The deciding estimate: the widest of the three."""
+        return wider(wider(self.by_prompts, self.by_seeds), self.by_both)
 
 
 @dataclass(frozen=True)
@@ -107,15 +124,18 @@ class Comparison:
     arms: tuple[Arm, ...]
     pairs: tuple[Pair, ...]
     baseline: str | None
+    summary: tuple[str, ...] = ()
+    """The outcome over all pairs in a few sentences: what can be told apart, what cannot and what it would need."""
 
 
-def compare(scores: Iterable[Score], baseline: str | None = None) -> Comparison:
+def compare(scores: Iterable[Score], baseline: str | None = None, marks: Mapping[str, str] | None = None) -> Comparison:
     """Compare the arms among the scores.
 
     Args:
         scores: one row for each answer asked for, unscored ones included.
         baseline: the arm that all others are compared with. Without it each arm is compared with each, the later one
             minus the earlier one. The pairs that are compared are also those that Holm's correction counts.
+        marks: arm → why its scores are not to be trusted.
 
     Raises:
         DataError: if there is no score, a score is not finite, or the same answer is scored twice.
@@ -133,8 +153,10 @@ def compare(scores: Iterable[Score], baseline: str | None = None) -> Comparison:
         else [(arm, baseline) for arm in rows if arm != baseline]
     )
     pairs = [_pair(a, b, cells[a], cells[b]) for a, b in names]
-    arms = tuple(_arm(name, rows[name], cells[name]) for name in rows)
-    return Comparison(arms, tuple(_with_holm(pairs)), baseline)
+    known = marks or {}
+    arms = tuple(replace(_arm(name, rows[name], cells[name]), mark=known.get(name, "")) for name in rows)
+    found = tuple(_with_holm(pairs))
+    return Comparison(arms, found, baseline, tuple(_summary(arms, found)))
 
 
 def signed(value: float, digits: int = 3) -> str:
@@ -199,6 +221,10 @@ def _pair(a: str, b: str, cells_a: Cells, cells_b: Cells) -> Pair:
     shared = cells_a.keys() & cells_b.keys()
     seeds = len({seed for seed, _ in shared})
     better = _better(a, b, paired.deciding)
+    exact = _exact({cell: cells_a[cell] - cells_b[cell] for cell in sorted(shared)}, paired)
+    needed = () if better is not None else tuple(_needed(paired))
+    varies = paired.deciding is not None and paired.deciding.width > 0
+    least = detectable(paired.deciding) if paired.deciding is not None and varies else None
     return Pair(
         a=a,
         b=b,
@@ -211,7 +237,11 @@ def _pair(a: str, b: str, cells_a: Cells, cells_b: Cells) -> Pair:
         verdict=_verdict(a, b, better, paired),
         better=better,
         survives_holm=False,
-        remarks=tuple(_remarks(better, paired, seeds)),
+        remarks=tuple(_remarks(better, paired, seeds, (exact, needed, least))),
+        exact=exact,
+        needed=needed,
+        detectable=least,
+        by_both=paired.by_both,
     )
 
 
@@ -235,7 +265,40 @@ def _verdict(a: str, b: str, better: str | None, paired: Paired) -> str:
     return f"{b} is better than {a} by {spoken(mirrored, sign=True)}"
 
 
-def _remarks(better: str | None, paired: Paired, seeds: int) -> Iterable[str]:
+def _exact(differences: Cells, paired: Paired) -> Exact | None:
+    """The exact test of the kind of group that speaks the least clearly, among those that are few."""
+    seeds, prompts = [seed for seed, _ in differences], [prompt for _, prompt in differences]
+    values = list(differences.values())
+    if len(set(seeds)) == 1 and set(values) <= {-1.0, 0.0, 1.0}:
+        return mcnemar(values.count(1.0), values.count(-1.0))
+    found: list[Exact] = []
+    if paired.by_prompts is not None and paired.by_prompts.groups <= ENUMERATED:
+        found.append(permutation_test(values, prompts))
+    if paired.by_seeds is not None and paired.by_seeds.groups <= ENUMERATED:
+        per_seed: dict[int, list[float]] = defaultdict(list)
+        for seed, value in zip(seeds, values, strict=True):
+            per_seed[seed].append(value)
+        found.append(permutation_test([math.fsum(of_seed) / len(of_seed) for of_seed in per_seed.values()]))
+    return max(found, key=lambda test: test.p, default=None)
+
+
+def _needed(paired: Paired) -> Iterable[tuple[str, int | None]]:
+    """What a rough estimate says would be needed to set the observed difference apart."""
+    sides = [(what, side) for what, side in (("seeds", paired.by_seeds), ("prompts", paired.by_prompts)) if side]
+    # Each kind of group is looked at on its own, so a side that 80 % power would leave as it is says nothing new.
+    alone = [(what, groups_needed(side)) for what, side in sides if side.width > 0 and p_value(side) >= _LIMIT]
+    yield from alone
+    both = paired.by_both
+    if not alone and both is not None and both.width > 0:  # neither is short on its own: more of each, by one factor
+        factor = (detectable(both) / both.mean) ** 2
+        yield from ((what, math.ceil(side.groups * factor)) for what, side in sides)
+
+
+Planned = tuple[Exact | None, tuple[tuple[str, int | None], ...], float | None]
+
+
+def _remarks(better: str | None, paired: Paired, seeds: int, planned: Planned) -> Iterable[str]:
+    exact, needed, least = planned
     if paired.deciding is None:
         return
     if seeds == 1:
@@ -243,23 +306,62 @@ def _remarks(better: str | None, paired: Paired, seeds: int) -> Iterable[str]:
     if paired.deciding.width == 0:
         yield "the differences do not vary at all, so the interval has no width; a sign test decided"
     elif better is None:
-        yield from _power(paired)
+        yield from _power(needed, least)
+    elif exact is not None and exact.n >= _SPEAKING and exact.p >= _LIMIT:
+        yield f"an exact test does not go along ({exact.method}, p = {exact.p:.2f}, n = {exact.n}): take it with care"
     if lost := paired.only_a + paired.only_b:
         yield f"{lost} (seed, prompt) cells have a score in one arm only and were not compared"
 
 
-def _power(paired: Paired) -> Iterable[str]:
-    """What a rough estimate says would be needed to set the observed difference apart."""
-    sides = (("seeds", paired.by_seeds), ("prompts", paired.by_prompts))
-    open_sides = [(what, side) for what, side in sides if side is not None and p_value(side) >= _LIMIT]
-    needed = [(what, groups_needed(side)) for what, side in open_sides if side.width > 0]
-    # Each kind of group is looked at on its own, so a side that 80 % power would leave as it is says nothing new.
+def _power(needed: tuple[tuple[str, int | None], ...], least: float | None) -> Iterable[str]:
     told = [f"about {count:,} {what}" for what, count in needed if count]
     if told:
         yield (
             f"rough estimate: {' and '.join(told)} would be needed to set the observed difference apart"
             " (in all, at 80 % power, if it and its spread are the true ones)"
         )
+    elif needed:
+        kinds = " or ".join(what for what, _ in needed)
+        yield f"rough estimate: not even 10,000 {kinds} would set so small a difference apart"
+    if least is not None:
+        yield f"what was compared would show a true difference of about ±{least:.3f} four times in five"
+
+
+def _summary(arms: tuple[Arm, ...], pairs: tuple[Pair, ...]) -> Iterable[str]:
+    """What can be told apart, what cannot and what that would need, and on what the claims lean."""
+    yield from (f"{arm.name} is {arm.mark}" for arm in arms if arm.mark)
+    compared = [pair for pair in pairs if pair.interval is not None]
+    if len(compared) > 1:
+        yield from _told_apart(compared)
+    few = [
+        pair.by_seeds.groups
+        for pair in compared
+        if pair.better is not None and pair.by_seeds is not None and pair.by_seeds.groups < _SPEAKING
+    ]
+    if few:
+        yield (
+            f"with {min(few)} seeds a claim leans on Student's t, that is on trainings that differ about normally: "
+            f"no exact test of fewer than {_SPEAKING} seeds can reach 5 %"
+        )
+
+
+def _told_apart(pairs: Sequence[Pair]) -> Iterable[str]:
+    apart = [pair for pair in pairs if pair.better is not None]
+    whole = sum(pair.survives_holm for pair in apart)
+    order = ", ".join(f"{pair.better} over {pair.b if pair.better == pair.a else pair.a}" for pair in apart[:_NAMED])
+    more = f" and {len(apart) - _NAMED} more" if len(apart) > _NAMED else ""
+    named = f": {order}{more}" if apart else ""
+    yield f"{len(apart)} of {len(pairs)} pairs can be told apart, {whole} with all of them tested at once{named}"
+    open_pairs = [pair for pair in pairs if pair.better is None and pair.needed]
+    open_pairs.sort(key=lambda pair: [math.inf if count is None else count for _, count in pair.needed])
+    needs = [
+        f"{pair.a} and {pair.b} would need "
+        + " and ".join(f"{'more than 10,000' if count is None else f'{count:,}'} {what}" for what, count in pair.needed)
+        for pair in open_pairs[:_NAMED]
+    ]
+    if needs:
+        rest = f"; {len(open_pairs) - _NAMED} more would need still more" if len(open_pairs) > _NAMED else ""
+        yield f"not told apart, by a rough estimate: {'; '.join(needs)}{rest}"
 
 
 def _with_holm(pairs: list[Pair]) -> Iterable[Pair]:
@@ -273,8 +375,9 @@ def _with_holm(pairs: list[Pair]) -> Iterable[Pair]:
 
 
 def _worst_p(pair: Pair) -> float:
-    # Which interval is wider depends on the level, and Holm's levels are stricter than 95 %: both must hold.
-    return max((p_value(side) for side in (pair.by_prompts, pair.by_seeds) if side is not None), default=1.0)
+    # Which interval is wider depends on the level, and Holm's levels are stricter than 95 %: all must hold.
+    sides = (pair.by_prompts, pair.by_seeds, pair.by_both)
+    return max((p_value(side) for side in sides if side is not None), default=1.0)
 
 
 def _tidy(value: float, digits: int) -> str:
