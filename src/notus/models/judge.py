@@ -65,6 +65,10 @@ class Question(Generic[T]):
     """For servers that hold an answer to a schema."""
     about: Any = None
     """For the caller: what was asked about."""
+    top_logprobs: int | None = None
+    """For judges that answer by the probabilities of a token: how many alternatives of it are wanted."""
+    read_reply: Callable[[Reply], T] | None = None
+    """Reads the reply whole, a cut one too, in place of ``read``. Raises ``UnreadableError``."""
 
 
 class Unscored(Record, frozen=True):
@@ -232,7 +236,8 @@ def _round(
         question, refused = asked.pop(request.tag)
         if not isinstance(outcome, Reply):
             value: T | Unscored = Unscored(
-                kind="unanswered",
+                # A server that has log-probabilities may fail to send them once: another sample may bring them.
+                kind="unreadable" if outcome.kind == "logprobs_missing" else "unanswered",
                 reason=outcome.kind,
                 detail=outcome.detail,
                 raw=outcome.raw,
@@ -246,6 +251,8 @@ def _round(
 
 def _value(question: Question[T], reply: Reply, sample: int) -> T | Unscored:
     try:
+        if question.read_reply is not None:
+            return question.read_reply(reply)
         # A rating at the end of a cut reply may be the half of one.
         if reply.truncated:
             raise UnreadableError("cut-off", "the reply stopped at the token limit")
@@ -262,7 +269,7 @@ def _value(question: Question[T], reply: Reply, sample: int) -> T | Unscored:
 
 
 def _request(question: Question[Any], model: Model, decoding: Decoding, sample: int, tag: str) -> Request:
-    if sample:
+    if sample and question.top_logprobs is None:
         warmer = max(decoding.temperature or 0.0, _RETRY_TEMPERATURE)
         decoding = msgspec.structs.replace(decoding, temperature=warmer, seed=(decoding.seed or 0) + sample)
     return Request(
@@ -270,6 +277,7 @@ def _request(question: Question[Any], model: Model, decoding: Decoding, sample: 
         messages=question.messages,
         decoding=decoding,
         schema=question.schema if model.schema else None,
+        top_logprobs=question.top_logprobs,
         sample=sample,
         step=question.step,
         tag=tag,

@@ -4,6 +4,7 @@ Owns the form of a prompt file and its filling. The files lie in ``notus/prompts
 with them is the business of ``judge`` and ``data.collect``.
 
 A prompt file is plain text. A line ``=== system`` or ``=== user`` opens a turn; without one, all is the user's turn.
+Turns between ``<|im_start|>`` and ``<|im_end|>`` are read as well.
 ``{name}`` is a slot and ``{{name}}`` is that text itself; other braces are just braces. The file's own text is filled
 in one pass: what is put in is never looked at again, so a candidate that holds ``{answer_2}`` stays what it is.
 
@@ -37,6 +38,8 @@ FENCED = re.compile(
 """A text that was put in as data, with its fence lines."""
 _SLOT = re.compile(r"\{\{(?P<plain>[a-z][a-z0-9_]*)\}\}|\{(?P<slot>[a-z][a-z0-9_]*)\}")
 _TURN = re.compile(r"^=== (system|user)[ \t]*\n", re.M)
+_CHATML = re.compile(r"<\|im_start\|>(system|user)[ \t]*\n|\s*<\|im_end\|>[ \t]*")
+"""Turns as upstream AlpacaEval's prompt files mark them."""
 _NUMBERED = re.compile(r"answer_[1-9]\d*")
 _JOINER = "\u2060"
 _CONTROL = re.compile(
@@ -132,7 +135,7 @@ def read_prompt(
     Raises:
         ConfigError: if there is no such file, it is no UTF-8, or its slots are not as they must be.
     """
-    text = _read(source)
+    text = _CHATML.sub(lambda found: f"=== {found[1]}\n" if found[1] else "", _read(source))
     parts = _TURN.split(text)
     if parts[0].strip() and len(parts) > 1:
         raise ConfigError(f"prompt {source}: text stands before the first '=== system' or '=== user'")
