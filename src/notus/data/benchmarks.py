@@ -19,7 +19,7 @@ from typing import Any
 from notus.core.errors import DataError
 from notus.data.words import words_of
 
-__all__ = ["Item", "read_benchmarks", "read_questions"]
+__all__ = ["Item", "read_benchmarks", "read_questions", "read_rows"]
 
 Row = dict[str, Any]
 
@@ -83,7 +83,7 @@ def _files(path: Path) -> list[Path]:
 
 def _items(path: Path) -> list[Item]:
     found: list[Item] = []
-    for number, row in enumerate(_rows(path)):
+    for number, row in enumerate(read_rows(path)):
         name = next((name for name, fields in _KNOWN if fields <= row.keys()), None) or _stem(path, row)
         texts = [text for key in _TEXTS if key in row for text in _texts(row[key])]
         for turn, text in enumerate(texts if "turns" in row else texts[:1]):
@@ -110,7 +110,12 @@ def _texts(value: object) -> list[str]:
     return [text for text in (*spoken, *turns) if isinstance(text, str)]
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file as they are, lines of a text file as rows with one column ``text``.
+
+    Raises:
+        DataError: if the file cannot be read, or holds no table.
+    """
     name = path.name.removesuffix(".gz")
     try:
         data = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
