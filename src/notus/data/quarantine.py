@@ -32,6 +32,8 @@ RULES = {
     "no-turns": "the text must begin with 'Human:' or 'Assistant:'",
     "no-answer": "the conversation must end with the assistant's turn",
     "prompt-mismatch": "both answers must follow the prompt, and begin with the assistant",
+    "unknown-vote": "a vote must name one of the two answers, or a tie where the layout has one",
+    "other-votes": "each row must have as many votes as the first",
 }
 """Slug → the rule that a row broke."""
 

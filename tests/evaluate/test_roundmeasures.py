@@ -1,0 +1,125 @@
+"""Measures of a round: each formula written out on small examples, the regression against a plain optimiser."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from notus.core.errors import DataError
+from notus.evaluate.roundmeasures import Answers, controlled_win_rate, distinct, gains, measure, win_rate
+
+
+def answers(prompt, texts, ranked, checked=None, **more):
+    return Answers(prompt_id=prompt, texts=tuple(texts), ranked=tuple(ranked), checked=checked, **more)
+
+
+def many(n, draw, seed=0):
+    rng = random.Random(seed)
+    return [draw(rng, f"p{number}") for number in range(n)]
+
+
+def test_the_win_rate_is_over_all_pairs_of_answers_and_a_tie_counts_half():
+    after = [answers("a", "xy", (2.0, 1.0)), answers("b", "xy", (0.0, None))]
+    before = [answers("a", "uv", (1.0, 0.0)), answers("b", "uv", (5.0, 0.0))]
+    found = gains(after, before, checked=False)
+    # a: 2>1, 2>0, 1=1, 1>0 → 3.5 of 4; b: 0<5, 0=0 → ½ of 2, its unscored answer counts for nothing.
+    assert found.win_rate.mean == pytest.approx((3.5 / 4 + 0.5 / 2) / 2)
+    assert found.score.mean == pytest.approx(((1.5 - 0.5) + (0.0 - 2.5)) / 2)
+    assert found.win_rate.groups == 2
+
+
+def test_a_prompt_weighs_one_however_many_pairs_it_has():
+    assert win_rate([1, 1, 1, 1, 0], ["a", "a", "a", "a", "b"]).mean == 0.5
+
+
+def plain_fit(wins, longer, prompts):
+    """Maximum of the penalised likelihood by a fine grid that closes in."""
+    weight = np.array([1 / prompts.count(prompt) for prompt in prompts])
+    d, y = np.array(longer), np.array(wins)
+    x = np.tanh(d / math.sqrt((weight * d * d).sum() / weight.sum()))
+    centre, width = np.zeros(2), 8.0
+    for _ in range(60):
+        grid = [centre + width * np.array([a, b]) for a in (-1, -0.5, 0, 0.5, 1) for b in (-1, -0.5, 0, 0.5, 1)]
+
+        def value(beta):
+            z = beta[0] + beta[1] * x
+            return (weight * (y * z - np.log1p(np.exp(z)))).sum() - 0.005 * (beta**2).sum()
+
+        best = max(grid, key=value)
+        width = width * 0.6 if np.allclose(best, centre) else width
+        centre = best
+    return 1 / (1 + math.exp(-centre[0]))
+
+
+def test_the_controlled_win_rate_is_the_maximum_of_the_likelihood_at_equal_length():
+    rng = random.Random(3)
+    prompts = [f"p{number}" for number in range(40) for _ in range(3)]
+    longer = [rng.gauss(20, 30) for _ in prompts]
+    wins = [float(rng.random() < 1 / (1 + math.exp(-(0.3 + d / 40)))) for d in longer]
+    found = controlled_win_rate(wins, longer, prompts)
+    assert found.mean == pytest.approx(plain_fit(wins, longer, prompts), abs=1e-6)
+    assert found.low < found.mean < found.high
+    assert (found.n, found.groups) == (120, 40)
+
+
+def test_swapping_the_models_mirrors_the_controlled_win_rate():
+    rng = random.Random(5)
+    prompts = [f"p{number}" for number in range(60)]
+    longer = [rng.gauss(5, 30) for _ in prompts]
+    wins = [float(rng.random() < 0.6) for _ in prompts]
+    one = controlled_win_rate(wins, longer, prompts)
+    other = controlled_win_rate([1 - win for win in wins], [-d for d in longer], prompts)
+    assert (other.mean, other.low, other.high) == pytest.approx((1 - one.mean, 1 - one.high, 1 - one.low))
+
+
+def test_where_length_decides_all_nothing_is_left_at_equal_length():
+    rng = random.Random(7)
+    prompts = [f"p{number}" for number in range(200)]
+    longer = [rng.gauss(30, 30) for _ in prompts]
+    found = controlled_win_rate([float(d > 0) for d in longer], longer, prompts)
+    assert found.low < 0.5 < found.high
+    assert controlled_win_rate([1.0] * 200, longer, prompts).low > 0.9
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    """400 simulated rounds with prompts as clusters; the binomial error of the coverage is about one percent."""
+    rng = np.random.default_rng(11)
+    hits, n = 0, 400
+    names = [f"p{number}" for number in range(60) for _ in range(4)]
+    for _ in range(n):
+        d = rng.normal(10, 30, len(names))
+        # The clusters share the noise of the length, not of the truth, so that σ(θ) is .5 at equal length exactly.
+        wins = (rng.random(len(names)) < 1 / (1 + np.exp(-np.tanh(d / 31.6)))).astype(float)
+        found = controlled_win_rate(wins.tolist(), d.tolist(), names)
+        hits += found.low <= 0.5 <= found.high
+    assert 0.92 <= hits / n <= 0.98
+
+
+def test_distinct_is_the_share_of_runs_of_words():
+    assert distinct(["a b a", "A b"], 1) == [2 / 5]
+    assert distinct(["a b a", "A, b"], 2) == [2 / 3]
+    assert distinct(["a"], 2) == []
+
+
+def test_a_round_beside_the_start_and_the_round_before():
+    start = [answers(f"p{i}", ("x y", "x"), (0.0, 1.0), (0.0, 0.0)) for i in range(6)]
+    last = [answers(f"p{i}", ("x y", "x z"), (1.0, 2.0), (0.0, 1.0)) for i in range(6)]
+    now = [answers(f"p{i}", ("x", "y z"), (2.0, 2.0 + i), (1.0, 1.0), truncated=1, kl=(1.0, 2.0)) for i in range(6)]
+    found = measure(2, now, start, last, ranker="r", check="c")
+    assert (found.round, found.prompts, found.answers) == (2, 6, 12)
+    assert found.checked.win_rate.mean == 1
+    assert found.checked_since.score.mean == 0.5
+    assert found.ranked_since.score.mean == pytest.approx(sum(2 + i / 2 for i in range(6)) / 6 - 1.5)
+    assert (found.check_mean.mean, found.check_start.mean) == (1, 0)
+    assert (found.length.mean, found.length_gain.mean) == (2, 0)
+    assert (found.kl.mean, found.truncated.mean, found.distinct_1.mean) == (1.5, 0.5, 1)
+    assert found.deciding is found.checked
+    alone = measure(1, now, start, None, ranker="r", check=None)
+    assert (alone.checked, alone.ranked_since, alone.checked_since) == (None, None, None)
+    assert alone.deciding is alone.ranked
+
+
+def test_other_prompts_cannot_be_compared():
+    with pytest.raises(DataError, match="on the same prompts only"):
+        measure(1, [answers("a", "x", (1.0,))], [answers("b", "x", (1.0,))], None, ranker="r", check=None)
