@@ -1,4 +1,5 @@
 import torch
+from transformers import GenerationConfig
 
 from notus.core.records import Message
 from notus.models.generate import sample
@@ -44,3 +45,47 @@ def test_greedy_takes_the_likeliest_token_whatever_the_batch(model, tokenizer):
 def test_an_answer_that_does_not_end_is_marked(model, tokenizer):
     outputs = draw(model, tokenizer, samples=4)
     assert any(o.truncated for o in outputs)
+
+
+def test_the_prompt_computed_once_gives_what_plain_sampling_gives(model, tokenizer):
+    """At temperature 0 each of n answers is the one that transformers itself gives to the prompt alone."""
+    encoder = Encoder(tokenizer, Limits(max_length=128, max_prompt_length=60))
+    plain = []
+    for prompt in PROMPTS:
+        ids = torch.tensor([encoder.prompt(prompt)])
+        config = GenerationConfig(max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        config.eos_token_id = tokenizer.eos_token_id
+        out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        plain.append(encoder.decode(out[0, ids.shape[1] :].tolist()))
+    for samples, batch_size in ((3, 64), (3, 2), (5, 1), (4, 4)):
+        found = draw(model, tokenizer, samples=samples, temperature=0, batch_size=batch_size)
+        assert [o.text for o in found] == [text for text in plain for _ in range(samples)]
+        assert [o.sample for o in found] == list(range(samples)) * len(PROMPTS)
+
+
+def test_the_prompt_goes_through_the_model_once_for_all_answers(model, tokenizer):
+    encoder = Encoder(tokenizer, Limits(max_length=128, max_prompt_length=60))
+    longest = max(len(encoder.prompt(prompt)) for prompt in PROMPTS)
+    seen = []
+    hook = model.get_decoder().register_forward_pre_hook(
+        lambda _, __, given: seen.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    try:
+        draw(model, tokenizer, samples=6)
+    finally:
+        hook.remove()
+    assert seen[0] == (3, longest - 1)
+    # Behind it each of the answers is computed token by token, the prompt's last one first.
+    assert set(seen[1:]) == {(18, 1)}
+
+
+def test_draws_with_the_prompt_computed_once_follow_the_models_probabilities(model, tokenizer):
+    encoder = Encoder(tokenizer, Limits(max_length=128, max_prompt_length=60))
+    n = 4000
+    settings = Sampling(samples=n, max_new_tokens=1, top_k=3, batch_size=1000)
+    outputs = sample(model, encoder, PROMPTS[1:2], settings, name="m", seed=1)
+    logits = model(input_ids=torch.tensor([encoder.prompt(PROMPTS[1])])).logits[0, -1].topk(3)
+    shares = torch.softmax(logits.values, 0).tolist()
+    for token, share in zip(logits.indices.tolist(), shares, strict=True):
+        seen = sum(o.text == encoder.decode([token]) for o in outputs) / n
+        assert abs(seen - share) < 4 * (share * (1 - share) / n) ** 0.5

@@ -1,0 +1,211 @@
+"""Rankers by a model that scores each answer for itself: scalar reward models, and a policy's implicit reward.
+
+Owns how an answer is laid out for a reward model, and the two rankers. Ranking by pairs is in ``ranker_pairs``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from notus.core.errors import ConfigError, InputError
+from notus.core.records import Message
+from notus.core.stage import Tally
+from notus.models.local import load_model, load_tokenizer
+from notus.models.logps import all_branch_logps
+from notus.models.pack import Group
+from notus.models.pairs_queue import batches, suited
+from notus.models.pretrained import check_source, device, no_bars, read_tokenizer
+from notus.models.ranker_settings import Ranking
+from notus.models.settings import Limits
+from notus.models.tokens import Encoder
+
+__all__ = ["ImplicitRanker", "RewardEncoder", "RewardRanker", "load_reward_model", "reward_scores"]
+
+Scores = list[list[float | None]]
+Prompts = Sequence[tuple[Message, ...]]
+
+
+class RewardEncoder:
+    """Lays a prompt and its answer out as a reward model reads them: one conversation under its chat template.
+
+    Args:
+        tokenizer: of the reward model, with a chat template.
+        limits: ``max_length`` cuts on the left, because the score is taken at the end; ``system`` as for training.
+        tally: receives the count ``example-cut``.
+
+    Raises:
+        ConfigError: if the tokenizer has no chat template.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, limits: Limits, tally: Tally | None = None) -> None:
+        self._encoder = Encoder(tokenizer, limits, tally)
+        self._limits = limits
+        self.tokenizer = tokenizer
+
+    def examples(self, pairs: Sequence[tuple[tuple[Message, ...], str]]) -> list[list[int]]:
+        """Token ids of each (prompt, answer)."""
+        turns = [self._encoder.turns((*prompt, Message(role="assistant", content=answer))) for prompt, answer in pairs]
+        typed = [self._encoder.typed(of) for of in turns]
+        found: dict[bool, Iterator[list[int]]] = {}
+        for sanitize in (False, True):
+            batch = [of for of, holds in zip(turns, typed, strict=True) if holds is sanitize]
+            found[sanitize] = iter(self._rendered(batch, sanitize) if batch else ())
+        return [self._cut(next(found[holds])) for holds in typed]
+
+    def _rendered(self, turns: list[list[dict[str, str]]], sanitize: bool) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer.apply_chat_template(
+            turns, tokenize=True, return_dict=False, sanitize_control_tokens=sanitize
+        )
+        return ids
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        if len(ids) > self._limits.max_length:
+            self._encoder.tally.count("example-cut")
+        return ids[-self._limits.max_length :]
+
+
+class RewardRanker:
+    """Scores each answer by a scalar reward model, ``AutoModelForSequenceClassification`` with one label.
+
+    Args:
+        source: folder or hub id.
+        settings: how it works.
+        progress: told how many answers are done.
+        tally: receives the counts of cut texts.
+
+    Raises:
+        ConfigError: if there is no such model, or it has not exactly one label.
+    """
+
+    def __init__(
+        self, source: str, settings: Ranking, progress: Callable[[int, int], None] | None, tally: Tally
+    ) -> None:
+        self.name = f"reward-model:{Path(source).name}"
+        self._model, tokenizer = load_reward_model(source, precision=settings.precision)
+        self._encoder = RewardEncoder(tokenizer, settings.limits, tally)
+        self._settings, self._progress = settings, progress
+
+    def rank(self, prompts: Prompts, candidates: Sequence[Sequence[str]]) -> Scores:
+        """Score the candidates of each prompt, as ``Ranker`` says."""
+        _check_alike(prompts, candidates)
+        pairs = [(prompt, text) for prompt, answers in zip(prompts, candidates, strict=True) for text in answers]
+        distinct = list(dict.fromkeys(pairs))
+        scores = reward_scores(
+            self._model,
+            self._encoder.examples(distinct),
+            pad_id=self._encoder.tokenizer.pad_token_id,
+            max_tokens=self._settings.max_tokens,
+            progress=self._progress,
+        )
+        known = dict(zip(distinct, scores, strict=True))
+        return [[known[prompt, text] for text in answers] for prompt, answers in zip(prompts, candidates, strict=True)]
+
+
+class ImplicitRanker:
+    """Scores each answer by the implicit reward log π(y|x) − log π_ref(y|x) (Rafailov et al. 2023, equation 5).
+
+    β scales it and changes no order, so it is left out. A prompt is computed once for all its answers.
+
+    Args:
+        policy: folder or hub id of the trained model.
+        reference: folder or hub id of the model that it was trained from.
+        settings: how it works.
+        tally: receives the counts of cut texts.
+
+    Raises:
+        ConfigError: if a model is not there, or the packed form is not right for it.
+    """
+
+    def __init__(self, policy: str, reference: str, settings: Ranking, tally: Tally) -> None:
+        self.name = f"implicit:{Path(policy).name}"
+        self._models = [_plain(load_model(source)) for source in (policy, reference)]
+        self._encoder = Encoder(load_tokenizer(policy), settings.limits, tally)
+        self._max_tokens = settings.max_tokens or suited(self._models[0].device)
+
+    def rank(self, prompts: Prompts, candidates: Sequence[Sequence[str]]) -> Scores:
+        """Score the candidates of each prompt, as ``Ranker`` says."""
+        _check_alike(prompts, candidates)
+        asked = [index for index, answers in enumerate(candidates) if answers]
+        groups = list(self._groups([prompts[index] for index in asked], [candidates[index] for index in asked]))
+        trained, before = (all_branch_logps(model, groups, self._max_tokens) for model in self._models)
+        scores: Scores = [[] for _ in prompts]
+        for index, after, start in zip(asked, trained, before, strict=True):
+            scores[index] = [one - other for one, other in zip(after, start, strict=True)]
+        return scores
+
+    def _groups(self, prompts: Prompts, candidates: Sequence[Sequence[str]]) -> Iterator[Group]:
+        encoded = self._encoder.prompts(prompts)
+        ids = iter(self._encoder.answers([text for answers in candidates for text in answers]))
+        for prompt, answers in zip(encoded, candidates, strict=True):
+            yield Group(prompt, tuple(self._encoder.fit(prompt, next(ids)) for _ in answers))
+
+
+def load_reward_model(source: str, *, precision: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a scalar reward model with its tokenizer, in evaluation mode, onto the accelerator where there is one.
+
+    Args:
+        source: folder or hub id.
+        precision: of the weights, ``float32`` or ``bfloat16``.
+
+    Raises:
+        ConfigError: if there is none, it cannot be read, lacks weights, or has not exactly one label.
+    """
+    check_source(source)
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    try:
+        with no_bars():
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                source, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot load a reward model from {source!r}: {_first_line(error)}") from None
+    # transformers fills what is missing at random and goes on: a language model would pass for a reward model.
+    if missing := sorted(loaded["missing_keys"]):
+        raise ConfigError(f"{source!r} is no reward model: it lacks {missing[0]}; name one that was trained as such")
+    if model.config.num_labels != 1:
+        raise ConfigError(f"{source!r} has {model.config.num_labels} labels; a reward model has one")
+    tokenizer = read_tokenizer(source)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model.to(device()).eval(), tokenizer
+
+
+def reward_scores(
+    model: PreTrainedModel,
+    examples: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    max_tokens: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[float]:
+    """Scores of encoded examples under a scalar reward model, in their order; like lengths are computed together."""
+    scores, done = [0.0] * len(examples), 0
+    with torch.inference_mode():
+        for batch in batches(list(map(len, examples)), max_tokens or suited(model.device)):
+            longest = max(len(examples[index]) for index in batch)
+            rows = [[*examples[index], *[pad_id] * (longest - len(examples[index]))] for index in batch]
+            mask = [[1] * len(examples[index]) + [0] * (longest - len(examples[index])) for index in batch]
+            ids, seen = torch.tensor(rows, device=model.device), torch.tensor(mask, device=model.device)
+            logits = model(input_ids=ids, attention_mask=seen).logits.float().squeeze(-1)
+            for index, score in zip(batch, logits.tolist(), strict=True):
+                scores[index] = score
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(examples))
+    return scores
+
+
+def _plain(model: Any) -> PreTrainedModel:
+    plain: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return plain
+
+
+def _check_alike(prompts: Sequence[object], candidates: Sequence[object]) -> None:
+    if len(prompts) != len(candidates):
+        raise InputError(f"{len(prompts)} prompts and candidates of {len(candidates)}: give a list for each prompt")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

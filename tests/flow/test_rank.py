@@ -1,0 +1,190 @@
+"""The step that ranks: what it reads and leaves, that it goes on where it was, and its place in a recipe."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from notus.core.errors import ConfigError, DataError
+from notus.core.records import Feedback, Output, Preference
+from notus.core.run import read_json, read_manifest
+from notus.core.tables import read_records, read_table, write_records
+from notus.data.layouts_feedback import ranker_score
+from notus.data.sources import write_jsonl
+from notus.flow.experiment import run_step
+from notus.flow.kinds import Binarize
+from notus.flow.rankkinds import Rank
+from notus.flow.recipe import load_recipe, make_plan
+from notus.models.local import build_model, save_model, train_tokenizer
+from notus.models.settings import Shape
+from tests.data.data_examples import raw_row
+from tests.models.pairrm_examples import TEXTS, save_hf, small, user
+
+REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "feedback" / "four_models_80.jsonl"
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    """Answers of a model: three to each of five prompts, of which one is cut."""
+    folder = tmp_path / "sampled"
+    folder.mkdir()
+    rows = [
+        Output(
+            prompt=user(f"Question {number}?" if number else "How do I make a bomb?"),
+            text="x" * (1 + (number + sample) % 3),
+            model="m",
+            sample=sample,
+            truncated=(number, sample) == (1, 1),
+        )
+        for number in range(5)
+        for sample in range(3)
+    ]
+    write_records(folder / "outputs.parquet", rows, Output)
+    return folder
+
+
+def rank(given, out, **settings):
+    return run_step("rank", Rank.parse({"outputs": str(given), **settings}, where="test"), out)
+
+
+def scores_of(folder):
+    return [[ranker_score(c) for c in item.completions] for item in read_records(folder / "feedback.parquet", Feedback)]
+
+
+def test_answers_get_scores_that_binarize_takes(tmp_path, outputs):
+    run = rank(outputs, tmp_path / "ranked")
+    assert scores_of(run.path) == [[float(1 + (n + s) % 3) for s in range(3)] for n in range(5)]
+    rows = read_table(run.path / "ranks.parquet")
+    assert sorted(row["rank"] for row in rows[:3]) == [1, 2, 3]
+    assert sum(row["best"] for row in rows) == 5
+    assert {row["prompt_id"] for row in rows if row["safety"]} == {rows[0]["prompt_id"]}
+    assert not (run.path / ".ranked").exists()
+    assert not (run.path / "scores.parquet").exists()
+    summary = read_manifest(run.path)["summary"]
+    assert (summary["answers"], summary["scored"], summary["safety_prompts"]) == (15, 15, 1)
+    told = json.dumps(read_json(run.path / "health.json"))
+    assert "paraphrases and other languages are missed" in told
+    config = Binarize.parse({"data": str(run.path), "strategy": "ranker", "rejected": "worst"}, where="test")
+    pairs = run_step("binarize", config, tmp_path / "pairs")
+    found = list(read_records(pairs.path / "preferences.parquet", Preference))
+    assert [(len(p.chosen[0].content), len(p.rejected[0].content)) for p in found] == [(3, 1)] * 5
+
+
+def test_cut_answers_take_no_part_where_that_is_wanted(tmp_path, outputs):
+    run = rank(outputs, tmp_path / "ranked", drop_truncated=True)
+    assert [len(own) for own in scores_of(run.path)] == [3, 2, 3, 3, 3]
+    assert [row["reason"] for row in read_table(run.path / "dropped.parquet")] == ["truncated"]
+    kept = next(read_records(rank(outputs, tmp_path / "all").path / "feedback.parquet", Feedback))
+    assert kept.completions[2].extra == {"sample": 2, "ranker_score": 3.0}
+
+
+def test_feedback_of_any_layout_is_ranked(tmp_path):
+    path = tmp_path / "feedback.jsonl"
+    write_jsonl(path, [raw_row() | {"instruction": f"Name river {n}."} for n in range(3)])
+    run = rank(path, tmp_path / "ranked")
+    (first, *_) = read_records(run.path / "feedback.parquet", Feedback)
+    assert first.completions[0].ratings  # what the judges said stays
+    assert [ranker_score(c) for c in first.completions] == [float(len(c.text)) for c in first.completions]
+
+
+def test_pairs_are_no_answers_to_rank(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"prompt": "Q", "chosen": "a", "rejected": "b"}) + "\n")
+    with pytest.raises(DataError, match="needs feedback"):
+        rank(tmp_path / "pairs.jsonl", tmp_path / "ranked")
+
+
+def test_a_run_that_was_stopped_goes_on_behind_what_it_has_ranked(tmp_path, outputs):
+    program = tmp_path / "count.py"
+    # The third call fails as long as the file 'stop' is there; every call leaves a line.
+    program.write_text(
+        "from pathlib import Path\n"
+        f"here = Path({str(tmp_path)!r})\n"
+        "def f(prompt, answers):\n"
+        "    log = here / 'calls'\n"
+        "    calls = log.read_text() if log.exists() else ''\n"
+        "    if (here / 'stop').exists() and calls.count('\\n') == 2: raise KeyboardInterrupt\n"
+        "    log.write_text(calls + prompt[0].content + '\\n')\n"
+        "    return [-len(answer) for answer in answers]\n"
+    )
+    (tmp_path / "stop").touch()
+    settings = {"ranker": f"python:{program}:f", "shard": 2}
+    with pytest.raises(KeyboardInterrupt):
+        rank(outputs, tmp_path / "ranked", **settings)
+    (tmp_path / "stop").unlink()
+    run = rank(outputs, tmp_path / "ranked", **settings)
+    assert (tmp_path / "calls").read_text().count("\n") == 5  # nothing was ranked twice
+    assert scores_of(run.path) == scores_of(rank(outputs, tmp_path / "whole", **settings).path)
+    steps = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert steps[-1] == {"step": 5, "steps": 5}
+    # The function's file is what was read: another text is another run.
+    program.write_text(program.read_text().replace("-len", "len"))
+    with pytest.raises(Exception, match="another run"):
+        rank(outputs, tmp_path / "ranked", **settings)
+
+
+@pytest.mark.parametrize("selection", ["full", "bubble"])
+def test_pairrm_ranks_the_same_in_any_shards(tmp_path, outputs, selection):
+    save_hf(*small(), tmp_path / "model")
+    settings = {"ranker": f"pairrm:{tmp_path / 'model'}", "ranking": {"selection": selection}}
+    one = rank(outputs, tmp_path / "one", **settings)
+    many = rank(outputs, tmp_path / "many", **settings, shard=1)
+    for first, second in zip(scores_of(one.path), scores_of(many.path), strict=True):
+        assert first == pytest.approx(second, abs=1e-4)
+    if selection == "bubble":
+        assert [sorted(own) for own in scores_of(one.path)] == [[0.0, 0.0, 1.0]] * 5
+
+
+def test_a_model_judges_its_own_answers(tmp_path, outputs):
+    tokenizer = train_tokenizer(TEXTS, 300)
+    shape = Shape(vocabulary=300, width=16, layers=1, heads=2, kv_heads=1, ffn=16, positions=2048)
+    save_model(build_model(shape, tokenizer, 0), tokenizer, tmp_path / "policy")
+    run = rank(
+        outputs,
+        tmp_path / "ranked",
+        ranker="judge:local",
+        serve=str(tmp_path / "policy"),
+        engine="inprocess",
+        ranking={"judging": "grades", "tries": 1, "judge_tokens": 4},
+        limit=2,
+    )
+    # A model of random weights gives no grade that can be read: unscored, and never a number.
+    assert scores_of(run.path) == [[None, None]]
+    (tally,) = [each for each in read_json(run.path / "tally.json") if each["stage"] == "rank"]
+    assert tally["counts"] == {"unscored": 2}
+
+
+def test_rankers_refer_to_steps_of_a_recipe(tmp_path, outputs):
+    save_hf(*small(), tmp_path / "model")
+    recipe = f"""
+name: ranks
+title: Ranks
+description: Two rankers, one of them a step.
+seeds: [0]
+ranker: {{do: read, path: {tmp_path / "model"}}}
+rank: {{outputs: {outputs}, ranker: "pairrm:ranker"}}
+"""
+    (tmp_path / "ranks.yaml").write_text(recipe)
+    plan = make_plan(load_recipe(tmp_path / "ranks.yaml"))
+    step = next(step for step in plan.steps.values() if step.name == "rank")
+    assert step.needs.keys() == {"model"}
+    assert step.given.keys() == {"outputs"}
+
+
+def test_settings_that_do_not_fit_are_refused_before_anything_runs():
+    for ranker, words in [("lenght", "did you mean 'length'"), ("pairrm", "pairrm:MODEL"), ("implicit:a", "POLICY")]:
+        with pytest.raises(ConfigError, match=words):
+            Rank.parse({"outputs": "x", "ranker": ranker}, where="test")
+    config = Rank.parse({"outputs": "x", "ranker": "implicit:dpo@sft"}, where="test")
+    assert (config.ranker, config.model, config.reference, config.computes) == ("implicit", "dpo", "sft", True)
+    assert str(config.spec("/a", "/b")) == "implicit:/a@/b"
+    module = Rank.parse({"outputs": "x", "ranker": "python:package.module:f"}, where="test")
+    assert (module.model, str(module.spec()), module.computes) == (None, "python:package.module:f", False)
+    assert Rank.parse(config.resolved(), where="again") == config
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="there is no ../shared/data")
+def test_real_answers_by_length(tmp_path):
+    run = rank(REAL, tmp_path / "ranked")
+    assert read_manifest(run.path)["summary"]["prompts"] == 80
+    told = " ".join(read_json(run.path / "health.json")[0]["sentences"])
+    assert "longest in 1.000 [1.000, 1.000] (n = 80)" in told
