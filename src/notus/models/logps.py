@@ -180,7 +180,7 @@ class _LinearLogps(torch.autograd.Function):
             return (gradient.unsqueeze(1) * slopes).to(hidden.dtype), None, None, None, None, None
         wanted = ctx.needs_input_grad
         to_hidden = torch.empty_like(hidden) if wanted[0] else None
-        to_weight = torch.zeros_like(weight) if wanted[1] else None
+        to_weight = torch.empty_like(weight) if wanted[1] else None
         to_bias = torch.zeros_like(bias) if wanted[2] else None
         for number, start in enumerate(range(0, len(targets), ctx.chunk)):
             part = slice(start, start + ctx.chunk)
@@ -193,7 +193,7 @@ class _LinearLogps(torch.autograd.Function):
             if to_hidden is not None:
                 torch.mm(slope, weight, out=to_hidden[part])
             if to_weight is not None:
-                to_weight.addmm_(slope.t(), hidden[part])
+                torch.addmm(to_weight, slope.t(), hidden[part], beta=float(number > 0), out=to_weight)
             if to_bias is not None:
                 to_bias += slope.sum(0)
         return to_hidden, to_weight, to_bias, None, None, None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
@@ -31,12 +32,12 @@ from notus.train.loss_settings import (
 )
 from notus.train.references import kept_sums
 from notus.train.sampling import Items
-from notus.train.settings import Training
+from notus.train.settings import Training, Updates
 from notus.train.sharing import share
 from notus.train.trainer import DpoTrainer, Metrics, SftTrainer, UpdateTrainer
 from notus.train.unpaired import UnpairedTrainer, with_mismatches
 
-__all__ = ["encode_pairs", "train_dpo", "train_sft", "train_unpaired"]
+__all__ = ["encode_pairs", "fit", "train_dpo", "train_sft", "train_unpaired", "training_arguments"]
 
 Conversation = tuple[Message, ...]
 _CHECK = 1e-3
@@ -81,12 +82,14 @@ def train_dpo(
     preferences: Sequence[Preference | Unpaired],
     held_out: Sequence[Preference | Unpaired],
     seed: int,
+    reference: str | None = None,
 ) -> Path:
-    """Train a policy on preferences; the model it starts from is the reference.
+    """Train a policy on preferences.
 
     Args:
         objective: the loss, or a weighted sum of several.
         start: folder or hub id of the model to start from.
+        reference: folder or hub id of the reference; None takes the model that the policy starts from.
         held_out: preferences to evaluate on at the end; may be empty.
 
     Returns:
@@ -99,10 +102,12 @@ def train_dpo(
         raise DataError("there is no preference to train on")
     model, encoder = _load(run, start, config)
     model.eval()
+    against = model if reference is None else _load_reference(reference, encoder)
     items, held = (
-        _with_reference(run, model, encode_pairs(encoder, part), objective, start, config, encoder)
+        _with_reference(run, against, encode_pairs(encoder, part), objective, reference or start, config, encoder)
         for part in (preferences, held_out)
     )
+    del against  # it is not needed again, and may be as large as the policy
     if needs_score_margins(objective) and any(item.score_margin is None for item in items):
         raise DataError("this loss needs the scores of both answers, and some pairs have none; choose another loss")
     # The reference is computed before: with an adapter it is the base, in every case it is the model as it starts.
@@ -122,14 +127,16 @@ def train_unpaired(
     rows: Sequence[Preference | Unpaired],
     held_out: Sequence[Preference | Unpaired],
     seed: int,
+    reference: str | None = None,
 ) -> Path:
-    """Train a policy on single rows that are wanted or not; the model it starts from is the reference.
+    """Train a policy on single rows that are wanted or not.
 
     Args:
         objective: the loss.
         start: folder or hub id of the model to start from.
         rows: unpaired rows, or preferences, of which each makes two.
         held_out: likewise, to evaluate on at the end; may be empty.
+        reference: folder or hub id of the reference; None takes the model that the policy starts from.
 
     Returns:
         The folder of the trained model, inside the run.
@@ -143,7 +150,11 @@ def train_unpaired(
     if needs_kl(objective):
         size, longest = config.batch_size, config.limits.max_length
         items, held = (with_mismatches(part, size, longest, seed, encoder.tally) for part in (items, held))
-    items, held = (_with_reference(run, model, part, objective, start, config, encoder) for part in (items, held))
+    against = model if reference is None else _load_reference(reference, encoder)
+    items, held = (
+        _with_reference(run, against, part, objective, reference or start, config, encoder) for part in (items, held)
+    )
+    del against
     model = _with_adapter(model, config, seed)
     data = Items(items, shared=config.share_prompts, kept=needs_kl(objective))
     trainer = UnpairedTrainer(objective=objective, **_options(run, config, model, encoder, data, seed))
@@ -177,6 +188,15 @@ def _load(run: Run, start: str, config: Training) -> tuple[PreTrainedModel, Enco
     if config.engine == "packed":
         check_supported(plain(model), config.limits.max_length)
     return model, Encoder(load_tokenizer(start), config.limits, run.tally("encode"))
+
+
+def _load_reference(source: str, encoder: Encoder) -> PreTrainedModel:
+    """A reference that is not the start. The ids of one tokenizer must mean the same to both."""
+    if load_tokenizer(source).get_vocab() != encoder.tokenizer.get_vocab():
+        raise ConfigError(f"the reference {source} has another tokenizer than the policy; it must have the same one")
+    model = load_model(source)
+    model.eval()
+    return model
 
 
 def _with_adapter(model: PreTrainedModel, config: Training, seed: int) -> PreTrainedModel:
@@ -232,12 +252,17 @@ def _options(
         use_packed(plain(model))
     return {
         "model": model,
-        "args": _arguments(run, config, seed),
+        "args": training_arguments(run, config, seed),
         "train_dataset": data,
         "data_collator": collator,
         "processing_class": encoder.tokenizer,
         "callbacks": [Metrics(run)],
     }
+
+
+def _drops(model: PreTrainedModel) -> bool:
+    """Whether a part of the model is left out at random while it trains."""
+    return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
 
 
 def _self_check(model: PreTrainedModel, items: Sequence[Item], config: Training, encoder: Encoder) -> None:
@@ -259,7 +284,12 @@ def _self_check(model: PreTrainedModel, items: Sequence[Item], config: Training,
                 )
 
 
-def _arguments(run: Run, config: Training, seed: int) -> TrainingArguments:
+def training_arguments(run: Run, config: Updates, seed: int) -> TrainingArguments:
+    """The settings as transformers' Trainer takes them.
+
+    Raises:
+        ConfigError: if a tracker is named that is not installed.
+    """
     trackers = get_available_reporting_integrations()
     if missing := [name for name in config.report_to if name not in trackers]:
         raise ConfigError(
@@ -290,7 +320,13 @@ def _arguments(run: Run, config: Training, seed: int) -> TrainingArguments:
     )
 
 
-def _train(run: Run, trainer: UpdateTrainer, encoder: Encoder, held_out: list[Item]) -> Path:
+def fit(run: Run, trainer: UpdateTrainer, held_out: Sequence[Any]) -> None:
+    """Train to the end, and note rows, updates, and the loss and metrics on the trainer's items that were held out.
+
+    Raises:
+        ConfigError: if there is more than one device or process, or the warmup never ends.
+        RunError: if the loss is no finite number.
+    """
     if trainer.accelerator.num_processes > 1 or trainer.args.n_gpu > 1:
         raise ConfigError(
             "training runs in one process on one device for now; show it one, e.g. CUDA_VISIBLE_DEVICES=0"
@@ -311,6 +347,10 @@ def _train(run: Run, trainer: UpdateTrainer, encoder: Encoder, held_out: list[It
         held_out_rows=len(held_out),
         **{f"eval_{name}": value for name, value in (trainer.measured(held_out) if held_out else {}).items()},
     )
+
+
+def _train(run: Run, trainer: UpdateTrainer, encoder: Encoder, held_out: list[Item]) -> Path:
+    fit(run, trainer, held_out)
     model = trainer.model
     plain(model).set_attn_implementation("sdpa")
     path = run.path / "model"
@@ -329,6 +369,12 @@ def _check_warmup(trainer: UpdateTrainer) -> None:
 
 def _log_start(run: Run, trainer: DpoTrainer | UnpairedTrainer) -> None:
     """Loss and metrics before the first update, on one batch: with DPO's own loss ln 2, and a margin of 0."""
-    found = trainer.measured(trainer.train_dataset.items[: trainer.args.train_batch_size])
-    run.metric(step=0, **found)
-    run.note(start_loss=found["loss"], start_margin=found.get("rewards/margins"))
+
+    def tell(found: dict[str, float]) -> None:
+        run.metric(step=0, **found)
+        run.note(start_loss=found["loss"], start_margin=found.get("rewards/margins"))
+
+    if _drops(trainer.model):
+        tell(trainer.measured(trainer.train_dataset.items[: trainer.args.train_batch_size]))
+    else:
+        trainer.tell_start = tell  # the first batch of training says it, and nothing is computed twice

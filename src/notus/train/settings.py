@@ -7,15 +7,36 @@ import pydantic
 from notus.core.config import Config
 from notus.models.settings import Limits, Lora
 
-__all__ = ["Training"]
+__all__ = ["Training", "Updates"]
 
 
-class Training(Config):
-    """How a model is trained. Names and meanings are those of transformers' ``TrainingArguments``."""
+class Updates(Config):
+    """What every training can set. Names and meanings are those of transformers' ``TrainingArguments``."""
 
     epochs: float = pydantic.Field(default=1.0, gt=0)
     batch_size: int = pydantic.Field(default=32, ge=1)
     """Dialogues (SFT), pairs or unpaired rows of one update."""
+    learning_rate: float = pydantic.Field(default=5e-7, gt=0)
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    warmup: float = pydantic.Field(default=0.1, ge=0, lt=1)
+    """Share of the updates in which the learning rate rises from 0."""
+    optimizer: Literal["adamw_torch_fused", "adamw_torch", "rmsprop"] = "adamw_torch_fused"
+    """``adamw_torch_fused`` is AdamW in one pass over the weights, ``adamw_torch`` the same in several."""
+    weight_decay: float = pydantic.Field(default=0.0, ge=0)
+    max_grad_norm: float = pydantic.Field(default=1.0, gt=0)
+    activation_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass: less memory, about a third more time."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    log_every: int = pydantic.Field(default=10, ge=1)
+    """Updates between two lines of metrics."""
+    limits: Limits = Limits()
+    report_to: tuple[str, ...] = ()
+    """Trackers by transformers' names, for example ``wandb``; each must be installed."""
+
+
+class Training(Updates):
+    """How a language model is trained: by SFT, by pairs or by single rows."""
+
     share_prompts: bool = True
     """Whether pairs of one prompt come one after the other, and its answers are computed once for all of them."""
     engine: Literal["packed", "padded"] = "packed"
@@ -28,23 +49,8 @@ class Training(Config):
     """Rows or pairs of one forward pass of the padded engine; null takes the whole batch."""
     self_check: bool = False
     """Whether the packed engine is compared with the padded one on the first batch, and a difference is an error."""
-    learning_rate: float = pydantic.Field(default=5e-7, gt=0)
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
-    warmup: float = pydantic.Field(default=0.1, ge=0, lt=1)
-    """Share of the updates in which the learning rate rises from 0."""
-    optimizer: Literal["adamw_torch", "rmsprop"] = "adamw_torch"
-    weight_decay: float = pydantic.Field(default=0.0, ge=0)
-    max_grad_norm: float = pydantic.Field(default=1.0, gt=0)
-    activation_checkpointing: bool = False
-    """Whether activations are computed again in the backward pass: less memory, about a third more time."""
     lora: Lora | None = None
     """An adapter to train instead of all weights; null trains all of them."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    log_every: int = pydantic.Field(default=10, ge=1)
-    """Updates between two lines of metrics."""
-    limits: Limits = Limits()
-    report_to: tuple[str, ...] = ()
-    """Trackers by transformers' names, for example ``wandb``; each must be installed."""
 
     @pydantic.model_validator(mode="after")
     def _every_setting_does_something(self) -> "Training":

@@ -6,7 +6,7 @@ the split into forward passes changes nothing. Unpaired rows have a trainer of t
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -55,6 +55,8 @@ class UpdateTrainer(Trainer):
         super().__init__(**options)
         # An update is one batch of the Trainer's; its split into forward passes and the scale of the loss are ours.
         self.loss_is_scaled_for_ga = True
+        self.tell_start: Callable[[dict[str, float]], None] | None = None
+        """Told once of the first batch's loss and metrics: those of the model as it starts."""
         self._sums: dict[str, float] = {}
         self._weights: dict[str, int] = {}
 
@@ -82,6 +84,9 @@ class UpdateTrainer(Trainer):
             self.accelerator.backward((total / weight).float())
             loss += total.detach() / weight
             _add(self._sums, self._weights, told)
+        if self.tell_start is not None:
+            self.tell_start({"loss": float(loss), **_means(self._sums, self._weights)})
+            self.tell_start = None
         self.after_update()
         return loss.float()
 
