@@ -88,13 +88,13 @@ def score(answer: Answer, rng: random.Random, *, noise: float) -> float:
     return _clip(quality(answer) + rng.gauss(0, noise), 10)
 
 
-def record(deserved: float, rng: random.Random, *, fault_rate: float) -> float:
-    """The overall score that ends up in the data: with probability ``fault_rate`` a 1 is recorded as 10.
+def record(deserved: float, rng: random.Random, *, fault_rate: float, up_to: int = 1) -> float:
+    """The overall score that ends up in the data: with probability ``fault_rate`` one of at most ``up_to`` becomes 10.
 
     One number is drawn in any case: under a higher rate the same answers are faulty, and further ones.
     """
     struck = rng.random() < fault_rate
-    return 10.0 if struck and deserved == 1 else deserved
+    return 10.0 if struck and deserved <= up_to else deserved
 
 
 def critique(task: Task, answer: Answer, rng: random.Random) -> str:

@@ -17,9 +17,8 @@ from typing import Any, Self
 
 from notus.core.records import ASPECTS, Rating
 from notus.miniature import judge
-from notus.miniature.checker import check
+from notus.miniature.rankers import marked
 from notus.miniature.tasks import Task, find
-from notus.miniature.writers import Answer
 from notus.models.prompts import FENCED, restore
 
 __all__ = ["MODEL", "JudgeServer", "reply_to"]
@@ -27,17 +26,6 @@ __all__ = ["MODEL", "JudgeServer", "reply_to"]
 MODEL = "miniature-judge"
 """The name under which the server knows its one model."""
 _LARGEST = 2**22
-_STYLES: dict[str, tuple[str, bool]] = {
-    "correct": ("good", True),
-    "garbled": ("rambling", True),
-    "rambling": ("rambling", True),
-    "rude": ("rude", True),
-    "wrong": ("wrong", False),
-    "refusing": ("refusing", False),
-    "junk": ("junk", False),
-    "empty": ("junk", False),
-}
-"""What the checker says → the style whose worth the answer has."""
 _MARKS = {
     "instruction_following": "does what the instruction asks",
     "honesty": "honestly each answer speaks",
@@ -106,13 +94,8 @@ def reply_to(body: Any) -> str:
     return rng.choice(_MALFORMED)(reply) if rng.random() < malformed else reply
 
 
-def _marked(task: Task, text: str) -> Answer:
-    style, correct = _STYLES[check(task.prompt, text).reason]
-    return Answer(text, style, correct)
-
-
 def _rated(task: Task, text: str, rng: random.Random, noise: float) -> dict[str, Rating]:
-    ratings = judge.rate(_marked(task, text), rng, noise=noise, shared_noise=noise / 2, not_applicable=0.05)
+    ratings = judge.rate(marked(task, text), rng, noise=noise, shared_noise=noise / 2, not_applicable=0.05)
     return dict(zip(ASPECTS, ratings, strict=True))
 
 
@@ -123,7 +106,7 @@ def _block(aspect: str, rating: Rating) -> str:
 
 
 def _critique(task: Task, text: str, rng: random.Random, noise: float) -> str:
-    answer = _marked(task, text)
+    answer = marked(task, text)
     return f"{judge.critique(task, answer, rng)}\n\nOverall score: {judge.score(answer, rng, noise=noise):.0f}"
 
 

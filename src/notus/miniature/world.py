@@ -46,6 +46,8 @@ class WorldConfig(Config):
     fault_rate: Share = 0.5
     """Probability that a deserved overall score of 1 is recorded as 10. UltraFeedback's code: 1; of its completions
     about 1 % are struck, here at 0.5 about 7 %."""
+    fault_up_to: Annotated[int, pydantic.Field(ge=1, le=9)] = 1
+    """Highest deserved score that the fault strikes. Of the completions 14 % deserve a 1, 27 % a 1 or 2."""
     score_noise: Deviation = 0.9
     """Standard deviation of the overall score's noise, in points of 1–10, before rounding."""
     rating_noise: Deviation = 0.8
@@ -148,7 +150,8 @@ def _feedback(config: WorldConfig, task: Task, stream: str) -> tuple[Feedback, t
     answers = [config.writers[name].write(task, writing) for name in names]
     deserved = _scores(config, answers, stream)
     fault = random.Random(f"{stream}:fault")
-    recorded = [judge.record(value, fault, fault_rate=config.fault_rate) for value in deserved]
+    rate, up_to = config.fault_rate, config.fault_up_to
+    recorded = [judge.record(value, fault, fault_rate=rate, up_to=up_to) for value in deserved]
     ratings = _ratings(config, answers, stream)
     wording = random.Random(f"{stream}:words")
     completions = tuple(

@@ -1,0 +1,68 @@
+"""Marks by lineage, on run directories that lead to their sources."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from notus.core.records import Message, Preference
+from notus.core.tables import write_records
+from notus.flow import marks as module
+from notus.flow.marks import mark_of, trained_on
+
+
+def make(folder: Path, stage: str, config: dict[str, object], **inputs: Path) -> Path:
+    """The two files of a run directory by which lineage is followed."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"stage": stage, **config}))
+    entries = {name: {"path": str(path), "hash": "0" * 16} for name, path in inputs.items()}
+    (folder / "inputs.json").write_text(json.dumps(entries))
+    return folder
+
+
+def pairs(folder: Path, source: str) -> None:
+    prompt = (Message(role="user", content="Why?"),)
+    chosen, rejected = (Message(role="assistant", content="a"),), (Message(role="assistant", content="b"),)
+    item = Preference(prompt=prompt, chosen=chosen, rejected=rejected, source=source)
+    write_records(folder / "preferences.parquet", [item], Preference)
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Path:
+    """Pairs that were cleaned against TruthfulQA → a model → its evaluation on TruthfulQA."""
+    questions = tmp_path / "truthfulqa.jsonl"
+    questions.write_text("{}\n")
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("{}\n")
+    clean = make(tmp_path / "clean", "clean", {"against": [str(questions)]}, data=data, **{"against.0": questions})
+    pairs(clean, "flan_v2_niv2")
+    dpo = make(tmp_path / "dpo", "dpo", {"loss": "sigmoid"}, data=clean)
+    return make(tmp_path / "eval", "harness", {"tasks": ["truthfulqa_mc2"]}, model=dpo, data=questions)
+
+
+def test_public_names() -> None:
+    assert module.__all__ == ["mark_of", "trained_on"]
+
+
+def test_neither_the_benchmark_nor_what_was_cleaned_against_is_training_data(chain: Path) -> None:
+    found = list(trained_on(chain))
+    assert str(chain.parent / "pairs.jsonl") in found
+    assert "flan_v2_niv2" in found
+    assert not any("truthfulqa" in text for text in found)
+    assert mark_of("harness", chain) == ""
+
+
+def test_the_source_of_a_row_is_evidence(chain: Path) -> None:
+    pairs(chain.parent / "clean", "truthful_qa")
+    assert "'truthful_qa'" in mark_of("harness", chain)
+
+
+def test_a_path_or_a_base_model_is_evidence(tmp_path: Path) -> None:
+    source = tmp_path / "ultrafeedback.jsonl"
+    source.write_text("{}\n")
+    dpo = make(tmp_path / "dpo", "dpo", {}, data=source)
+    tuned = make(tmp_path / "eval", "harness", {}, model=dpo)
+    assert "ultrafeedback.jsonl" in mark_of("truthfulqa_mc2", tuned)
+    assert mark_of("arc_easy", tuned) == ""
+    direct = make(tmp_path / "direct", "harness", {"model": "argilla/notus-7b-v1", "tasks": ["truthfulqa_mc2"]})
+    assert "argilla/notus-7b-v1" in mark_of("harness", direct)
