@@ -26,7 +26,9 @@ from notus.core.config import Config, digest_of, load_yaml, merge, parse_overrid
 from notus.core.errors import ConfigError, nearest
 from notus.core.hub_id import HubId
 from notus.core.run import hash_file
+from notus.flow.curves import Curve
 from notus.flow.kinds import KINDS
+from notus.flow.rounds import ROUNDS, unrolled
 from notus.flow.stepconfig import Seed, StepConfig, refs_of
 
 __all__ = ["BUILT_IN", "Plan", "PlannedStep", "Recipe", "find_recipe", "given_hash", "load_recipe", "make_plan"]
@@ -51,6 +53,8 @@ class _Head(Config):
     """Two arms whose difference answers what the title asks; the report begins with them."""
     baseline: str | None = None
     """Arm that the others are placed beside in the report."""
+    curve: Curve | None = None
+    """Arms that are doses of something, drawn as lines."""
     threads: int = pydantic.Field(default=1, ge=1)
     """Threads of each process. It is part of a result's bits."""
     workers: int | None = pydantic.Field(default=None, ge=1)
@@ -148,9 +152,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for arm, over in arms.items():
         label = f"{where}: arm '{arm}'" if "arms" in raw else where
         checked[arm] = _check_arm(steps, {} if over is None else over, label)
-    for key, named in (("baseline", head.baseline), *(("question", arm) for arm in head.question or ())):
-        if named is not None and named not in checked:
-            raise ConfigError(f"{where}: {key} '{named}' is no arm; {nearest(named, checked)}")
+    named = [("baseline", head.baseline), *(("question", arm) for arm in head.question or ())]
+    named += [("curve", arm) for arm in (head.curve.arms if head.curve else ())]
+    for key, arm in named:
+        if arm is not None and arm not in checked:
+            raise ConfigError(f"{where}: {key} '{arm}' is no arm; {nearest(arm, checked)}")
     return Recipe(head, checked, raw)
 
 
@@ -206,8 +212,8 @@ def _check_names(steps: Mapping[str, Any], where: str) -> None:
                 f"{where}: '{name}' is {settings!r}; a step is a mapping of its settings, and may be {{}}"
             )
         kind = (settings or {}).get("do", name)
-        if kind not in KINDS:
-            known = [*KINDS, *_Head.model_fields, "arms"] if kind == name else list(KINDS)
+        if kind not in KINDS and name != ROUNDS:
+            known = [*KINDS, *_Head.model_fields, "arms", ROUNDS] if kind == name else list(KINDS)
             raise ConfigError(f"{where}: '{kind}' is no step; {nearest(str(kind), known)}")
 
 
@@ -217,7 +223,7 @@ def _check_arm(steps: Mapping[str, Any], over: Any, where: str) -> dict[str, Ste
     unknown = next((name for name in over if name not in steps), None)
     if unknown is not None:
         raise ConfigError(f"{where}: '{unknown}' is no step of this recipe; {nearest(unknown, steps)}")
-    laid = merge(steps, over)
+    laid = unrolled(merge(steps, over), where)
     checked = {}
     for name, settings in laid.items():
         if settings is None:

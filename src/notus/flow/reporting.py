@@ -34,8 +34,11 @@ from notus.core.records import Output, Preference, Verdict
 from notus.core.run import atomic, read_json, read_manifest
 from notus.core.tables import read_records
 from notus.evaluate.compare import Comparison
+from notus.flow.curves import curve_section, curve_sentences
 from notus.flow.datasteps import read_findings
 from notus.flow.experiment import Experiment
+from notus.flow.picturefiles import write_pictures
+from notus.flow.roundsreport import round_sections
 
 __all__ = ["build_report", "write_report"]
 
@@ -46,6 +49,8 @@ _MEASURES = {
 _CURVES = (
     ("loss", "Loss", "loss (nats)"),
     ("rewards/margins", "Margin of chosen over rejected", "implicit reward (β · nats)"),
+    ("rewards/chosen", "Reward of chosen answers", "implicit reward (β · nats)"),
+    ("rewards/rejected", "Reward of rejected answers", "implicit reward (β · nats)"),
     ("rewards/accuracies", "Reward accuracy", "share of pairs (a tie counts ½)"),
     ("rewards/desirable", "Reward of wanted answers", "implicit reward (β · nats)"),
     ("rewards/undesirable", "Reward of unwanted answers", "implicit reward (β · nats)"),
@@ -57,15 +62,19 @@ _PROMPTS_SHOWN = 5
 def write_report(experiment: Experiment, path: Path | None = None) -> Path:
     """Write the report of an experiment as one HTML file, by default ``report.html`` in its directory.
 
+    Its pictures are written as files too, into a folder beside it: ``report-pictures/01-….svg``, in their order.
+
     Raises:
         InputError: if the file cannot be written.
     """
     target = path or experiment.path / "report.html"
     if target.suffix not in (".html", ".htm"):
         raise InputError(f"the report is an HTML file, and {target} does not end in .html; choose another --out")
-    page = render(build_report(experiment))
+    report = build_report(experiment)
+    page = render(report)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        write_pictures(report, target.with_name(f"{target.stem}-pictures"))
         with atomic(target) as file:
             file.write(page)
     except OSError as error:
@@ -80,7 +89,9 @@ def build_report(experiment: Experiment) -> Report:
     found = [_headline(name, comparison) for name, comparison in comparisons.items()]
     further = [_further(item) for item in found[1:]]
     sections = [
+        *(section for name, made in comparisons.items() for section in curve_section(recipe.get("curve"), name, made)),
         *further,
+        *round_sections(experiment.arms),
         *_what_answers_are(experiment),
         *_finders(experiment),
         *_health(experiment),
@@ -119,6 +130,7 @@ def _summary(experiment: Experiment, comparisons: dict[str, Comparison]) -> Iter
             alone = pair.better is not None and not pair.survives_holm
             caveat = f" (tested alone; not with all {len(comparison.pairs)} pairs at once)" if alone else ""
             yield f"{pair.verdict}{caveat}."
+        yield from (f"{said}." for said in curve_sentences(experiment.record["recipe"].get("curve"), comparison))
     yield from (f"{remark}." for remark in experiment.remarks(comparisons))
     yield from experiment.record["recipe"].get("notes") or ()
 
@@ -126,7 +138,7 @@ def _summary(experiment: Experiment, comparisons: dict[str, Comparison]) -> Iter
 def _what_answers_are(experiment: Experiment) -> Iterator[Section]:
     """What is behind a difference: the checker's reasons, for each arm."""
     counts: dict[str, dict[str, int]] = {}
-    for arm, folder in _of_arms(experiment, "outputs.parquet"):
+    for arm, folder in _of_arms(experiment, "outputs.parquet", "verdicts.parquet"):
         of_arm = counts.setdefault(arm, {})
         for verdict in read_records(folder / "verdicts.parquet", Verdict):
             of_arm[verdict.reason] = of_arm.get(verdict.reason, 0) + 1
@@ -168,7 +180,7 @@ def _health(experiment: Experiment) -> Iterator[Section]:
             for seeds in experiment.arms.values()
             for seed, steps in seeds.items()
             for folder in steps.values()
-            if (folder / "health.json").is_file()
+            if _is_audit(folder)
         ),
         (None, None),
     )
@@ -181,7 +193,7 @@ def _health(experiment: Experiment) -> Iterator[Section]:
             blocks.append(finding.table)
         if finding.picture:
             blocks.append(Picture(finding.picture))
-    audits = sum((other / "health.json").is_file() for other in experiment.folders())
+    audits = sum(map(_is_audit, experiment.folders()))
     lead = "The data as they came, before any repair."
     if audits > 1:
         lead = f"The data of seed {seed}, the first of {audits} sets, as they came, before any repair."
@@ -259,7 +271,7 @@ def _answers(experiment: Experiment) -> Iterator[Section]:
     """First samples of each arm to the same held-out prompts, under the first seed."""
     by_prompt: dict[str, list[Answer]] = {}
     texts: dict[str, str] = {}
-    for arm, folder in _first_seed(experiment, "outputs.parquet"):
+    for arm, folder in _first_seed(experiment, "outputs.parquet", "verdicts.parquet"):
         outputs = read_records(folder / "outputs.parquet", Output)
         verdicts = read_records(folder / "verdicts.parquet", Verdict)
         for output, verdict in zip(outputs, verdicts, strict=True):
@@ -301,6 +313,11 @@ def _lineage(experiment: Experiment) -> Lineage:
     return Lineage(tuple(Input(path, digest) for path, digest in inputs.items()), tuple(steps))
 
 
+def _is_audit(folder: Path) -> bool:
+    """Whether a run directory tells of data as they came; other steps leave findings of their own."""
+    return (folder / "health.json").is_file() and read_manifest(folder)["stage"] == "audit"
+
+
 def _footer(experiment: Experiment) -> Iterator[tuple[str, str]]:
     manifest = read_manifest(next(reversed(experiment.folders())))
     yield "finished", manifest["finished"]
@@ -308,18 +325,18 @@ def _footer(experiment: Experiment) -> Iterator[tuple[str, str]]:
     yield "machine", f"{manifest['machine']['system']}, {manifest['machine']['cpus']} CPUs"
 
 
-def _of_arms(experiment: Experiment, file: str) -> Iterator[tuple[str, Path]]:
+def _of_arms(experiment: Experiment, *files: str) -> Iterator[tuple[str, Path]]:
     for arm, seeds in experiment.arms.items():
         for steps in seeds.values():
-            yield from ((arm, folder) for folder in steps.values() if (folder / file).is_file())
+            yield from ((arm, folder) for folder in steps.values() if all((folder / file).is_file() for file in files))
 
 
-def _first_seed(experiment: Experiment, file: str) -> Iterator[tuple[str, Path]]:
-    """Arms with the run directory that holds a file under the first seed, each directory once."""
+def _first_seed(experiment: Experiment, *files: str) -> Iterator[tuple[str, Path]]:
+    """Arms with the run directory that holds all of some files under the first seed, each directory once."""
     seen: set[Path] = set()
     for arm, seeds in experiment.arms.items():
         for folder in next(iter(seeds.values())).values():
-            if (folder / file).exists() and folder not in seen:
+            if all((folder / file).exists() for file in files) and folder not in seen:
                 seen.add(folder)
                 yield arm, folder
 
