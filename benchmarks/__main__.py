@@ -15,10 +15,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = ("collect", "records", "data", "tokens", "equality", "dpo", "pairs", "sft", "gpu")
+BENCHMARKS = ("collect", "records", "data", "tokens", "equality", "dpo", "pairs", "sft", "harness", "ranking", "gpu")
 """Modules with a function ``measure(small=…)``."""
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("notus", "httpx2", "msgspec", "orjson", "numpy", "pyarrow", "peft", "tokenizers", "torch", "transformers")
+PACKAGES += ("lm_eval",)
 
 
 def versions() -> dict[str, str]:

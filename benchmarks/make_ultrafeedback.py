@@ -297,8 +297,10 @@ def _likeness(question: str, text: str) -> dict[str, float]:
 
 def _blocks(settings: Settings, workers: int) -> Iterator[_Block]:
     numbers = range(-(-settings.prompts // _BLOCK))
+    # Made here in any case: where the settings are wrong, a pool would start one worker after the other for ever.
+    maker = _Maker(settings)
     if workers == 1:
-        yield from map(_Maker(settings).block, numbers)
+        yield from map(maker.block, numbers)
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, _begin, (settings,)) as pool:

@@ -13,7 +13,7 @@ import typer
 from notus.cli import app
 from notus.models.ledger import Ledger
 
-COMMANDS = {command.callback.__name__: command for command in app.registered_commands}
+COMMANDS = {command.name or command.callback.__name__: command for command in app.registered_commands}
 FEEDBACK = {
     "source": "mine",
     "instruction": "Name a colour.",

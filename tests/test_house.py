@@ -31,6 +31,12 @@ TORCH_FREE = [
     *(f"notus.models.{name}" for name in ("accounts", "client", "endpoint", "faults", "fleet", "ledger", "limits")),
     *(f"notus.models.{name}" for name in ("progress", "protocols", "replicas", "settings", "wire")),
     *(f"notus.models.{name}" for name in ("judge", "judge_text", "prompts")),
+    *(
+        f"notus.models.{name}"
+        for name in ("ranker", "ranker_settings", "ranker_safety", "ranker_judge", "ranker_pairs")
+    ),
+    "notus.flow.rankkinds",
+    "notus.flow.ranksteps",
     "notus.flow.serving",
     "notus.flow.collectsteps",
     "notus.train.settings",

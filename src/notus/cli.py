@@ -10,7 +10,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from notus.commands import evaluation, training
+from notus.commands.best_of_n import best_of_n
+from notus.commands.generate import generate
 from notus.commands.options import AsJson, Layout, Limit, Out, Sets, Source, Strict, Workers
+from notus.commands.rank import rank
 from notus.core.errors import NotusError, require
 
 __all__ = [
@@ -42,6 +45,11 @@ app = typer.Typer(
 )
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(training.app, name="train")
+app.command("generate", epilog="Example: notus generate runs/base feedback.jsonl --samples 5 --out runs/answers")(
+    generate
+)
+app.command("rank", epilog="Example: notus rank length feedback.jsonl --out runs/rank")(rank)
+app.command("best-of-n", epilog="Example: notus best-of-n length feedback.jsonl --out runs/best-of-n")(best_of_n)
 
 
 def _print_version(wanted: bool) -> None:

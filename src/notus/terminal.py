@@ -236,6 +236,8 @@ def _print_comparisons(comparisons: Mapping[str, Comparison]) -> None:
             _OUT.print(f"{sign} {escape(pair.verdict)}")
             for remark in pair.remarks:
                 _OUT.print(f"  [dim]{escape(remark)}[/]")
+        for sentence in comparison.summary:
+            _OUT.print(escape(f"{sentence}."))
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:

@@ -40,7 +40,7 @@ from notus.models.ledger import Ledger
 from notus.models.progress import Progress, Snapshot
 from notus.models.protocols import Generator
 
-__all__ = ["collect", "converse", "ledger_of", "refine", "requests_per_prompt"]
+__all__ = ["LOCAL", "Opened", "collect", "converse", "ledger_of", "opened", "refine", "requests_per_prompt"]
 
 LOCAL, MINIATURE = "local", "miniature"
 """Names of the endpoints that a step starts for itself."""
@@ -53,7 +53,7 @@ Inputs = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Opened:
     """What a step asks with."""
 
     answerer: Generator
@@ -67,10 +67,10 @@ def collect(run: Run, config: kinds.Collect, inputs: Inputs, seed: int | None) -
     assert seed is not None
     drafts = list(_drafts(run, config, inputs["data"]))
     tally = run.tally("collect")
-    with _opened(run, config, inputs, judge=config.miniature_judge) as opened:
-        opened.progress.total = len(drafts) * requests_per_prompt(config)
-        _estimate(run, config, drafts, seed, opened)
-        found = collecting(drafts, tally, settings=config, seed=seed, answerer=opened.answerer, judge=opened.judge)
+    with opened(run, config, inputs, judge=config.miniature_judge) as asked:
+        asked.progress.total = len(drafts) * requests_per_prompt(config)
+        _estimate(run, config, drafts, seed, asked)
+        found = collecting(drafts, tally, settings=config, seed=seed, answerer=asked.answerer, judge=asked.judge)
         raw = run.tally("raw layout")
         with atomic(run.path / "feedback.jsonl", "wb") as file:
             rows = write_records(run.path / "feedback.parquet", _also_raw(found, file.write, raw), Feedback)
@@ -91,9 +91,9 @@ def converse(run: Run, config: kinds.Converse, inputs: Inputs, seed: int | None)
     """Collect dialogues."""
     assert seed is not None
     tally = run.tally("converse")
-    with _opened(run, config, inputs) as opened:
-        opened.progress.total = config.dialogues * (2 * config.turns) + round(config.dialogues * config.materials)
-        found = conversing(config, tally, seed=seed, generator=opened.answerer)
+    with opened(run, config, inputs) as asked:
+        asked.progress.total = config.dialogues * (2 * config.turns) + round(config.dialogues * config.materials)
+        found = conversing(config, tally, seed=seed, generator=asked.answerer)
         run.note(dialogues=write_records(run.path / "dialogues.parquet", found, Dialogue))
 
 
@@ -102,9 +102,9 @@ def refine(run: Run, config: kinds.Refine, inputs: Inputs, seed: int | None) -> 
     assert seed is not None
     drafts = list(_drafts(run, config, inputs["data"]))
     tally = run.tally("refine")
-    with _opened(run, config, inputs) as opened:
-        opened.progress.total = 2 * len(drafts)
-        found = refining(config, drafts, tally, seed=seed, generator=opened.answerer)
+    with opened(run, config, inputs) as asked:
+        asked.progress.total = 2 * len(drafts)
+        found = refining(config, drafts, tally, seed=seed, generator=asked.answerer)
         run.note(prompts=len(drafts), refined=write_records(run.path / "dialogues.parquet", found, Dialogue))
 
 
@@ -123,12 +123,12 @@ def requests_per_prompt(config: Collection) -> int:
     return config.completions + judged
 
 
-def _estimate(run: Run, config: kinds.Collect, drafts: list[Draft], seed: int, opened: _Opened) -> None:
+def _estimate(run: Run, config: kinds.Collect, drafts: list[Draft], seed: int, asked: Opened) -> None:
     """Say what the run will ask and cost, before it starts: of a sample of the prompts, carried over to all."""
-    if not isinstance(opened.judge, Fleet) or opened.answerer is not opened.judge or not drafts:
+    if not isinstance(asked.judge, Fleet) or asked.answerer is not asked.judge or not drafts:
         return
     sample = drafts[:: max(1, len(drafts) // _SAMPLE)]
-    found = opened.judge.estimate(foreseen(sample, config, seed=seed, answerer=opened.answerer, judge=opened.judge))
+    found = asked.judge.estimate(foreseen(sample, config, seed=seed, answerer=asked.answerer, judge=asked.judge))
     share = len(drafts) / len(sample)
     cost = None if found.cost is None else round(found.cost * share, 6)
     estimate = {
@@ -141,12 +141,12 @@ def _estimate(run: Run, config: kinds.Collect, drafts: list[Draft], seed: int, o
     run.note(estimate=estimate)
     told = ", ".join(f"{value:,} {name}" for name, value in estimate.items() if value is not None)
     run.log(f"at most, if each answer is as long as it may be, and beyond completions that are paid for: {told}")
-    first = _line(opened.progress.snapshot()) | {"to_come": cost}
+    first = _line(asked.progress.snapshot()) | {"to_come": cost}
     run.metric(**first)
 
 
 @contextmanager
-def _opened(run: Run, config: Any, inputs: Inputs, *, judge: kinds.MiniatureJudge | None = None) -> Iterator[_Opened]:
+def opened(run: Run, config: Any, inputs: Inputs, *, judge: kinds.MiniatureJudge | None = None) -> Iterator[Opened]:
     """Open ledger, servers and endpoints, and note at the end what was asked and paid."""
     asking: Asking = config
     require("httpx2", extra="collect")
@@ -171,7 +171,7 @@ def _opened(run: Run, config: Any, inputs: Inputs, *, judge: kinds.MiniatureJudg
             raise ConfigError("there is nobody to ask: name endpoints, or a model with 'serve'")
         stack.enter_context(_telling(run, progress))
         try:
-            yield _Opened(local or fleet, fleet, progress, ledger)
+            yield Opened(local or fleet, fleet, progress, ledger)
         finally:
             _note(run, progress.snapshot(), path)
 

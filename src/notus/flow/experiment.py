@@ -19,7 +19,9 @@ from notus.evaluate.compare import Comparison, Score, compare
 from notus.evaluate.faults import Detection, Trial, try_finders
 from notus.evaluate.rewards import against_chance
 from notus.flow.execute import Observer, execute, steps_until
+from notus.flow.marks import mark_of
 from notus.flow.recipe import Plan, PlannedStep, Recipe, given_hash, make_plan
+from notus.flow.roundsreport import round_warnings
 from notus.flow.stepconfig import StepConfig, refs_of
 
 __all__ = ["Experiment", "compare_runs", "dry_plan", "run_recipe", "run_step"]
@@ -87,10 +89,20 @@ class Experiment:
     def comparisons(self, baseline: str | None = None) -> dict[str, Comparison]:
         """Kind of evaluation → the comparison of its arms."""
         baseline = baseline or self.record["recipe"].get("baseline")
-        return {name: compare(scores, baseline) for name, scores in self.scores().items()}
+        return {name: compare(scores, baseline, self.marks(name)) for name, scores in self.scores().items()}
+
+    def marks(self, name: str) -> dict[str, str]:
+        """Arm → why its scores in a kind of evaluation are not to be trusted; arms whose scores may be are left out."""
+        found = {
+            arm: mark_of(name, steps[name])
+            for arm, seeds in self.arms.items()
+            for steps in seeds.values()
+            if name in steps
+        }
+        return {arm: mark for arm, mark in found.items() if mark}
 
     def remarks(self, comparisons: dict[str, Comparison]) -> list[str]:
-        """What is to be said of arms by themselves: accuracies of implicit rewards, beside chance."""
+        """What is to be said of arms by themselves: implicit rewards beside chance, the warnings of rounds."""
         steps = self.record["recipe"]
         return [
             against_chance(arm.name, arm.interval)
@@ -98,7 +110,7 @@ class Experiment:
             if (steps.get(name) or {}).get("do", name) == "rewards"
             for arm in comparison.arms
             if arm.interval is not None
-        ]
+        ] + round_warnings(self.arms)
 
     def detections(self) -> list[Detection]:
         """How the fault finders did, where the truth is known."""
@@ -185,11 +197,14 @@ def compare_runs(paths: Sequence[Path], baseline: str | None) -> dict[str, Compa
     else:
         labels = _labels(paths)
         rows: dict[str, list[Score]] = {}
+        marks: dict[str, dict[str, str]] = {}
         for label, experiment in zip(labels, experiments, strict=True):
             for name, scores in experiment.scores().items():
                 renamed = [Score(f"{label}/{s.arm}", s.seed, s.prompt_id, s.sample, s.value) for s in scores]
                 rows.setdefault(name, []).extend(renamed)
-        found = {name: compare(scores, baseline) for name, scores in rows.items()}
+                known = experiment.marks(name)
+                marks.setdefault(name, {}).update({f"{label}/{arm}": mark for arm, mark in known.items()})
+        found = {name: compare(scores, baseline, marks[name]) for name, scores in rows.items()}
     if not found:
         raise InputError(f"{', '.join(map(str, paths))}: no step of an evaluation has left scores; nothing to compare")
     return found

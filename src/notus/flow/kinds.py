@@ -12,7 +12,15 @@ from notus.data.clean import Cleaning
 from notus.data.collect_settings import Collection, Conversation, Refinement
 from notus.data.presets import Preset, preset_named
 from notus.data.selection import Rejected, Selection, Strategy
-from notus.flow.stepconfig import OptionalRef, Reads, Ref, Refs, Seed, StepConfig
+from notus.flow.alpacakinds import Alpaca, AlpacaJudge
+from notus.flow.harnesskinds import Harness
+from notus.flow.mtbenchkinds import MtBench
+from notus.flow.rankertrainkinds import TrainRanker
+from notus.flow.rankkinds import Rank
+from notus.flow.roundskinds import BestOfN, Round
+from notus.flow.samplekinds import Sample
+from notus.flow.stepconfig import OptionalRef, Reads, Ref, Refs, Seed, Serving, StepConfig
+from notus.flow.trialkinds import JudgeTrial, RewardCheck
 from notus.miniature.world import WorldConfig
 from notus.models.settings import Limits, Sampling, Shape
 from notus.train.loss_settings import AnyObjective, Sigmoid
@@ -198,11 +206,13 @@ class Sft(StepConfig, Training):
 
 
 class Dpo(StepConfig, Training):
-    """Preference optimisation, by pairs or by single rows; the model that it starts from is the reference."""
+    """Preference optimisation, by pairs or by single rows."""
 
     computes: ClassVar[bool] = True
     do: Literal["dpo"] = "dpo"
     start: Ref = "sft"
+    reference: OptionalRef = None
+    """The reference policy; null takes the model that training starts from."""
     pairs: Ref = "binarize"
     """Preference pairs; unpaired rows for the losses ``kto`` and ``bco_unpaired``, which make two of a pair."""
     loss: AnyObjective = Sigmoid()
@@ -236,15 +246,6 @@ class Rewards(StepConfig):
     limits: Limits = Limits()
 
 
-class _Serving(Config):
-    """What a step that collects may start for itself."""
-
-    serve: OptionalRef = None
-    """A model on this machine, asked under the endpoint name ``local``."""
-    engine: Literal["server", "inprocess"] = "server"
-    """``server`` starts ``transformers serve`` on loopback, ``inprocess`` samples in the step's own process."""
-
-
 class MiniatureJudge(Config):
     """The judge of the miniature world, behind a loopback server that the step starts."""
 
@@ -254,7 +255,7 @@ class MiniatureJudge(Config):
     """Probability that a reply cannot be read."""
 
 
-class Collect(Reads, _Serving, Collection):
+class Collect(Reads, Serving, Collection):
     """Collect feedback: answers of several models to the prompts of a source, and what a judge says of them."""
 
     do: Literal["collect"] = "collect"
@@ -264,14 +265,14 @@ class Collect(Reads, _Serving, Collection):
     seed: Seed | None = None
 
 
-class Converse(StepConfig, _Serving, Conversation):
+class Converse(StepConfig, Serving, Conversation):
     """Collect dialogues that a teacher has with itself."""
 
     do: Literal["converse"] = "converse"
     seed: Seed | None = None
 
 
-class Refine(Reads, _Serving, Refinement):
+class Refine(Reads, Serving, Refinement):
     """Collect instructions that a teacher rewrites in the light of an answer."""
 
     do: Literal["refine"] = "refine"
@@ -296,5 +297,16 @@ KINDS: dict[str, type[StepConfig]] = {
     "dpo": Dpo,
     "success": Success,
     "rewards": Rewards,
+    "reward-check": RewardCheck,
+    "judges": JudgeTrial,
+    "train-ranker": TrainRanker,
+    "harness": Harness,
+    "sample": Sample,
+    "best-of-n": BestOfN,
+    "round": Round,
+    "rank": Rank,
+    "mtbench": MtBench,
+    "alpaca": Alpaca,
+    "alpaca-judge": AlpacaJudge,
 }
 """Name of each kind of step, as ``do`` has it."""

@@ -3,13 +3,13 @@
 No torch and nothing heavy.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
 from notus.core.config import Config
 
-__all__ = ["OptionalRef", "Reads", "Ref", "Refs", "Seed", "StepConfig", "refs_of"]
+__all__ = ["OptionalRef", "Reads", "Ref", "Refs", "Seed", "Serving", "StepConfig", "refs_of"]
 
 
 class _Refers:
@@ -53,6 +53,15 @@ class Reads(StepConfig):
     workers: int | None = pydantic.Field(default=None, ge=1, exclude=True)
     """Number of processes for a large source; null takes the cores that may be used. The result does not depend on it,
     and it is no part of what a run is named and compared by."""
+
+
+class Serving(Config):
+    """What a step that asks models may start for itself."""
+
+    serve: OptionalRef = None
+    """A model on this machine, asked under the endpoint name ``local``."""
+    engine: Literal["server", "inprocess"] = "server"
+    """``server`` starts ``transformers serve`` on loopback, ``inprocess`` samples in the step's own process."""
 
 
 def refs_of(config: StepConfig) -> dict[str, str]:

@@ -15,6 +15,16 @@
 | create, sft, dpo | model/ |
 | success | outputs.parquet, verdicts.parquet, scores.parquet |
 | rewards | scores.parquet |
+| reward-check | pairs.parquet, scores.parquet, health.json, pictures |
+| judges | rulings.parquet, health.json, pictures; scores.parquet where one judge alone is on trial |
+| train-ranker | model/, scores.parquet of the held-out pairs, health.json, pictures |
+| harness | answers.parquet, scores.parquet, health.json |
+| sample | outputs.parquet |
+| best-of-n | best-of-n.json, outputs.parquet (the picks), health.json, pictures |
+| round | rounds.json, health.json, pictures |
+| rank | feedback.parquet with scores, ranks.parquet, health.json |
+| mtbench | model_answer/, model_judgment/, gradings.parquet, differences.parquet, scores.parquet, health.json |
+| alpaca, alpaca-judge | leaderboard.csv, scores.parquet, health.json; model_outputs.json, annotations.json |
 
 A large table is a folder of parts under the name of the file: see ``core.tables``.
 Heavy libraries are imported by the step that needs them.
@@ -29,13 +39,30 @@ from notus.core.records import Dialogue, Message, Preference, Unpaired, Verdict
 from notus.core.run import Run, locked
 from notus.core.tables import read_records, table_exists, write_records, write_table
 from notus.flow import kinds
+from notus.flow.alpacakinds import Alpaca, AlpacaJudge
+from notus.flow.alpacasteps import alpaca, alpaca_judge
 from notus.flow.cleansteps import clean
 from notus.flow.collectsteps import collect, converse, refine
 from notus.flow.datasteps import audit, read, repair, write_miniature
 from notus.flow.exportsteps import export
+from notus.flow.given import find_model
+from notus.flow.harnesskinds import Harness
+from notus.flow.harnesssteps import harness
+from notus.flow.mtbenchkinds import MtBench
+from notus.flow.mtbenchsteps import mtbench
 from notus.flow.preferencesteps import binarize, diff
+from notus.flow.rankertrainkinds import TrainRanker
+from notus.flow.rankertrainsteps import train_ranker_step
+from notus.flow.rankkinds import Rank
+from notus.flow.ranksteps import rank
 from notus.flow.recipe import PlannedStep
+from notus.flow.roundskinds import BestOfN, Round
+from notus.flow.roundssteps import best_of_n, measure_round
+from notus.flow.samplekinds import Sample
+from notus.flow.samplesteps import sample
 from notus.flow.stepconfig import StepConfig, refs_of
+from notus.flow.trialkinds import JudgeTrial, RewardCheck
+from notus.flow.trialsteps import reward_check, try_judges
 from notus.train.loss_settings import BcoUnpaired, Kto
 
 __all__ = ["do_step", "find_model"]
@@ -64,12 +91,6 @@ def do_step(step: PlannedStep, path: Path, inputs: Inputs) -> Run:
             with run:
                 _WORK[type(step.config)](run, step.config, inputs, step.seed)
     return run
-
-
-def find_model(source: str) -> str:
-    """The model that a setting means: that of a run directory, a folder as it is, or a hub id as it is."""
-    inside = Path(source) / "model"
-    return str(inside) if inside.is_dir() else source
 
 
 def _create(run: Run, config: kinds.Create, inputs: Inputs, seed: int | None) -> None:
@@ -103,23 +124,25 @@ def _dpo(run: Run, config: kinds.Dpo, inputs: Inputs, seed: int | None) -> None:
     folder = Path(inputs["pairs"])
     start, held_out, drawn = find_model(inputs["start"]), _held_out(folder), _drawn(seed)
     rows = _pairs_or_rows(folder)
+    reference = find_model(inputs["reference"]) if "reference" in inputs else None
+    common: dict[str, Any] = {"start": start, "reference": reference, "held_out": held_out, "seed": drawn}
     if isinstance(config.loss, BcoUnpaired | Kto):
-        train_unpaired(run, config, objective=config.loss, start=start, rows=rows, held_out=held_out, seed=drawn)
+        train_unpaired(run, config, objective=config.loss, rows=rows, **common)
     else:
-        train_dpo(run, config, objective=config.loss, start=start, preferences=rows, held_out=held_out, seed=drawn)
+        train_dpo(run, config, objective=config.loss, preferences=rows, **common)
 
 
 def _success(run: Run, config: kinds.Success, inputs: Inputs, seed: int | None) -> None:
     from notus.core.records import Output
     from notus.miniature.checker import verdict
-    from notus.models.generate import sample
+    from notus.models.generate import sample as draw
     from notus.models.local import load_model, load_tokenizer
     from notus.models.tokens import Encoder
 
     prompts = [dialogue.messages for dialogue in read_records(Path(inputs["data"]) / "prompts.parquet", Dialogue)]
     source = find_model(inputs["model"])
     encoder = Encoder(load_tokenizer(source), config.limits, run.tally("encode"))
-    outputs = sample(load_model(source), encoder, prompts, config.sampling, name=run.path.name, seed=_drawn(seed))
+    outputs = draw(load_model(source), encoder, prompts, config.sampling, name=run.path.name, seed=_drawn(seed))
     verdicts = [verdict(output) for output in outputs]
     write_records(run.path / "outputs.parquet", outputs, Output)
     write_records(run.path / "verdicts.parquet", verdicts, Verdict)
@@ -210,4 +233,15 @@ _WORK: dict[type[StepConfig], Callable[[Run, Any, Inputs, int | None], None]] = 
     kinds.Dpo: _dpo,
     kinds.Success: _success,
     kinds.Rewards: _rewards,
+    RewardCheck: reward_check,
+    JudgeTrial: try_judges,
+    TrainRanker: train_ranker_step,
+    Harness: harness,
+    Sample: sample,
+    BestOfN: best_of_n,
+    Round: measure_round,
+    Rank: rank,
+    MtBench: mtbench,
+    Alpaca: alpaca,
+    AlpacaJudge: alpaca_judge,
 }
