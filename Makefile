@@ -8,8 +8,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 demo: .venv/train.done
 	$(BIN)/notus demo
 
+# A process for each core, each with one thread: two threads on the tests' tiny models would wait for each other.
 test: .venv/test.done
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: .venv/test.done
 	$(BIN)/python -m pytest -m slow

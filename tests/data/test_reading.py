@@ -40,8 +40,9 @@ def test_parts_read_the_same_as_the_whole() -> None:
         readings.finish()
     parts[0].merge(parts[1])
     assert np.allclose(whole.expected, parts[0].expected)
-    for name, columns in whole.rationales().items():
-        found = parts[0].rationales()[name]
+    merged = {name: columns for name, *columns in parts[0].rationales()}
+    for name, *columns in whole.rationales():
+        found = merged[name]
         order, other = np.argsort(columns[0]), np.argsort(found[0])
         assert all(np.allclose(a[order], b[other]) for a, b in zip(columns, found, strict=True))
 

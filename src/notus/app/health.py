@@ -112,7 +112,7 @@ def _disagreement(audit: Audit) -> Finding:
     both = ~(np.isnan(scores) | np.isnan(means))
     names = [str(score) for score in range(1, 11)]
     # Columns are half-points with their upper border, so that the rule's borders, 2 and 4, are borders here too.
-    borders = ["1", *(f"–{mean / 2:g}" for mean in range(3, 11))]
+    borders = ["1", *(f"≤ {mean / 2:g}" for mean in range(3, 11))]
     row = np.clip(np.round(scores[both]), 1, 10).astype(int) - 1
     column = np.clip(np.ceil(means[both] * 2), 2, 10).astype(int) - 2
     size = len(borders)

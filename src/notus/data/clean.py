@@ -162,11 +162,22 @@ def examine(records: Iterable[Data], settings: Cleaning, questions: Questions | 
     return Examined(Signatures.joined(signatures), Overlaps.joined(overlaps), forms)
 
 
-def decide(parts: Sequence[Examined], settings: Cleaning) -> Plans:
-    """What the whole set tells of each row. See the module for the order."""
-    sizes = [len(part.overlaps.scores) for part in parts]
+def decide(parts: Iterable[Examined], settings: Cleaning) -> Plans:
+    """What the whole set tells of each row. See the module for the order.
+
+    Args:
+        parts: of the shards, in their order. Given one by one, they are let go of as they are put together.
+        settings: of the cleaning.
+    """
+    held = list(parts)
+    sizes = [len(part.overlaps.scores) for part in held]
     starts = np.concatenate(([0], np.cumsum(sizes)))[: len(sizes)].astype(int)
-    overlaps = Overlaps.joined([part.overlaps for part in parts])
+    overlaps, names = (
+        Overlaps.joined([part.overlaps for part in held]),
+        Forms.joined(part.forms for part in held).names(),
+    )
+    signed = [part.signatures for part in held]
+    held.clear()
     matched = np.zeros(len(overlaps.scores), bool)
     matched[[match.row for match in overlaps.matches]] = True
     gone = {
@@ -180,7 +191,7 @@ def decide(parts: Sequence[Examined], settings: Cleaning) -> Plans:
     spared: tuple[Duplicate, ...] = ()
     ids: list[str] = [""] * len(matched)
     if settings.duplicates:
-        signatures = Signatures.joined([part.signatures for part in parts])
+        signatures = Signatures.joined(signed)
         found = find_duplicates(signatures, threshold=settings.similarity, holders=settings.holders, without=matched)
         repeated, spared = found.found, found.spared
         for each in (*repeated, *spared):
@@ -198,7 +209,7 @@ def decide(parts: Sequence[Examined], settings: Cleaning) -> Plans:
         matches=overlaps.matches,
         scores=overlaps.scores,
         prompts=tuple(ids),
-        names=Forms.joined(part.forms for part in parts).names(),
+        names=names,
     )
 
 

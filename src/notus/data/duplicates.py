@@ -103,16 +103,23 @@ class Signatures:
     """Whether a prompt may rightly stand in several rows, as in pairs and unpaired rows."""
 
     @classmethod
-    def joined(cls, parts: Sequence["Signatures"]) -> "Signatures":
-        """The signatures of several shards, one after the other."""
+    def joined(cls, parts: list["Signatures"]) -> "Signatures":
+        """The signatures of several shards, one after the other.
+
+        The list is emptied: what has been copied is let go of, column by column, and no more than one is held twice.
+        """
         if not parts:
             return sign_words([])
-        offsets = np.cumsum([0, *(len(part.sets.numbers) for part in parts[:-1])])
-        ends = [part.sets.ends + offset for part, offset in zip(parts, offsets, strict=True)]
-        sets = Block(np.concatenate([part.sets.numbers for part in parts]), np.concatenate(ends))
-        columns = ("rows", "prompts", "forms", "keys")
         many = any(part.many for part in parts)
-        return cls(**{c: np.concatenate([getattr(p, c) for p in parts]) for c in columns}, sets=sets, many=many)
+        offsets = np.cumsum([0, *(len(part.sets.numbers) for part in parts[:-1])])
+        pieces = {
+            **{name: [getattr(part, name) for part in parts] for name in ("rows", "prompts", "forms", "keys")},
+            "numbers": [part.sets.numbers for part in parts],
+            "ends": [part.sets.ends + offset for part, offset in zip(parts, offsets, strict=True)],
+        }
+        parts.clear()
+        whole = {name: np.concatenate(pieces.pop(name)) for name in list(pieces)}
+        return cls(sets=Block(whole.pop("numbers"), whole.pop("ends")), many=many, **whole)
 
     def __len__(self) -> int:
         return len(self.rows)

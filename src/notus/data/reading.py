@@ -119,12 +119,14 @@ class Readings:
         self._spoken.extend(other._spoken)
         self._names = self._names or other._names
 
-    def rationales(self) -> dict[str, tuple[NDArray[np.uint32], Floats, Floats]]:
-        """Aspect → number of the completion, its rating, and the rating that the rationale speaks for."""
+    def rationales(self) -> Iterator[tuple[str, NDArray[np.uint32], Floats, Floats]]:
+        """Aspect by aspect: number of the completion, its rating, and the rating that the rationale speaks for."""
         owners, aspects = np.asarray(self._owners, np.uint32), np.asarray(self._aspects)
         values, spoken = np.asarray(self._values), np.asarray(self._spoken)
-        rows = {name: aspects == number for number, name in enumerate(self._names)}
-        return {name: (owners[of], values[of], spoken[of]) for name, of in rows.items() if of.any()}
+        for number, name in enumerate(self._names):
+            of = np.flatnonzero(aspects == number)
+            if len(of):
+                yield name, owners[of], values[of], spoken[of]
 
     def _flush(self) -> None:
         rows, self._pending = self._pending, []

@@ -117,7 +117,7 @@ def _known(columns: dict[str, Floats]) -> dict[str, Floats]:
 def _rationales(count: int, readings: Readings) -> tuple[Floats, Floats]:
     """Of each completion, the smallest p of its ratings times their number, and the distance that it stands for."""
     p, distance, ratings = np.full(count, np.nan), np.full(count, np.nan), np.zeros(count)
-    for owners, values, spoken in readings.rationales().values():
+    for _, owners, values, spoken in readings.rationales():
         here = tail(agreement(values, spoken))
         order = np.argsort(-here, kind="stable")  # of several ratings of one completion the least likely is kept
         order = order[~np.isnan(here[order])]
@@ -125,7 +125,6 @@ def _rationales(count: int, readings: Readings) -> tuple[Floats, Floats]:
         least[owners[order]] = here[order]
         gap[owners[order]] = (values - spoken)[order]
         ratings += np.bincount(owners, ~np.isnan(here), minlength=count)
-        better = np.isnan(p) | (least < p)
-        better &= ~np.isnan(least)
-        p, distance = np.where(better, least, p), np.where(better, gap, distance)
+        better = np.flatnonzero((np.isnan(p) | (least < p)) & ~np.isnan(least))
+        p[better], distance[better] = least[better], gap[better]
     return np.minimum(p * ratings, 1.0), distance

@@ -167,7 +167,7 @@ def win_rate(judgements: Sequence[Judgement]) -> WinRate:
         interval=clustered_mean((100 * values).tolist(), [item.instruction for item in scored]) if n else None,
         discrete=100 * (wins + draws / 2) / n if n else None,
         worst=100 * total / asked,
-        best=100 * (total + asked - n) / asked,
+        best=100 * (total + (asked - n)) / asked,  # equal to the worst to the last bit, where nothing is missing
         length=int(sum(map(len, outputs)) / len(outputs)) if outputs else None,
         distinct=len(set(outputs)),
     )

@@ -39,9 +39,7 @@ def clean(run: Run, config: kinds.Clean, inputs: Mapping[str, str], seed: int | 
     against = tuple((Path(inputs[name]), run.inputs[name]) for name in names)
     # A mistake in these files is told before anything else is read.
     count = len(read_benchmarks(path for path, _ in against))
-    parts = list(sharded(run, source, partial(_examined, config, against), config.workers))
-    plans = decide(parts, config)
-    del parts  # the signatures are not needed again
+    plans = decide(sharded(run, source, partial(_examined, config, against), config.workers), config)
     texts, examples = _second_reading(run, config, source, plans)
     evidence = repeated_rows(plans, texts), contaminated_rows(plans, texts)
     write_records(run.path / "duplicates.parquet", evidence[0], Repeated)
