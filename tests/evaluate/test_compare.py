@@ -179,7 +179,7 @@ def test_the_summary_says_what_is_apart_and_what_the_rest_would_need() -> None:
     same = next(pair for pair in found.pairs if pair.better is None)
     assert second.startswith("not told apart, by a rough estimate: same and base would need ")
     assert all(f"{count:,} {what}" in second for what, count in same.needed if count)
-    assert third.startswith("with 3 seeds a claim leans on Student's t")
+    assert third.startswith("With 3 seeds a claim leans on Student's t")
     assert compare([*rows("A", noisy(0.5, 0.1, "a"))]).summary == ()
 
 

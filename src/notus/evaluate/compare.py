@@ -340,7 +340,7 @@ def _summary(arms: tuple[Arm, ...], pairs: tuple[Pair, ...]) -> Iterable[str]:
     ]
     if few:
         yield (
-            f"with {min(few)} seeds a claim leans on Student's t, that is on trainings that differ about normally: "
+            f"With {min(few)} seeds a claim leans on Student's t, that is on trainings that differ about normally: "
             f"no exact test of fewer than {_SPEAKING} seeds can reach 5 %"
         )
 
