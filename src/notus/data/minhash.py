@@ -33,6 +33,8 @@ _MANY = 24
 _CHAIN = 4
 """Neighbours in a family that each set is paired with."""
 _DEPTH = 2
+_TEXTS = 16_384
+"""Texts that are taken out of a block at once."""
 _AT_ONCE = 4_000_000
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -55,10 +57,8 @@ for _words in FUNCTION_WORDS.values():
 
 def content_words(sets: Block) -> NDArray[np.bool_]:
     """Which of the words are content words. Where a set has fewer than four of them, all of its words are."""
-    owner = np.repeat(np.arange(len(sets.ends)), np.diff(sets.ends, prepend=0))
     content: NDArray[np.bool_] = ~_FUNCTION[sets.numbers >> np.uint32(16)]
-    few = np.bincount(owner, weights=content, minlength=len(sets.ends)) < _FEW
-    content |= few[owner]
+    content |= np.repeat(sets.count(content) < _FEW, np.diff(sets.ends, prepend=0))
     return content
 
 
@@ -126,10 +126,17 @@ def _family(rows: Rows, sets: Block, depth: int) -> Rows:
 
 def taken(block: Block, rows: Rows) -> Block:
     """The block of some of the texts, in the order given."""
-    starts, sizes = block.starts[rows], block.ends[rows] - block.starts[rows]
+    starts = block.starts[rows]
+    sizes = block.ends[rows] - starts
     ends = np.cumsum(sizes)
-    index = np.repeat(starts - (ends - sizes), sizes) + np.arange(int(ends[-1]) if len(ends) else 0)
-    return Block(block.numbers[index], ends.astype(np.int64))
+    numbers = np.empty(int(ends[-1]) if len(ends) else 0, block.numbers.dtype)
+    for first in range(0, len(rows), _TEXTS):  # the places of all words at once would take four times their numbers
+        part = slice(first, first + _TEXTS)
+        before = int(ends[first] - sizes[first])
+        index = np.repeat(starts[part] - (ends[part] - sizes[part]) + before, sizes[part])
+        index += np.arange(len(index))
+        numbers[before : before + len(index)] = block.numbers[index]
+    return Block(numbers, ends.astype(np.int64))
 
 
 def shared_words(sets: Block, pairs: Rows) -> Rows:

@@ -78,9 +78,15 @@ class Block:
 
     def where(self, mask: NDArray[np.bool_]) -> "Block":
         """The texts with only those words that the mask names."""
-        kept = np.zeros(len(mask) + 1, np.int64)
-        np.cumsum(mask, out=kept[1:])
-        return Block(self.numbers[mask], kept[self.ends])
+        return Block(self.numbers[mask], np.cumsum(self.count(mask)))
+
+    def count(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """How many of its words the mask names, for each text."""
+        # A running sum over all words is the largest array of a cleaning, so it is as narrow as it can be.
+        running = np.zeros(len(mask) + 1, np.int32 if len(mask) < 2**31 else np.int64)
+        np.cumsum(mask, out=running[1:], dtype=running.dtype)
+        counts: NDArray[np.int64] = np.diff(running[np.concatenate((np.zeros(1, np.int64), self.ends))])
+        return counts.astype(np.int64)
 
     def sets(self) -> "Block":
         """The distinct words of each text, in the order in which they first stand there."""
