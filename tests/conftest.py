@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,11 @@ TEXTS = [
         [("hot", "cold"), ("big", "small"), ("old", "young"), ("wet", "dry"), ("up", "down")] * 20
     )
 ]
+
+
+def pytest_configure():
+    # A worker of xdist ignores SIGINT, and so would every process that its tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
