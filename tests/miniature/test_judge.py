@@ -85,6 +85,7 @@ def test_only_a_deserved_one_is_struck_and_at_the_rate(rate: float) -> None:
     assert set(recorded) <= {1.0, 10.0}
     assert recorded.count(10.0) / 2000 == pytest.approx(rate, abs=0.03)
     assert [judge.record(float(s), rng, fault_rate=1) for s in range(1, 11)] == [10, *range(2, 11)]
+    assert [judge.record(float(s), rng, fault_rate=1, up_to=2) for s in range(1, 11)] == [10, 10, *range(3, 11)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -262,6 +262,8 @@ def _options(
 
 def _drops(model: PreTrainedModel) -> bool:
     """Whether a part of the model is left out at random while it trains."""
+    if getattr(plain(model).config, "attention_dropout", 0.0):  # a number of the configuration, and no module
+        return True
     return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
 
 
