@@ -6,13 +6,14 @@ import pytest
 
 from notus.core.errors import DataError
 from notus.data.signals import (
+    Weighed,
+    Weigher,
     agreement,
     beside_siblings,
     false_tens,
     margins_against_labels,
     mid_ranks,
     tail,
-    weigh,
 )
 
 NAN = math.nan
@@ -33,7 +34,7 @@ def test_the_tail_by_hand() -> None:
 
 
 def test_siblings_by_hand() -> None:
-    found = beside_siblings(np.array([0.1, 0.9, 0.3, 0.5, NAN]), np.array([7, 7, 7, 8, 8]))
+    found = beside_siblings(np.array([0.1, 0.9, 0.3, 0.5, NAN]), np.array([1, 1, 1, 2, 2]))
     assert found[:3].tolist() == pytest.approx([-0.2, 0.6, 0.0])
     assert np.isnan(found[3:]).all()
 
@@ -74,16 +75,22 @@ def test_views_that_agree_speak_together_and_siblings_add_nothing() -> None:
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=500), rng.normal(size=500)
     a[0] = b[0] = 3.0
-    found = weigh({"score-against-ratings": a, "score-against-wording": b}, {}, {}, 500)
-    assert found.strength[0] == pytest.approx(-math.log10(found.p["score-against-all"][0]))
-    assert found.p["score-against-all"][0] < found.p["score-against-ratings"][0]
-    assert found.reasons(0)[0] == "score-against-all"
-    assert found.direction[0] == 1
-    more = weigh(
-        {"score-against-ratings": a, "score-against-wording": b, "score-against-siblings": a * 99}, {}, {}, 500
-    )
+    found = weighed({"score-against-ratings": a, "score-against-wording": b}, 500)
+    assert found.reasons(0, 1)[0][0] == "score-against-all"
+    at, p = found.against["score-against-all"]
+    assert at[0] == 0
+    assert found.strength[0] == pytest.approx(-math.log10(p[0]))
+    assert p[0] < found.against["score-against-ratings"][1][0]
+    more = weighed({"score-against-ratings": a, "score-against-wording": b, "score-against-siblings": a * 99}, 500)
     assert more.strength.tolist() == found.strength.tolist()
-    assert np.isnan(weigh({}, {}, {}, 3).strength).all()
+    assert np.isnan(weighed({"score-against-ratings": np.full(3, NAN)}, 3).strength).all()
+
+
+def weighed(differences: dict[str, np.ndarray], count: int) -> Weighed:
+    weigher = Weigher(count)
+    for slug, values in differences.items():
+        weigher.difference(slug, values)
+    return weigher.weighed()
 
 
 def test_a_reward_against_the_label_by_hand() -> None:

@@ -17,9 +17,11 @@ __all__ = ["Comparisons", "Strengths", "bradley_terry", "differences"]
 
 _STEPS = 100
 _TOLERANCE = 1e-10
+_AT_ONCE = 65_536
+"""Clusters, or comparisons, of which something is held that is not a result."""
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
+Indices = NDArray[np.intp] | NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Comparisons:
     first: Indices
     """Number of the first player of each comparison."""
     second: Indices
-    outcome: Floats
+    outcome: Floats | NDArray[np.float32]
     """1 when the first wins, 0 when the second does, ½ for a tie."""
     cluster: Indices
     """Number of the prompt that each belongs to."""
@@ -59,6 +61,8 @@ class Comparisons:
     def between(self, kept: set[str]) -> "Comparisons":
         """Only those between some players. Clusters keep their numbers."""
         inside = np.array([name in kept for name in self.names], dtype=bool)
+        if inside.all():
+            return self
         rows = inside[self.first] & inside[self.second]
         renumbered = np.cumsum(inside) - 1
         return Comparisons(
@@ -69,6 +73,17 @@ class Comparisons:
             self.cluster[rows],
         )
 
+    def won(self) -> Floats:
+        """Players × players: how often the one has beaten the other; a tie is half a win for each."""
+        players = len(self.names)
+        table = np.zeros(players**2)
+        for start in range(0, len(self.outcome), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            first, second = self.first[part].astype(np.intp), self.second[part].astype(np.intp)
+            table += np.bincount(first * players + second, self.outcome[part], len(table))
+            table += np.bincount(second * players + first, 1 - self.outcome[part], len(table))
+        return table.reshape(players, players)
+
     def comparable(self) -> set[str]:
         """The largest group of players in which each has beaten each over some chain of wins; a tie is half a win.
 
@@ -76,9 +91,7 @@ class Comparisons:
         (Ford 1957, American Mathematical Monthly 64).
         """
         size = len(self.names)
-        reach = np.eye(size, dtype=bool)
-        reach[self.first[self.outcome > 0], self.second[self.outcome > 0]] = True
-        reach[self.second[self.outcome < 1], self.first[self.outcome < 1]] = True
+        reach = np.eye(size, dtype=bool) | (self.won() > 0)
         for middle in range(size):
             reach |= reach[:, [middle]] & reach[[middle], :]
         mutual = reach & reach.T
@@ -97,8 +110,6 @@ class Strengths:
     """Player → log-strength. Two players a, b: P(a beats b) = 1 / (1 + exp(b − a))."""
     without: tuple[str, ...]
     """Players of no finite strength, left out with their comparisons: see ``Comparisons.comparable``."""
-    influence: Floats
-    """Clusters × players: what each cluster moves each strength by, for differences."""
 
 
 def bradley_terry(comparisons: Comparisons, kept: set[str] | None = None) -> Strengths | None:
@@ -121,20 +132,12 @@ def bradley_terry(comparisons: Comparisons, kept: set[str] | None = None) -> Str
         None with fewer than two comparable players or fewer than two clusters.
     """
     kept = comparisons.comparable() if kept is None else kept
-    inside = comparisons.between(kept)
-    clusters = np.unique(inside.cluster)
-    if len(inside.names) < 2 or len(clusters) < 2:
+    fit = _fitted(comparisons.between(kept))
+    if fit is None:
         return None
-    theta, inverse = _fitted(inside)
-    residual = inside.outcome - _won(theta, inside)
-    size, players = int(comparisons.cluster.max()) + 1, len(inside.names)
-    moved = np.zeros((size, players))
-    np.add.at(moved, (inside.cluster, inside.first), residual)
-    np.add.at(moved, (inside.cluster, inside.second), -residual)
-    influence = moved @ inverse
-    found = _estimates(theta, influence, len(inside.outcome), len(clusters))
+    found = _estimates(fit.theta, fit)
     without = tuple(sorted(set(comparisons.names) - kept))
-    return Strengths(dict(zip(inside.names, found, strict=True)), without, influence)
+    return Strengths(dict(zip(fit.of.names, found, strict=True)), without)
 
 
 def differences(a: Comparisons, b: Comparisons) -> dict[str, Estimate]:
@@ -147,64 +150,97 @@ def differences(a: Comparisons, b: Comparisons) -> dict[str, Estimate]:
     # Of the players comparable in both, some may be so only by way of others; then the group shrinks until it holds.
     while (smaller := a.between(kept).comparable() & b.between(kept).comparable()) != kept:
         kept = smaller
-    first, second = bradley_terry(a, kept), bradley_terry(b, kept)
+    first, second = _fitted(a.between(kept)), _fitted(b.between(kept))
     if first is None or second is None:
         return {}
-    size = max(len(first.influence), len(second.influence))
-    influence = _padded(first.influence, size) - _padded(second.influence, size)
-    groups = len(np.union1d(a.between(kept).cluster, b.between(kept).cluster))
-    names = sorted(kept)
-    moved = np.array([first.of[name].mean - second.of[name].mean for name in names])
-    found = _estimates(moved, influence, first.of[names[0]].n, groups)
-    return dict(sorted(zip(names, found, strict=True), key=lambda item: -item[1].mean))
+    found = _estimates(first.theta - second.theta, first, second)
+    return dict(sorted(zip(first.of.names, found, strict=True), key=lambda item: -item[1].mean))
 
 
-def _fitted(comparisons: Comparisons) -> tuple[Floats, Floats]:
-    """Strengths and the pseudo-inverse of the information matrix, by Newton's method with halved steps."""
-    players = len(comparisons.names)
-    theta = np.zeros(players)
+@dataclass(frozen=True)
+class _Fit:
+    of: Comparisons
+    theta: Floats
+    inverse: Floats
+    """Pseudo-inverse of the information matrix."""
+
+    def influence(self, start: int, stop: int) -> Floats:
+        """Clusters × players: what each cluster from ``start`` to before ``stop`` moves each strength by."""
+        rows = np.flatnonzero((self.of.cluster >= start) & (self.of.cluster < stop))
+        first, second = self.of.first[rows], self.of.second[rows]
+        residual = self.of.outcome[rows] - 1 / (1 + np.exp(self.theta[second] - self.theta[first]))
+        players = len(self.theta)
+        cells = (self.of.cluster[rows].astype(np.intp) - start) * players
+        moved = np.bincount(cells + first, residual, (stop - start) * players)
+        moved -= np.bincount(cells + second, residual, (stop - start) * players)
+        return moved.reshape(-1, players) @ self.inverse
+
+
+def _fitted(comparisons: Comparisons) -> _Fit | None:
+    """The fit by Newton's method with halved steps; None where there is too little to fit.
+
+    How often each has beaten each is all that the strengths depend on.
+    """
+    if len(comparisons.names) < 2 or _clusters(comparisons) < 2:
+        return None
+    won = comparisons.won()
+    games = won + won.T
+    theta = np.zeros(len(won))
     for _ in range(_STEPS):
-        won = _won(theta, comparisons)
-        residual = comparisons.outcome - won
-        slope = np.bincount(comparisons.first, residual, players) - np.bincount(comparisons.second, residual, players)
-        step = np.linalg.pinv(_information(won, comparisons), hermitian=True) @ slope
-        now = _likelihood(theta, comparisons)
-        while _likelihood(theta + step, comparisons) < now - 1e-9 * abs(now) and np.abs(step).max() > _TOLERANCE:
+        chances = _chances(theta)
+        slope = (won - games * chances).sum(axis=1)
+        step = np.linalg.pinv(_information(games, chances), hermitian=True) @ slope
+        now = _likelihood(theta, won)
+        while _likelihood(theta + step, won) < now - 1e-9 * abs(now) and np.abs(step).max() > _TOLERANCE:
             step /= 2
         theta = theta + step - step.mean()
         if np.abs(step).max() <= _TOLERANCE:
             break
-    return theta, np.linalg.pinv(_information(_won(theta, comparisons), comparisons), hermitian=True).astype(np.float64)
+    information = _information(games, _chances(theta))
+    return _Fit(comparisons, theta, np.linalg.pinv(information, hermitian=True).astype(np.float64))
 
 
-def _won(theta: Floats, comparisons: Comparisons) -> Floats:
-    won: Floats = 1 / (1 + np.exp(theta[comparisons.second] - theta[comparisons.first]))
-    return won
+def _chances(theta: Floats) -> Floats:
+    chances: Floats = 1 / (1 + np.exp(theta[None, :] - theta[:, None]))
+    return chances
 
 
-def _likelihood(theta: Floats, comparisons: Comparisons) -> float:
-    ahead = theta[comparisons.first] - theta[comparisons.second]
-    return float(-np.logaddexp(0, -ahead) @ comparisons.outcome - np.logaddexp(0, ahead) @ (1 - comparisons.outcome))
+def _likelihood(theta: Floats, won: Floats) -> float:
+    return -float((won * np.logaddexp(0, theta[None, :] - theta[:, None])).sum())
 
 
-def _information(won: Floats, comparisons: Comparisons) -> Floats:
-    players = len(comparisons.names)
-    weight = won * (1 - won)
-    matrix = np.zeros((players, players))
-    np.add.at(matrix, (comparisons.first, comparisons.second), -weight)
-    matrix += matrix.T
+def _information(games: Floats, chances: Floats) -> Floats:
+    matrix: Floats = -games * chances * (1 - chances)
+    np.fill_diagonal(matrix, 0)
     np.fill_diagonal(matrix, -matrix.sum(axis=1))
     return matrix
 
 
-def _estimates(values: Floats, influence: Floats, n: int, groups: int) -> list[Estimate]:
-    errors = np.sqrt(groups / (groups - 1) * (influence**2).sum(axis=0))
+def _clusters(*comparisons: Comparisons) -> int:
+    """Number of clusters in which there is a comparison of any."""
+    size = max(_highest(of) for of in comparisons) + 1
+    return int(np.count_nonzero(sum(np.bincount(of.cluster, minlength=size) for of in comparisons)))
+
+
+def _highest(comparisons: Comparisons) -> int:
+    return int(comparisons.cluster.max()) if len(comparisons.cluster) else -1
+
+
+def _estimates(values: Floats, fit: _Fit, other: _Fit | None = None) -> list[Estimate]:
+    """Values with the errors of a fit, or of the difference of two."""
+    fits = [fit] if other is None else [fit, other]
+    groups = _clusters(*(part.of for part in fits))
+    size = max(_highest(part.of) for part in fits) + 1
+    squares = np.zeros(len(values))
+    for start in range(0, size, _AT_ONCE):
+        influence = fit.influence(start, min(start + _AT_ONCE, size))
+        if other is not None:
+            influence -= other.influence(start, min(start + _AT_ONCE, size))
+        squares += (influence**2).sum(axis=0)
+    errors = np.sqrt(groups / (groups - 1) * squares)
     reach = t_quantile(0.975, groups - 1)
+    n = len(fit.of.outcome)
     return [
         Estimate(float(value), float(value - reach * error), float(value + reach * error), n, groups, "clustered t")
         for value, error in zip(values, errors, strict=True)
     ]
-
-
-def _padded(influence: Floats, size: int) -> Floats:
-    return np.pad(influence, ((0, size - len(influence)), (0, 0)))

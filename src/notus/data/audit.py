@@ -41,7 +41,7 @@ from notus.data.health import Collector, Columns, Health
 from notus.data.reading import PROMPTS, Reader, Readings, learn_reader
 from notus.data.reasons import FEWEST, Reasons, find_reasons
 from notus.data.repair import verdict
-from notus.data.signals import mid_ranks
+from notus.data.signals import mid_ranks, parts
 
 __all__ = ["FLAGS", "Audit", "Drafter", "Placed", "Stored", "Suspicion", "audit", "write_audit"]
 
@@ -129,14 +129,14 @@ class Audit:
 
     columns: Columns
     """Model, mean rating and overall score of each row, and the sizes of the prompts: figures need no records."""
-    suspicion: NDArray[np.int64]
+    suspicion: NDArray[np.uint32]
     """Place of each row by suspicion; 0 without one."""
     reasons: Mapping[str, int]
     """Slug of ``signals.SIGNALS`` → the completions that it speaks against, where there are any."""
 
     def order(self, limit: int | None = None) -> list[int]:
         """Numbers of the rows with a suspicion, most suspicious first; equals in the order of the set."""
-        found = np.flatnonzero(self.suspicion)
+        found = np.flatnonzero(self.suspicion if limit is None else (self.suspicion > 0) & (self.suspicion <= limit))
         numbers: list[int] = found[np.argsort(self.suspicion[found], kind="stable")][:limit].tolist()
         return numbers
 
@@ -150,7 +150,8 @@ class Drafter:
     """The first pass: takes feedback, gives the rows without what only the whole set can tell, holds numbers alone.
 
     Drafters of the parts of a set are put together with ``merge``, in the order of the set; then ``place`` compares
-    each completion with all others. Some thirty bytes are held for a completion, a hundred while they are ranked.
+    each completion with all others. Some ninety bytes are held for a completion with four rationales, and twice as many
+    while they are ranked.
     """
 
     def __init__(self, reader: Reader | None = None) -> None:
@@ -190,14 +191,15 @@ class Drafter:
         self.readings.finish()
         columns = self.collector.columns
         means, scores = columns.scored()
-        spreads = np.array(self._spreads)
-        reasons = find_reasons(means, scores, columns.by_prompt(), spreads, self.readings)
-        both = ~(np.isnan(means) | np.isnan(scores))
-        of_mean, of_score = (mid_ranks(np.where(both, values, np.nan)) for values in (means, scores))
+        spreads = np.asarray(self._spreads)
+        either = np.isnan(means) | np.isnan(scores)
+        of_mean, of_score = (mid_ranks(np.where(either, np.nan, values)) for values in (means, scores))
+        against = of_score - of_mean
+        reasons = find_reasons(means, scores, against, columns.by_prompt(), spreads, self.readings)
         measure: Measure = "none" if np.isnan(spreads).all() else "spread-of-ratings"
-        if both.any():
+        if not either.all():
             measure = "score-against-ratings"
-        values = of_score - of_mean if both.any() else spreads
+        values = spreads if either.all() else against
         # A share of fewer than twenty completions says nothing: there the disagreement alone is the suspicion.
         strength = reasons.weighed.strength if len(values) >= FEWEST else values
         return Placed(measure, of_mean, of_score, values, _places(strength), reasons)
@@ -215,7 +217,7 @@ class Placed:
     rank_of_mean: NDArray[np.float64]
     rank_of_score: NDArray[np.float64]
     disagreement: NDArray[np.float64]
-    suspicion: NDArray[np.int64]
+    suspicion: NDArray[np.uint32]
     reasons: Reasons
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
@@ -318,14 +320,17 @@ def _flags(completion: Completion, mean: float | None, expected: set[str], *, lo
     return tuple([name for name, raised in found.items() if raised]) if any(found.values()) else ()
 
 
-def _places(values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _places(values: NDArray[np.float64]) -> NDArray[np.uint32]:
     """Place of each value by its size, 1 for the largest; equals share the better place, and NaN has 0."""
     # Rounded, so that equal disagreements stay equal whatever the last bit of their sums is.
-    sizes = np.round(np.abs(values), 12)
-    valid = ~np.isnan(sizes)
-    _, group, counts = np.unique(-sizes[valid], return_inverse=True, return_counts=True)
-    places = np.zeros(len(values), dtype=np.int64)
-    places[valid] = (np.cumsum(counts) - counts + 1)[group]
+    sizes = np.abs(values)
+    np.round(sizes, 12, out=sizes)
+    ordered = np.sort(sizes)  # NaN at the end
+    ordered = ordered[: len(sizes) - int(np.isnan(ordered).sum())]
+    places = np.zeros(len(values), dtype=np.uint32)
+    for part in parts(len(values)):
+        here = sizes[part]
+        places[part] = np.where(np.isnan(here), 0, 1 + len(ordered) - np.searchsorted(ordered, here, "right"))
     return places
 
 

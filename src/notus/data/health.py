@@ -268,9 +268,10 @@ class Columns:
         """Number of the source of each completion."""
         return np.repeat(np.asarray(self._sources), self.sizes)
 
-    def by_prompt(self) -> NDArray[np.uint64]:
-        """Id of the prompt of each completion."""
-        return np.repeat(np.asarray(self.prompts), self.sizes)
+    def by_prompt(self) -> NDArray[np.uint32]:
+        """Number of the prompt of each completion, counted from 0; the same prompt may stand in several rows."""
+        _, numbers = np.unique(np.asarray(self.prompts), return_inverse=True)
+        return np.repeat(numbers.astype(np.uint32), self.sizes)
 
 
 def _renumbered(numbers: "array[int]", theirs: dict[str, int], ours: dict[str, int]) -> "array[int]":
@@ -286,7 +287,7 @@ def _groups(names: dict[str, int], numbers: NDArray[np.uint32], columns: Columns
 
 
 def _group(
-    name: str, members: NDArray[np.bool_], prompts: NDArray[np.uint64], means: Numbers, scores: Numbers
+    name: str, members: NDArray[np.bool_], prompts: NDArray[np.uint32], means: Numbers, scores: Numbers
 ) -> Group:
     rated, scored = members & ~np.isnan(means), members & ~np.isnan(scores)
     return Group(
@@ -301,7 +302,7 @@ def _group(
     )
 
 
-def _interval(values: Numbers, prompts: NDArray[np.uint64]) -> Estimate | None:
+def _interval(values: Numbers, prompts: NDArray[np.uint32]) -> Estimate | None:
     return clustered_mean(values, prompts) if len(values) else None  # type: ignore[arg-type]  # arrays do as sequences
 
 

@@ -91,9 +91,7 @@ class Readings:
         self._reader: Reader | None = reader
         self._pending: list[Feedback] = []
         self.expected, self.repeated = array("d"), array("b")
-        self._owners, self._aspects = array("I"), array("H")
-        self._values, self._spoken = array("d"), array("d")
-        self._names = sorted(reader.aspects)
+        self._rationales = {name: _Rationales() for name in sorted(reader.aspects)}
 
     def add(self, feedback: Feedback) -> None:
         """Take a row in; it is read with others."""
@@ -113,20 +111,19 @@ class Readings:
         before = len(self.expected)
         self.expected.extend(other.expected)
         self.repeated.extend(other.repeated)
-        self._owners.extend(array("I", (np.asarray(other._owners, np.uint32) + np.uint32(before)).tolist()))
-        self._aspects.extend(other._aspects)
-        self._values.extend(other._values)
-        self._spoken.extend(other._spoken)
-        self._names = self._names or other._names
+        for name, theirs in other._rationales.items():
+            self._rationales.setdefault(name, _Rationales()).merge(theirs, before)
 
-    def rationales(self) -> Iterator[tuple[str, NDArray[np.uint32], Floats, Floats]]:
-        """Aspect by aspect: number of the completion, its rating, and the rating that the rationale speaks for."""
-        owners, aspects = np.asarray(self._owners, np.uint32), np.asarray(self._aspects)
-        values, spoken = np.asarray(self._values), np.asarray(self._spoken)
-        for number, name in enumerate(self._names):
-            of = np.flatnonzero(aspects == number)
-            if len(of):
-                yield name, owners[of], values[of], spoken[of]
+    def rationales(self) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]]:
+        """Aspect by aspect: number of the completion, its rating, and the rating that the rationale speaks for.
+
+        Of a completion with four rated aspects these are most of what is held: they are given once, and let go of.
+        """
+        while self._rationales:
+            columns = self._rationales.pop(min(self._rationales))
+            if len(columns.owners):
+                yield np.asarray(columns.owners), np.asarray(columns.values), np.asarray(columns.spoken)
+            del columns
 
     def _flush(self) -> None:
         rows, self._pending = self._pending, []
@@ -141,17 +138,30 @@ class Readings:
         else:
             self.expected.extend([math.nan] * len(items))
         self.repeated.extend(mark for feedback in rows for mark in _repeated(feedback))
-        found: dict[str, list[tuple[int, float, str]]] = {name: [] for name in self._names}
-        for index, item in enumerate(items):
-            for rating in item.ratings:
-                if rating.value is not None and rating.rationale and rating.aspect in found:
-                    found[rating.aspect].append((index, rating.value, rating.rationale))
-        for number, name in enumerate(self._names):
-            self._owners.extend([first + index for index, _, _ in found[name]])
-            self._aspects.extend([number] * len(found[name]))
-            self._values.extend([value for _, value, _ in found[name]])
-            texts, of = [text for _, _, text in found[name]], [folds[index] for index, _, _ in found[name]]
-            self._spoken.frombytes(self._reader.aspects[name].predict(texts, of).tobytes())
+        for name, columns in self._rationales.items():
+            found = [
+                (index, rating.value, rating.rationale)
+                for index, item in enumerate(items)
+                for rating in item.ratings
+                if rating.aspect == name and rating.value is not None and rating.rationale
+            ]
+            columns.owners.extend([first + index for index, _, _ in found])
+            columns.values.extend([value for _, value, _ in found])
+            texts, of = [text for _, _, text in found], [folds[index] for index, _, _ in found]
+            columns.spoken.frombytes(self._reader.aspects[name].predict(texts, of).astype(np.float32).tobytes())
+
+
+class _Rationales:
+    """The rated rationales of one aspect, twelve bytes of each."""
+
+    def __init__(self) -> None:
+        self.owners, self.values, self.spoken = array("I"), array("f"), array("f")
+
+    def merge(self, other: "_Rationales", before: int) -> None:
+        """Take in those of the rows that follow ``before`` completions."""
+        self.owners.frombytes((np.asarray(other.owners) + np.uint32(before)).tobytes())
+        self.values.extend(other.values)
+        self.spoken.extend(other.spoken)
 
 
 def _repeated(feedback: Feedback) -> list[int]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from notus.data.reading import Readings
-from notus.data.signals import REASON, Weighed, agreement, beside_siblings, false_tens, tail, weigh
+from notus.data.signals import Weighed, Weigher, agreement, beside_siblings, false_tens, parts, tail
 
 __all__ = ["FEWEST", "Reasons", "find_reasons"]
 
@@ -33,32 +33,30 @@ class Reasons:
     expected: Floats
     """Score that the wording of the critique speaks for."""
     spreads: Floats
-    rationale: Floats
+    rationale: NDArray[np.float32]
     """Largest distance of a rating from its rationale's, signed."""
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """The columns of the rows from ``start`` to before ``stop``; NaN is null."""
-        speaks = np.zeros(stop - start, bool)
-        for values in self.weighed.p.values() if self._enough else ():
-            speaks |= values[start:stop] <= REASON
         # Most completions have nothing against them: they are not looked at one by one.
         found: list[tuple[str, ...]] = [()] * (stop - start)
         evidence = [""] * (stop - start)
-        for offset in np.flatnonzero(speaks).tolist():
-            found[offset] = self.weighed.reasons(start + offset)
-            evidence[offset] = self._evidence(start + offset, found[offset])
+        for number, slugs in self.weighed.reasons(start, stop).items() if self._enough else ():
+            found[number - start] = slugs
+            evidence[number - start] = self._evidence(number, slugs)
         floats = {"strength": self.weighed.strength, "false_ten": self.false_ten, "expected_score": self.expected}
+        here = {name: values[start:stop] for name, values in floats.items()}
         if not self._enough:
-            floats = {name: np.full(len(values), np.nan) for name, values in floats.items()}
-        return {name: pa.array(values[start:stop], from_pandas=True) for name, values in floats.items()} | {
+            here = {name: np.full(stop - start, np.nan) for name in floats}
+        return {name: pa.array(values, from_pandas=True) for name, values in here.items()} | {
             "reasons": pa.array(found, pa.list_(pa.string())),
             "evidence": pa.array(evidence, pa.string()),
         }
 
     def counts(self) -> dict[str, int]:
         """Slug → the completions that it speaks against, where there are any."""
-        sums = {slug: int((values <= REASON).sum()) for slug, values in self.weighed.p.items()}
-        return {slug: count for slug, count in sums.items() if count and self._enough}
+        against = self.weighed.against if self._enough else {}
+        return {slug: len(numbers) for slug, (numbers, _) in against.items() if len(numbers)}
 
     @property
     def _enough(self) -> bool:
@@ -82,49 +80,51 @@ class Reasons:
 
 
 def find_reasons(
-    means: Floats, scores: Floats, prompts: NDArray[np.uint64], spreads: Floats, readings: Readings
+    means: Floats,
+    scores: Floats,
+    against: Floats,
+    prompts: NDArray[np.unsignedinteger],
+    spreads: Floats,
+    readings: Readings,
 ) -> Reasons:
     """Weigh all that is known of the completions of a set.
 
     Args:
         means: mean ratings, NaN where there is none; likewise ``scores`` and ``spreads``.
-        prompts: the prompt of each completion.
+        against: ``agreement`` of scores and means.
+        prompts: number of the prompt of each completion, counted from 0.
         spreads: standard deviations of repeated ratings.
-        readings: finished, of the same completions in the same order.
+        readings: finished, of the same completions in the same order. What it holds of rationales is let go of.
     """
-    expected = np.asarray(readings.expected)
-    against = agreement(scores, means)
-    differences = {
-        "score-against-ratings": against,
-        "score-against-wording": agreement(scores, expected),
-        "score-against-siblings": beside_siblings(against, prompts),
-    }
-    false_ten = false_tens(scores, [means, expected])
-    chances = {"ten-for-one": np.where(np.isnan(false_ten), np.nan, np.maximum(1 - false_ten, 1e-300))}
+    # Signal after signal, and each is forgotten once it is weighed; what is held most of, the rationales, comes first.
+    weigher = Weigher(len(means))
     p, distance = _rationales(len(means), readings)
+    weigher.chance("rating-against-rationale", p)
+    del p
+    expected = np.asarray(readings.expected)
+    weigher.difference("score-against-ratings", against)
+    weigher.difference("score-against-wording", agreement(scores, expected))
+    weigher.difference("score-against-siblings", beside_siblings(against, prompts))
+    false_ten = false_tens(scores, [means, expected])
+    weigher.chance("ten-for-one", np.maximum(1 - false_ten, 1e-300))
     repeated = np.asarray(readings.repeated, dtype=np.int8)
     if repeated.any():
-        chances["same-text-other-score"] = np.where(repeated > 0, repeated.mean(), np.nan)
-    chances["rating-against-rationale"] = p
-    weighed = weigh(_known(differences), _known(chances), _known({"spread-of-ratings": spreads}), len(means))
-    return Reasons(weighed, false_ten, means, scores, expected, spreads, distance)
+        weigher.chance("same-text-other-score", np.where(repeated > 0, repeated.mean(), np.nan))
+    weigher.chance("spread-of-ratings", tail(spreads))
+    return Reasons(weigher.weighed(), false_ten, means, scores, expected, spreads, distance)
 
 
-def _known(columns: dict[str, Floats]) -> dict[str, Floats]:
-    return {slug: values for slug, values in columns.items() if np.isfinite(values).any()}
-
-
-def _rationales(count: int, readings: Readings) -> tuple[Floats, Floats]:
+def _rationales(count: int, readings: Readings) -> tuple[Floats, NDArray[np.float32]]:
     """Of each completion, the smallest p of its ratings times their number, and the distance that it stands for."""
-    p, distance, ratings = np.full(count, np.nan), np.full(count, np.nan), np.zeros(count)
-    for _, owners, values, spoken in readings.rationales():
+    p, distance, ratings = np.full(count, np.nan), np.full(count, np.nan, np.float32), np.zeros(count, np.uint16)
+    for owners, values, spoken in readings.rationales():
         here = tail(agreement(values, spoken))
-        order = np.argsort(-here, kind="stable")  # of several ratings of one completion the least likely is kept
-        order = order[~np.isnan(here[order])]
-        least, gap = np.full(count, np.nan), np.full(count, np.nan)
-        least[owners[order]] = here[order]
-        gap[owners[order]] = (values - spoken)[order]
-        ratings += np.bincount(owners, ~np.isnan(here), minlength=count)
-        better = np.flatnonzero((np.isnan(p) | (least < p)) & ~np.isnan(least))
-        p[better], distance[better] = least[better], gap[better]
-    return np.minimum(p * ratings, 1.0), distance
+        for part in parts(len(here)):
+            # Of several ratings of one completion the least likely is written last, and stays.
+            order = np.argsort(-here[part], kind="stable") + part.start
+            order = order[~np.isnan(here[order])]
+            np.add.at(ratings, owners[order], 1)
+            order = order[~(here[order] >= p[owners[order]])]
+            p[owners[order]], distance[owners[order]] = here[order], values[order] - spoken[order]
+    np.multiply(p, ratings, out=p)
+    return np.minimum(p, 1.0, out=p), distance

@@ -26,7 +26,8 @@ Owns the arithmetic, on columns. Where the columns come from is the business of 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,16 +39,18 @@ __all__ = [
     "REASON",
     "SIGNALS",
     "Weighed",
+    "Weigher",
     "agreement",
     "beside_siblings",
     "false_tens",
     "margins_against_labels",
     "mid_ranks",
+    "parts",
     "tail",
-    "weigh",
 ]
 
 Floats = NDArray[np.float64]
+Column = Floats | NDArray[np.float32]
 
 SIGNALS = {
     "ten-for-one": "a 10 that ratings and wording show to be a 1 misread",
@@ -76,69 +79,130 @@ _MEDIAN = 0.6744897501960817
 
 @dataclass(frozen=True)
 class Weighed:
-    """Suspicion of each completion, in columns."""
+    """Suspicion of each completion: a number for each, and more only of those that a signal speaks against."""
 
     strength: Floats
     """−log10 of the smallest p; NaN where no signal is known."""
-    p: Mapping[str, Floats]
-    """Slug → p of each completion."""
-    direction: Floats
-    """+1 where the score is too high, −1 too low, 0 unknown."""
+    against: Mapping[str, tuple[NDArray[np.uint32], Floats]]
+    """Slug → numbers of the completions with p of at most ``REASON``, ascending, and their p."""
 
-    def reasons(self, index: int) -> tuple[str, ...]:
-        """The slugs of a completion, the strongest first."""
-        found = [(float(values[index]), slug) for slug, values in self.p.items() if values[index] <= REASON]
-        return tuple(slug for _, slug in sorted(found, key=lambda pair: pair[0]))
+    def reasons(self, start: int, stop: int) -> dict[int, tuple[str, ...]]:
+        """Number of a completion → its slugs, the strongest first; of those from ``start`` to before ``stop``."""
+        found: defaultdict[int, list[tuple[float, str]]] = defaultdict(list)
+        for slug in (slug for slug in SIGNALS if slug in self.against):
+            numbers, p = self.against[slug]
+            here = slice(*np.searchsorted(numbers, (start, stop)))
+            for number, value in zip(numbers[here].tolist(), p[here].tolist(), strict=True):
+                found[number].append((value, slug))
+        return {
+            number: tuple([slug for _, slug in sorted(pairs, key=lambda pair: pair[0])])
+            for number, pairs in found.items()
+        }
 
 
-def mid_ranks(values: Sequence[float] | Floats) -> Floats:
+class Weigher:
+    """Takes signal after signal, and holds two numbers of a completion, however many signals there are."""
+
+    def __init__(self, count: int) -> None:
+        self._smallest = np.full(count, np.inf)
+        self._together = np.zeros(count)
+        self._views = 0
+        self._against: dict[str, tuple[NDArray[np.uint32], Floats]] = {}
+
+    def difference(self, slug: str, values: Floats) -> None:
+        """Take in signed differences of the overall score from another view. They also speak together.
+
+        A column in which nothing is known says nothing; likewise in ``chance``.
+        """
+        if np.isnan(values).all():
+            return
+        self.chance(slug, tail(values))
+        if slug != _TOLD_ALREADY:
+            scale = _scale(values)
+            for part in parts(len(values)):
+                self._together[part] += _z(values[part], scale)
+            self._views += 1
+
+    def chance(self, slug: str, p: Floats) -> None:
+        """Take in a signal that is a chance already; NaN where it is not known."""
+        if np.isnan(p).all():
+            return
+        found = np.flatnonzero(p <= REASON)
+        self._against[slug] = found.astype(np.uint32), p[found]
+        if slug != _TOLD_ALREADY:
+            np.fmin(self._smallest, p, out=self._smallest)
+
+    def weighed(self) -> Weighed:
+        """All signals together."""
+        if self._views > 1:
+            self.chance("score-against-all", tail(self._together))
+        strength = self._smallest
+        strength[np.isinf(strength)] = np.nan
+        np.maximum(strength, 1e-300, out=strength)
+        np.abs(np.log10(strength, out=strength), out=strength)
+        return Weighed(strength, self._against)
+
+
+def mid_ranks(values: Sequence[float] | Column) -> Floats:
     """Rank of each value among all, 0 to 1, equal values in the middle of their places: (below + ½ equal) / n.
 
     NaN stays NaN, and does not count.
     """
-    data = np.asarray(values, dtype=np.float64)
-    known = ~np.isnan(data)
-    ranks = np.full(len(data), np.nan)
-    if known.any():
-        _, place, counts = np.unique(data[known], return_inverse=True, return_counts=True)
-        ranks[known] = (np.cumsum(counts) - counts / 2)[place] / known.sum()
+    data = np.asarray(values)
+    ranks = np.empty(len(data))
+    ordered = np.sort(data)  # NaN at the end
+    ordered = ordered[: len(data) - int(np.isnan(ordered).sum())]
+    for part in parts(len(data)):
+        here = data[part]
+        order = np.argsort(here)  # neighbours are looked up after one another: several times as fast
+        below = np.searchsorted(ordered, here[order])
+        ranks[part][order] = (below + np.searchsorted(ordered, here[order], "right")) / 2 / max(len(ordered), 1)
+        ranks[part][np.isnan(here)] = np.nan
     return ranks
 
 
-def agreement(score: Floats, view: Floats) -> Floats:
+def agreement(score: Column, view: Column) -> Floats:
     """Mid-rank of the score minus mid-rank of another view, both among the completions that have both; −1 to 1."""
-    both = ~(np.isnan(score) | np.isnan(view))
-    found: Floats = mid_ranks(np.where(both, score, np.nan)) - mid_ranks(np.where(both, view, np.nan))
+    either = np.isnan(score) | np.isnan(view)
+    found = mid_ranks(np.where(either, np.nan, score))
+    found -= mid_ranks(np.where(either, np.nan, view))
     return found
 
 
 def beside_siblings(difference: Floats, prompts: NDArray[np.unsignedinteger]) -> Floats:
     """A completion's difference minus the median of its prompt's; NaN with fewer than three that have one.
 
+    Args:
+        difference: of each completion.
+        prompts: number of its prompt, counted from 0.
+
     What a whole prompt shares, such as a strict judge in one of the two calls, is taken out; a single faulty sibling
     does not move the median of three.
     """
-    found = np.full(len(difference), np.nan)
-    known = np.flatnonzero(~np.isnan(difference))
-    if not len(known):
-        return found
-    _, group, counts = np.unique(prompts[known], return_inverse=True, return_counts=True)
-    values = difference[known][np.lexsort((difference[known], group))]
+    known = ~np.isnan(difference)
+    groups, values = prompts[known], difference[known]
+    counts = np.bincount(groups)
+    values = values[np.lexsort((values, groups))]
     starts = np.cumsum(counts) - counts
-    medians = (values[starts + (counts - 1) // 2] + values[starts + counts // 2]) / 2
-    found[known] = np.where(counts[group] > 2, difference[known] - medians[group], np.nan)
+    medians = np.full(len(counts), np.nan)
+    several = np.flatnonzero(counts > 2)
+    starts, sizes = starts[several], counts[several]
+    medians[several] = (values[starts + (sizes - 1) // 2] + values[starts + sizes // 2]) / 2
+    del values
+    found = np.full(len(difference), np.nan)
+    found[known] = difference[known] - medians[groups]
     return found
 
 
 def tail(difference: Floats) -> Floats:
     """p of each difference under the empirical null; NaN stays, and p is 1 where nothing differs at all."""
-    z = np.abs(_z(difference)) / math.sqrt(2)
-    found = np.empty(len(z))
-    for start in range(0, len(z), _AT_ONCE):
+    scale = _scale(difference)
+    found = np.empty(len(difference))
+    for part in parts(len(difference)):
         # The C function over a list: some sixty nanoseconds a value, and to the last bit what it gives for one. A list
         # of all values would take five times what they take.
-        part = z[start : start + _AT_ONCE].tolist()
-        found[start : start + len(part)] = np.fromiter(map(math.erfc, part), np.float64, len(part))
+        z = (np.abs(_z(difference[part], scale)) / math.sqrt(2)).tolist()
+        found[part] = np.fromiter(map(math.erfc, z), np.float64, len(z))
     return np.maximum(found, 1e-300, out=found)
 
 
@@ -158,15 +222,15 @@ def false_tens(scores: Floats, views: Sequence[Floats]) -> Floats:
     other = np.isfinite(scores) & ~ten
     if not ten.any() or not usable or other.sum() < 2 * _LEAST:
         return found
-    x = np.stack([_normal_scores(view) for view in usable], axis=1)
     low, high = (_edge(scores, other, side) for side in (1, -1))
     if len(low) < _LEAST or len(high) < _LEAST or len(np.intersect1d(low, high)):
         return found
-    bad, good = x[low], x[high]
+    tens = np.flatnonzero(ten)
+    bad, good, x = _normal_scores(usable, (low, high, tens))
     covariance = (np.cov(bad.T, ddof=0) * len(bad) + np.cov(good.T, ddof=0) * len(good)) / (len(bad) + len(good))
-    covariance = np.atleast_2d(covariance) + 1e-6 * np.eye(x.shape[1])
+    covariance = np.atleast_2d(covariance) + 1e-6 * np.eye(len(usable))
     weights = np.linalg.solve(covariance, bad.mean(axis=0) - good.mean(axis=0))
-    logits = (x[ten] - (bad.mean(axis=0) + good.mean(axis=0)) / 2) @ weights
+    logits = (x - (bad.mean(axis=0) + good.mean(axis=0)) / 2) @ weights
     found[ten] = _mixture(logits)
     return found
 
@@ -186,40 +250,22 @@ def margins_against_labels(margins: Sequence[float]) -> Floats:
     return np.where(data >= 0, 1.0, tail(data) / 2) if len(data) else data
 
 
-def weigh(
-    differences: Mapping[str, Floats], chances: Mapping[str, Floats], others: Mapping[str, Floats], count: int
-) -> Weighed:
-    """Combine signals.
-
-    Args:
-        differences: slug → signed differences of the overall score from another view. They also speak together.
-        chances: slug → p, for signals that are chances already.
-        others: slug → differences that do not concern the overall score, such as spreads.
-        count: number of completions.
-    """
-    p = {slug: tail(values) for slug, values in {**differences, **others}.items()} | dict(chances)
-    views = [values for slug, values in differences.items() if slug != _TOLD_ALREADY]
-    together, unknown = np.zeros(count), np.zeros(count, bool)
-    for values in views:
-        z = _z(values)
-        unknown |= np.isnan(z)
-        together += np.nan_to_num(z, copy=False)
-    direction = np.sign(together)
-    if len(views) > 1:
-        together[unknown] = np.nan
-        p["score-against-all"] = tail(together)
-    smallest = np.full(count, np.inf)
-    for values in (values for slug, values in p.items() if slug != _TOLD_ALREADY):
-        smallest = np.fmin(smallest, values)
-    strength = np.where(np.isinf(smallest), np.nan, np.abs(np.log10(np.maximum(smallest, 1e-300))))
-    return Weighed(strength, p, direction)
+def parts(count: int) -> Iterator[slice]:
+    """Blocks of a column: what is computed on the way to a result is held of a block, not of the whole."""
+    return (slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE))
 
 
-def _z(difference: Floats) -> Floats:
-    sizes = np.abs(difference[~np.isnan(difference)])
-    scale = float(np.median(sizes)) / _MEDIAN if len(sizes) else 0.0
+def _scale(difference: Floats) -> float:
+    """The s of the module's text; 0 where nothing differs."""
+    sizes = difference[~np.isnan(difference)]
+    np.abs(sizes, out=sizes)
+    scale = float(np.median(sizes, overwrite_input=True)) / _MEDIAN if len(sizes) else 0.0
     if scale == 0 and len(sizes):  # more than half are equal to the last digit: what differs sets the scale
         scale = math.sqrt(float((sizes**2).mean()))
+    return scale
+
+
+def _z(difference: Floats, scale: float) -> Floats:
     # Rounded, so that equal differences stay equal whatever the last bit of their sums is.
     found: Floats = np.round(difference / scale, 9) if scale else difference * 0.0
     return found
@@ -232,12 +278,17 @@ def _edge(scores: Floats, other: NDArray[np.bool_], side: int) -> NDArray[np.int
     return np.flatnonzero(other & (side * scores <= border))
 
 
-def _normal_scores(view: Floats) -> Floats:
-    """Ranks as quantiles of the standard normal (van der Waerden); what is missing stands in the middle."""
-    ranks = np.nan_to_num(mid_ranks(view), nan=0.5)
+def _normal_scores(views: Sequence[Floats], groups: Sequence[NDArray[np.intp]]) -> list[Floats]:
+    """Of each group of rows, a column for each view: ranks in the whole set as quantiles of the standard normal (van
+    der Waerden); what is missing stands in the middle."""
     grid = np.linspace(-6, 6, 4801)
     cumulative = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in grid.tolist()])
-    return np.interp(ranks, cumulative, grid)
+    columns: list[list[Floats]] = [[] for _ in groups]
+    for view in views:
+        ranks = mid_ranks(view)
+        for group, found in zip(groups, columns, strict=True):
+            found.append(np.interp(np.nan_to_num(ranks[group], nan=0.5), cumulative, grid))
+    return [np.stack(found, axis=1) for found in columns]
 
 
 def _mixture(logits: Floats) -> Floats:

@@ -22,6 +22,8 @@ __all__ = ["ModelStrength", "Rivals", "StrengthReport", "strengths_of"]
 
 _NAMED = 3
 """Models that a sentence names on each side."""
+_AT_ONCE = 65_536
+"""Prompts whose pairs are made at a time."""
 
 
 @dataclass(frozen=True)
@@ -107,28 +109,42 @@ class Rivals:
             sizes: number of answers of each prompt, one prompt after another.
         """
         given = np.array([bool(name) for name in names], bool)
-        usable = np.flatnonzero(given[models] & ~np.isnan(scores) & ~np.isnan(means))
-        place = np.zeros(len(names), np.intp)
-        for number in np.unique(models[usable]).tolist():
+        usable = given[models] & ~np.isnan(scores) & ~np.isnan(means)
+        place = np.zeros(len(names), np.uint16)
+        for number in np.flatnonzero(np.bincount(models[usable], minlength=len(names))).tolist():
             place[number] = self._names.setdefault(names[number], len(self._names))
-        prompts = np.repeat(np.arange(len(sizes)), sizes)[usable]
-        one, other = (usable[part] for part in _pairs(prompts, len(sizes)))
-        apart = models[one] != models[other]
+        ends = [0, *np.cumsum(sizes).tolist()]
+        for start in range(0, len(sizes), _AT_ONCE):
+            part = sizes[start : start + _AT_ONCE]
+            rows = slice(ends[start], ends[start + len(part)])
+            self._add_block(place[models[rows]], scores[rows], means[rows], part, usable[rows])
+
+    def _add_block(
+        self,
+        players: NDArray[np.uint16],
+        scores: NDArray[np.float64],
+        means: NDArray[np.float64],
+        sizes: NDArray[np.unsignedinteger],
+        usable: NDArray[np.bool_],
+    ) -> None:
+        owners = np.repeat(np.arange(len(sizes)), sizes)
+        kept = np.flatnonzero(usable)
+        one, other = (kept[part] for part in _pairs(owners[kept], len(sizes)))
+        apart = players[one] != players[other]
         one, other = one[apart], other[apart]
-        clusters = np.repeat(np.arange(self._prompts, self._prompts + len(sizes)), sizes)[one]
         for column, values in (
-            (self._first, place[models[one]].astype(np.uint16)),
-            (self._second, place[models[other]].astype(np.uint16)),
+            (self._first, players[one]),
+            (self._second, players[other]),
             (self._by_critique, _outcomes(scores[one], scores[other])),
             (self._by_rating, _outcomes(means[one], means[other])),
-            (self._cluster, clusters.astype(np.uint32)),
+            (self._cluster, (self._prompts + owners[one]).astype(np.uint32)),
         ):
             column.frombytes(values.tobytes())
         self._prompts += len(sizes)
 
     def report(self) -> StrengthReport:
         """The strengths by both scores, and the gains."""
-        critique, rating = (self._comparisons(column) for column in (self._by_critique, self._by_rating))
+        critique, rating = self._comparisons()
         by_critique, by_rating = bradley_terry(critique), bradley_terry(rating)
         gains = differences(critique, rating)
         adjusted = dict(zip(gains, holm([p_value(gain) for gain in gains.values()]), strict=True))
@@ -143,16 +159,22 @@ class Rivals:
             )
             for name in names
         )
-        return StrengthReport(models, len(self._cluster), len(set(self._cluster)))
+        return StrengthReport(models, len(self._cluster), len(np.unique(critique.cluster)))
 
-    def _comparisons(self, outcome: "array[float]") -> Comparisons:
+    def _comparisons(self) -> tuple[Comparisons, Comparisons]:
+        """By critique and by rating: the same players in the same prompts."""
         # The players of ``Comparisons`` are in alphabetical order.
         order = sorted(self._names)
-        place = np.zeros(len(order), dtype=np.intp)
+        place = np.zeros(len(order), np.uint16)
         for index, name in enumerate(order):
             place[self._names[name]] = index
-        first, second, cluster = (_column(part) for part in (self._first, self._second, self._cluster))
-        return Comparisons(tuple(order), place[first], place[second], np.array(outcome, dtype=np.float64), cluster)
+        first, second = place[np.asarray(self._first)], place[np.asarray(self._second)]
+        cluster = np.asarray(self._cluster)
+        critique, rating = (
+            Comparisons(tuple(order), first, second, np.asarray(outcome), cluster)
+            for outcome in (self._by_critique, self._by_rating)
+        )
+        return critique, rating
 
 
 def strengths_of(records: Iterable[Feedback]) -> StrengthReport:
@@ -189,10 +211,6 @@ def _pairs(groups: NDArray[np.intp], count: int) -> tuple[NDArray[np.intp], NDAr
         owners.append(np.repeat(here, len(one)))
     order = np.argsort(np.concatenate(owners), kind="stable")
     return np.concatenate(firsts)[order], np.concatenate(seconds)[order]
-
-
-def _column(values: Sequence[int]) -> NDArray[np.intp]:
-    return np.array(values, dtype=np.intp)
 
 
 def _gain(model: ModelStrength) -> str:
