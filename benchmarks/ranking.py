@@ -4,21 +4,35 @@ LLM-Blender does not import under today's transformers, so its loop is written o
 eight pairs at a time, as they come, tokenised and padded to the longest. Both sides compute with the same weights and
 cut texts alike, and the scores must be equal. The encoder is small and has random weights; prompts and answers are
 real ones (``feedback/four_models_80.jsonl``), and for the best of 16 they are drawn from all answers. How often
-selection finds the winner of the full matrix depends on the ranker: the more its preferences run in circles, the less.
+selection finds the winner of the full matrix depends on the ranker, so two are tried: an encoder with random weights,
+which prefers nothing in particular, and a small PairRM trained on ``preferences/polite_pairs_1100.jsonl``.
 
     pairs_ratio        pairs per second, queue over loop, tokenising included
-    bubble_ratio       seconds of all 240 ordered pairs of 16 answers over seconds of selection
-    bubble_same        share of the prompts in which both have the same winner, with its interval
+    NAME_ratio         seconds of all 240 ordered pairs of 16 answers over seconds of selection
+    NAME_same          share of the prompts in which both have the same winner, with its interval
     padding            share of padding in what the queue computes
 """
 
 import random
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from benchmarks.common import THREADS, ratio, read_rows, real_data, spread
+from notus.core.records import Message
+from notus.core.run import read_manifest
+from notus.core.statistics import proportion
+from notus.flow.experiment import run_step
+from notus.flow.rankertrainkinds import TrainRanker
+from notus.models.pairrm import load_pairrm
+from notus.models.pairrm_text import PairEncoder
+from notus.models.pairs_queue import score_pairs
+from notus.models.ranker import best_of
+from notus.models.ranker_pairs import margins, select
+from notus.models.ranker_settings import PairBudget
 
 __all__ = ["measure"]
 
@@ -27,17 +41,35 @@ _LOOP = 8
 _SHAPE = {"width": 128, "layers": 2, "heads": 4, "ffn": 512, "buckets": 256}
 _SMALLER = {"width": 32, "layers": 1, "heads": 2, "ffn": 64, "buckets": 64}
 """For the best of 16, which takes 240 pairs for each prompt."""
+_TRAINING = {
+    "form": "pairrm",
+    "encoder": {"width": 64, "layers": 2, "heads": 4, "ffn": 128, "buckets": 64},
+    "budget": {"source": 64, "candidate": 128},
+    "learning_rate": 1e-3,
+    "epochs": 3,
+    "batch_size": 16,
+    "held_out": 0.2,
+}
 
 
 def measure(*, small: bool) -> dict[str, Any]:
-    """Measure both ratios."""
+    """Measure all ratios."""
     import torch
 
     torch.set_num_threads(THREADS)
     rows = read_rows(real_data("feedback/four_models_80.jsonl"))
     texts = [(row["instruction"], [answer["response"] for answer in row["completions"]]) for row in rows]
     random.Random(0).shuffle(texts)
-    return {**_pairs(texts[: 2 if small else 12], 1 if small else 3), **_best(texts, 4 if small else 100)}
+    found = _pairs(texts[: 2 if small else 12], 1 if small else 3)
+    prompts = 4 if small else 200
+    found |= _best("random", *_model(_SMALLER, texts), PairBudget(source=32, candidate=64), texts, prompts)
+    with tempfile.TemporaryDirectory() as folder:
+        found["trained"] = _train(Path(folder), small)
+        model, tokenizer = load_pairrm(f"{folder}/run/model")
+        found |= _best(
+            "trained", model, tokenizer, PairBudget.parse(_TRAINING["budget"], where="ranking"), texts, prompts
+        )
+    return found
 
 
 def _pairs(texts: list[tuple[str, list[str]]], rounds: int) -> dict[str, Any]:
@@ -71,43 +103,45 @@ def _pairs(texts: list[tuple[str, list[str]]], rounds: int) -> dict[str, Any]:
     }
 
 
-def _best(texts: list[tuple[str, list[str]]], prompts: int) -> dict[str, Any]:
-    from notus.core.records import Message
-    from notus.core.statistics import proportion
-    from notus.models.pairrm_text import PairEncoder
-    from notus.models.pairs_queue import score_pairs
-    from notus.models.ranker import best_of
-    from notus.models.ranker_pairs import margins, select
-    from notus.models.ranker_settings import PairBudget
+def _train(folder: Path, small: bool) -> dict[str, Any]:
+    settings = _TRAINING | ({"limit": 60, "epochs": 1} if small else {})
+    pairs = str(real_data("preferences/polite_pairs_1100.jsonl"))
+    run = run_step("train-ranker", TrainRanker.parse({**settings, "pairs": pairs}, where="ranking"), folder / "run", 0)
+    summary = read_manifest(run.path)["summary"]
+    return {name: summary[name] for name in ("rows", "held_out_rows", "accuracy", "parameters")} | settings
 
-    model, tokenizer = _model(_SMALLER, texts)
+
+def _best(
+    name: str, model: Any, tokenizer: Any, budget: PairBudget, texts: list[tuple[str, list[str]]], prompts: int
+) -> dict[str, Any]:
     every = sorted({answer for _, answers in texts for answer in answers})
     random.Random(1).shuffle(every)
     asked = [(Message(role="user", content=f"{texts[n % len(texts)][0]}\n({n})"),) for n in range(prompts)]
     candidates = [random.Random(n).sample(every, 16) for n in range(prompts)]
-
-    def compare(encoder: PairEncoder) -> Callable[[Any], list[float]]:
-        return lambda pairs: score_pairs(model, encoder.encode(pairs), pad_id=tokenizer.pad_token_id)
-
-    budget, found, seconds = PairBudget(source=32, candidate=64), {}, {}
     work = {
         "full": lambda run: margins(asked, candidates, run),
         "bubble": lambda run: select(asked, candidates, run, 0),
     }
-    for name, rank in work.items():
+    found, seconds, counts = {}, dict.fromkeys(work, 0.0), dict.fromkeys(work, 0)
+    for way, rank in work.items():
+        encoder = PairEncoder(tokenizer, budget)
+
+        def compare(pairs: Any, way: str = way, encoder: PairEncoder = encoder) -> list[float]:
+            counts[way] += len(pairs)
+            return score_pairs(model, encoder.encode(pairs), pad_id=tokenizer.pad_token_id)
+
         started = time.perf_counter()
-        found[name] = [best_of(scores) for scores in rank(compare(PairEncoder(tokenizer, budget)))]
-        seconds[name] = time.perf_counter() - started
+        found[way] = [best_of(scores) for scores in rank(compare)]
+        seconds[way] = time.perf_counter() - started
     same = sum(one == other for one, other in zip(found["full"], found["bubble"], strict=True))
     return {
-        "bubble_ratio": seconds["full"] / seconds["bubble"],
-        "bubble_n": 1,
-        "bubble_same": asdict(proportion(same, prompts)),
-        "bubble_prompts": prompts,
-        "full_s": seconds["full"],
-        "bubble_s": seconds["bubble"],
-        "bubble_encoder": _SMALLER,
-        "bubble_budget": budget.resolved(),
+        f"{name}_ratio": seconds["full"] / seconds["bubble"],
+        f"{name}_n": 1,
+        f"{name}_same": asdict(proportion(same, prompts)),
+        f"{name}_prompts": prompts,
+        f"{name}_seconds": seconds,
+        f"{name}_pairs": counts,
+        f"{name}_budget": budget.resolved(),
     }
 
 

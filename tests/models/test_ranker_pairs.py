@@ -74,13 +74,14 @@ def test_the_score_is_the_mean_margin_whatever_repeats(candidates):
         assert sum(scores) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 16])
-def test_selection_needs_two_forwards_for_each_further_answer(n):
-    answers = ["x" * (1 + (7 * place) % 17) for place in range(n)]
+@pytest.mark.parametrize(("n", "pairs"), [(1, 0), (2, 2), (5, 8), (12, 22), (13, 26), (16, 40), (32, 164)])
+def test_selection_needs_two_forwards_for_each_further_answer_or_a_sixth_of_all(n, pairs):
+    answers = ["x" * (1 + (7 * place) % 37) for place in range(n)]
     full, bubble = Counting(by_quality), Counting(by_quality)
     margins([PROMPT], [answers], full)
     select([PROMPT], [answers], bubble, seed=0)
-    assert (len(full.asked), len(bubble.asked)) == (n * (n - 1), 2 * (n - 1))
+    assert (len(full.asked), len(bubble.asked)) == (n * (n - 1), pairs)
+    assert len(set(bubble.asked)) == pairs
 
 
 def test_selection_is_seeded_by_the_prompt_and_not_by_its_place():

@@ -11,6 +11,7 @@ from pathlib import Path
 from notus.core.errors import InputError
 from notus.core.records import Message
 from notus.core.stage import Tally
+from notus.models.ranker_contest import Contest
 from notus.models.ranker_settings import Ranking
 
 __all__ = ["PairRanker", "load_pair_ranker", "margins", "select"]
@@ -112,33 +113,30 @@ def margins(prompts: Sequence[tuple[Message, ...]], candidates: Sequence[Sequenc
 def select(
     prompts: Sequence[tuple[Message, ...]], candidates: Sequence[Sequence[str]], compare: Compare, seed: int
 ) -> Scores:
-    """Find the best answer of each prompt: one after the other against the best so far, 2(n − 1) ordered pairs.
+    """Find the best answer of each prompt by a contest of duels, see ``ranker_contest``.
 
-    An answer takes the place of the best so far where M_ij − M_ji > 0. The answers of a prompt are gone through in an
-    order that its text and the seed decide; all prompts take their steps together, so that batches are full.
+    A duel takes two ordered pairs, and its margin is M_ij − M_ji. Up to twelve answers take 2(n − 1) pairs, more of
+    them a sixth of all. The answers of a prompt are gone through in an order that its text and the seed decide; all
+    prompts take their steps together, so that batches are full.
 
     Returns:
         1 for the best answer of each prompt, 0 for the others.
     """
-    orders = [_order(prompt, len(answers), seed) for prompt, answers in zip(prompts, candidates, strict=True)]
-    best = [order[0] if order else -1 for order in orders]
-    for step in range(1, max(map(len, orders), default=0)):
-        going = [index for index, order in enumerate(orders) if len(order) > step]
-        duels = {index: (candidates[index][orders[index][step]], candidates[index][best[index]]) for index in going}
+    texts = [list(dict.fromkeys(answers)) for answers in candidates]
+    contests = [Contest(_order(prompt, len(of), seed)) for prompt, of in zip(prompts, texts, strict=True)]
+    while open_duels := {index: duel for index, contest in enumerate(contests) if (duel := contest.next())}:
+        pairs = {index: (texts[index][a], texts[index][b]) for index, (a, b) in open_duels.items()}
         wanted = dict.fromkeys(
-            (prompts[index], *texts)
-            for index, (new, held) in duels.items()
-            if new != held
-            for texts in ((new, held), (held, new))
+            (prompts[index], *order) for index, (a, b) in pairs.items() for order in ((a, b), (b, a))
         )
         logits = _logits(compare, list(wanted))
-        for index, (new, held) in duels.items():
-            if new != held and logits[prompts[index], new, held] > logits[prompts[index], held, new]:
-                best[index] = orders[index][step]
-    return [
-        [float(index == winner) for index in range(len(answers))]
-        for winner, answers in zip(best, candidates, strict=True)
-    ]
+        for index, (a, b) in pairs.items():
+            contests[index].tell(logits[prompts[index], a, b] - logits[prompts[index], b, a])
+    found: Scores = [[0.0] * len(answers) for answers in candidates]
+    for scores, answers, of, contest in zip(found, candidates, texts, contests, strict=True):
+        if answers:
+            scores[answers.index(of[contest.best])] = 1.0
+    return found
 
 
 def _logits(compare: Compare, pairs: list[Pair]) -> dict[Pair, float]:
