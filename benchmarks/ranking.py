@@ -10,6 +10,7 @@ which prefers nothing in particular, and a small PairRM trained on ``preferences
     pairs_ratio        pairs per second, queue over loop, tokenising included
     NAME_ratio         seconds of all 240 ordered pairs of 16 answers over seconds of selection
     NAME_same          share of the prompts in which both have the same winner, with its interval
+    NAME_lost          score by the full matrix that selection gives away, in standard deviations of a prompt's scores
     padding            share of padding in what the queue computes
 """
 
@@ -19,12 +20,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from statistics import pstdev
 from typing import Any
 
 from benchmarks.common import THREADS, ratio, read_rows, real_data, spread
 from notus.core.records import Message
 from notus.core.run import read_manifest
-from notus.core.statistics import proportion
+from notus.core.statistics import clustered_mean, proportion
 from notus.flow.experiment import run_step
 from notus.flow.rankertrainkinds import TrainRanker
 from notus.models.pairrm import load_pairrm
@@ -122,7 +124,8 @@ def _best(
         "full": lambda run: margins(asked, candidates, run),
         "bubble": lambda run: select(asked, candidates, run, 0),
     }
-    found, seconds, counts = {}, dict.fromkeys(work, 0.0), dict.fromkeys(work, 0)
+    found: dict[str, list[Any]] = {}
+    seconds, counts = dict.fromkeys(work, 0.0), dict.fromkeys(work, 0)
     for way, rank in work.items():
         encoder = PairEncoder(tokenizer, budget)
 
@@ -131,13 +134,19 @@ def _best(
             return score_pairs(model, encoder.encode(pairs), pad_id=tokenizer.pad_token_id)
 
         started = time.perf_counter()
-        found[way] = [best_of(scores) for scores in rank(compare)]
+        found[way] = rank(compare)
         seconds[way] = time.perf_counter() - started
-    same = sum(one == other for one, other in zip(found["full"], found["bubble"], strict=True))
+    winners = {way: [best_of(scores) for scores in lists] for way, lists in found.items()}
+    same = sum(one == other for one, other in zip(winners["full"], winners["bubble"], strict=True))
+    lost = [
+        (max(scores) - scores[picked]) / pstdev(scores)
+        for scores, picked in zip(found["full"], winners["bubble"], strict=True)
+    ]
     return {
         f"{name}_ratio": seconds["full"] / seconds["bubble"],
         f"{name}_n": 1,
         f"{name}_same": asdict(proportion(same, prompts)),
+        f"{name}_lost": asdict(paired) if (paired := clustered_mean(lost, range(prompts))) else None,
         f"{name}_prompts": prompts,
         f"{name}_seconds": seconds,
         f"{name}_pairs": counts,

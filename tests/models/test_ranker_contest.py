@@ -17,9 +17,10 @@ def margins(rng, players, noise):
 
 def played(margin, order, duels=None):
     contest, asked = Contest(order), []
-    while (duel := contest.next()) and len(asked) != duels:
-        asked.append(duel)
-        contest.tell(margin[duel])
+    while (following := contest.duels()) and len(asked) != duels:
+        assert following == contest.duels()
+        asked += following
+        contest.tell([margin[duel] for duel in following])
     return contest, asked
 
 
@@ -51,7 +52,7 @@ def test_the_strengths_are_those_of_least_squares():
 
 
 def test_the_next_duel_leaves_the_least_variance_between_the_leader_and_its_rival():
-    players = 14
+    players = 16
     margin = margins(np.random.default_rng(2), players, 0.3)
     contest, asked = played(margin, range(players), players - 1)
 
@@ -74,11 +75,11 @@ def test_the_next_duel_leaves_the_least_variance_between_the_leader_and_its_riva
         for b in range(a)
         if {a, b} not in [set(duel) for duel in asked]
     }
-    first, second = contest.next()
+    ((first, second),) = contest.duels()
     assert after[max(first, second), min(first, second)] == pytest.approx(min(after.values()))
 
 
-def test_the_further_duels_find_the_winner_of_all_duels_more_often_than_the_bubble_pass():
+def test_the_further_duels_find_the_winner_of_all_duels_more_often_than_the_knock_out():
     rng = np.random.default_rng(3)
     found, passed = 0, 0
     for _ in range(400):
@@ -89,6 +90,13 @@ def test_the_further_duels_find_the_winner_of_all_duels_more_often_than_the_bubb
     assert found >= passed + 8
 
 
-def test_a_margin_without_a_duel_is_an_error():
-    with pytest.raises(ValueError, match="no duel is open"):
-        Contest([0]).tell(1.0)
+def test_a_knock_out_by_hand():
+    contest = Contest([2, 0, 1, 4, 3])
+    assert contest.duels() == [(2, 0), (1, 4)]  # 3 has no opponent, and goes on
+    contest.tell([1.0, -1.0])
+    assert contest.duels() == [(2, 4)]
+    contest.tell([-1.0])
+    assert contest.duels() == [(4, 3)]
+    contest.tell([0.5])
+    assert (contest.duels(), contest.best) == ([], 4)
+    assert (Contest([]).best, Contest([0]).best, Contest([0]).duels()) == (-1, 0, [])

@@ -75,7 +75,7 @@ def test_the_score_is_the_mean_margin_whatever_repeats(candidates):
 
 
 @pytest.mark.parametrize(("n", "pairs"), [(1, 0), (2, 2), (5, 8), (12, 22), (13, 26), (16, 40), (32, 164)])
-def test_selection_needs_two_forwards_for_each_further_answer_or_a_sixth_of_all(n, pairs):
+def test_selection_needs_two_forwards_for_each_further_answer_or_a_sixth(n, pairs):
     answers = ["x" * (1 + (7 * place) % 37) for place in range(n)]
     full, bubble = Counting(by_quality), Counting(by_quality)
     margins([PROMPT], [answers], full)

@@ -116,26 +116,29 @@ def select(
     """Find the best answer of each prompt by a contest of duels, see ``ranker_contest``.
 
     A duel takes two ordered pairs, and its margin is M_ij − M_ji. Up to twelve answers take 2(n − 1) pairs, more of
-    them a sixth of all. The answers of a prompt are gone through in an order that its text and the seed decide; all
-    prompts take their steps together, so that batches are full.
+    them a sixth of all. Who meets first is decided by the prompt's text and the seed; all prompts take their
+    steps together, so that batches are full.
 
     Returns:
         1 for the best answer of each prompt, 0 for the others.
     """
     texts = [list(dict.fromkeys(answers)) for answers in candidates]
     contests = [Contest(_order(prompt, len(of), seed)) for prompt, of in zip(prompts, texts, strict=True)]
-    while open_duels := {index: duel for index, contest in enumerate(contests) if (duel := contest.next())}:
-        pairs = {index: (texts[index][a], texts[index][b]) for index, (a, b) in open_duels.items()}
+    while next_ones := {index: duels for index, contest in enumerate(contests) if (duels := contest.duels())}:
+        pairs = {
+            index: [(texts[index][first], texts[index][second]) for first, second in duels]
+            for index, duels in next_ones.items()
+        }
         wanted = dict.fromkeys(
-            (prompts[index], *order) for index, (a, b) in pairs.items() for order in ((a, b), (b, a))
+            (prompts[index], *order) for index, of in pairs.items() for a, b in of for order in ((a, b), (b, a))
         )
         logits = _logits(compare, list(wanted))
-        for index, (a, b) in pairs.items():
-            contests[index].tell(logits[prompts[index], a, b] - logits[prompts[index], b, a])
+        for index, of in pairs.items():
+            contests[index].tell([logits[prompts[index], a, b] - logits[prompts[index], b, a] for a, b in of])
     found: Scores = [[0.0] * len(answers) for answers in candidates]
-    for scores, answers, of, contest in zip(found, candidates, texts, contests, strict=True):
+    for scores, answers, distinct, contest in zip(found, candidates, texts, contests, strict=True):
         if answers:
-            scores[answers.index(of[contest.best])] = 1.0
+            scores[answers.index(distinct[contest.best])] = 1.0
     return found
 
 
