@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from notus.commands import evaluation, training
+from notus.commands.audit import audit
 from notus.commands.best_of_n import best_of_n
 from notus.commands.generate import generate
 from notus.commands.options import AsJson, Layout, Limit, Out, Sets, Source, Strict, Workers
@@ -18,7 +19,6 @@ from notus.core.errors import NotusError, require
 
 __all__ = [
     "app",
-    "audit",
     "binarize",
     "clean",
     "collect",
@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(training.app, name="train")
+app.command("audit", epilog="Example: notus audit feedback.jsonl --out runs/audit")(audit)
 app.command("generate", epilog="Example: notus generate runs/base feedback.jsonl --samples 5 --out runs/answers")(
     generate
 )
@@ -137,26 +138,6 @@ def collect(
         _leave()
     for each in runs:
         terminal.show_step(each, as_json=as_json)
-
-
-@app.command(epilog="Example: notus audit feedback.jsonl --out runs/audit")
-def audit(
-    source: Source,
-    out: Out = None,
-    layout: Layout = None,
-    limit: Limit = None,
-    strict: Strict = False,
-    workers: Workers = None,
-    as_json: AsJson = False,
-) -> None:
-    """Look for scores that are wrong, and at the health of a set."""
-    from notus import terminal
-    from notus.flow.experiment import run_step
-    from notus.flow.kinds import Audit
-
-    settings = {"data": source, "layout": layout, "limit": limit, "strict": strict, "workers": workers}
-    config = Audit.parse(settings, where="notus audit")
-    terminal.show_step(run_step("audit", config, out), as_json=as_json)
 
 
 @app.command(epilog="Example: notus repair feedback.jsonl --out runs/repair")
@@ -255,7 +236,7 @@ def clean(
 
 @app.command(epilog="Example: notus compare runs/demo")
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Directories of recipes that were run.")],
+    runs: Annotated[list[Path], typer.Argument(help="Directories of recipes that were run, or of single evaluations.")],
     baseline: Annotated[str | None, typer.Option(help="Arm that the others are placed beside.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -322,7 +303,8 @@ def export(
 
     settings = {"to": to, "format": form, "strategy": strategy, "top": top, "threshold": threshold}
     reading = {"data": source, "layout": read_as, "limit": limit, "strict": strict}
-    config = Export.parse(settings | reading, where="notus export")
+    typed = {"to": "--layout", "layout": "--read-as"}
+    config = Export.parse(settings | reading, where="notus export", typed=typed)
     terminal.show_step(run_step("export", config, out), as_json=as_json)
 
 

@@ -1,10 +1,11 @@
 """How results look on a terminal: tables, verdicts, the progress of a run; plain text where there is no terminal."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from textwrap import indent
+from textwrap import TextWrapper, indent
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -12,12 +13,15 @@ import yaml
 from msgspec import to_builtins
 from msgspec.structs import astuple
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table as RichTable
+from rich.text import Text
 
+from notus.app.contradictions import label_table
 from notus.app.health import Finding, detection_table
 from notus.app.report import Cell, Table, arms_table, cell_text, numeric_columns
 from notus.core.run import Run, read_json
@@ -127,14 +131,19 @@ def show_plan(plan: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 def show_experiment(experiment: Experiment, *, as_json: bool) -> None:
     """Print the outcome of a recipe: arms, verdicts, fault finders, and where the report lies."""
     comparisons, detections = experiment.comparisons(), experiment.detections()
+    labels = experiment.label_detections()
     report = experiment.path / "report.html"
     if as_json:
         found = {name: asdict(comparison) for name, comparison in comparisons.items()}
-        _json({"comparisons": found, "fault_finders": [asdict(d) for d in detections], "report": str(report)})
+        finders = {"fault_finders": [asdict(d) for d in detections]}
+        finders |= {"label_finders": [{"audit": name, **asdict(item)} for name, item in labels.items()]}
+        _json({"comparisons": found, **finders, "report": str(report)})
         return
     _print_comparisons(comparisons)
     for remark in experiment.remarks(comparisons):
         _OUT.print(escape(remark))
+    if labels:
+        _print_table("Wrong labels against the truth", label_table(labels))
     if detections:
         _print_table("Fault finders against the planted truth", detection_table(detections))
     _OUT.print(f"\nReport: [bold]{escape(str(report))}[/]", soft_wrap=True)
@@ -271,11 +280,32 @@ def _print_table(title: str, table: Table, *, cut: bool = True) -> None:
         widths.append(longest if is_number else min(longest, _NARROWEST))
         shown.add_column(name, justify=justify, overflow="fold", min_width=widths[-1])
     for row in texts:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*map(_Words, row))
     _OUT.print()
     _OUT.print(shown, width=max(_OUT.width, sum(widths) + 2 * len(widths)), crop=False, soft_wrap=True)
     if table.note:
         _OUT.print(f"[dim]{escape(table.note)}[/]")
+
+
+class _Wrapper(TextWrapper):
+    """Breaks slugs and names too long for a line behind a hyphen or an underscore, and other words anywhere."""
+
+    wordsep_re = re.compile(r"(\s+|[^\s_-]*[^\W\d_][_-](?=[^\W\d_]))")
+
+
+class _Words:
+    """The text of a cell; rich alone folds a slug in the middle of a word."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wrapper = _Wrapper(options.max_width, replace_whitespace=False)
+        lines = [part for line in self._text.split("\n") for part in wrapper.wrap(line) or [""]]
+        yield Text("\n".join(lines), overflow="fold")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, Text(self._text))
 
 
 def _without_empty(table: Table) -> Table:

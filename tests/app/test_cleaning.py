@@ -49,7 +49,7 @@ def test_each_reason_is_shown_with_its_share_and_interval():
     assert all(row[4] for row in table.rows)
     said = " ".join(found["What goes"].sentences)
     assert "Of 5 records 2 stay and 3 go." in said
-    assert "1 records were given capitals" in said
+    assert "1 record was given capitals" in said
 
 
 def test_evidence_is_shown():

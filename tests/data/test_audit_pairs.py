@@ -2,8 +2,10 @@ import pytest
 
 from notus.core.records import Message, Preference
 from notus.core.stage import Tally
+from notus.core.statistics import clustered_mean, proportion
 from notus.core.tables import read_records, write_records
-from notus.data.audit_pairs import PAIR_FLAGS, Pair, audit_pairs
+from notus.data.audit_pairs import PAIR_FLAGS, Pair, audit_pairs, share_of_pairs
+from notus.data.bias import bias_of
 from notus.data.quarantine import Quarantine
 from notus.data.sources import open_source
 from tests.data.data_examples import SHARED
@@ -87,3 +89,33 @@ def test_the_1000_real_pairs() -> None:
     text = "\n".join(health.sentences())
     assert "In 4 of 1,000" in text
     assert "In 111 of 1,000" in text
+
+
+def test_a_share_takes_prompts_as_clusters() -> None:
+    # One pair for each prompt: Wilson. The same cases ten times over: no more is known than before.
+    cases = [True, False, True, True, False, True]
+    alone = share_of_pairs(cases, [str(n) for n in range(6)]).interval
+    assert alone == proportion(4, 6)
+    many = share_of_pairs(cases * 10, [str(n) for n in range(6)] * 10)
+    assert (many.count, many.of) == (40, 60)
+    assert many.interval is not None
+    spread = clustered_mean([float(case) for case in cases], list(range(6)))
+    assert spread is not None
+    assert many.interval.low == pytest.approx(max(spread.low, 0))
+    assert many.interval.high == pytest.approx(min(spread.high, 1))
+
+
+def test_a_share_of_all_or_none_is_not_sure() -> None:
+    for case in (True, False):
+        share = share_of_pairs([case] * 6, ["a", "a", "b", "b", "c", "c"])
+        assert share.interval is not None
+        expected = proportion(3 * case, 3)
+        assert (share.interval.low, share.interval.high, share.interval.n) == (expected.low, expected.high, 6)
+    assert share_of_pairs([], []).interval is None
+
+
+def test_the_length_has_one_interval() -> None:
+    answers = ["The Oder.", "The Vistula, and the Warta.", "No."]
+    pairs = [pair(answers[n % 3], answers[(n // 3) % 3], 5, 1, str(n % 7)) for n in range(60)]
+    audit = audit_pairs(pairs)
+    assert audit.health.longer_chosen.interval == bias_of(audit.rows).longer

@@ -88,6 +88,31 @@ def test_a_file_without_questions_is_refused(tmp_path, name, content, words):
     assert "\n" not in str(error.value)
 
 
+def test_in_a_folder_what_is_no_benchmark_is_skipped_and_told(tmp_path):
+    (tmp_path / "a.txt").write_text("Can pigs fly?\n")
+    (tmp_path / "notes.json").write_text('{\n  "items": 3\n}\n')
+    (tmp_path / "scores.jsonl").write_text('{"answer": "x"}\n')
+    skipped = {}
+    assert [item.text for item in read_benchmarks([tmp_path], skipped)] == ["Can pigs fly?"]
+    assert {path.name: "one JSON object" in why for path, why in skipped.items()} == {
+        "notes.json": True,
+        "scores.jsonl": False,
+    }
+    # A file that is named is meant; and a folder without any question is a mistake.
+    with pytest.raises(DataError, match="holds no question"):
+        read_benchmarks([tmp_path, tmp_path / "scores.jsonl"])
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(DataError, match=r"no file in .* holds questions; the first says: .*notes\.json"):
+        read_benchmarks([tmp_path])
+
+
+def test_a_file_that_cannot_be_read_is_no_reason_to_skip_it(tmp_path):
+    (tmp_path / "a.txt").write_text("Can pigs fly?\n")
+    (tmp_path / "b.jsonl.gz").write_bytes(b"not gzip")
+    with pytest.raises(DataError, match="cannot read"):
+        read_benchmarks([tmp_path])
+
+
 def test_missing_files_and_empty_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match="cannot read"):
         read_benchmarks([tmp_path / "none.txt"])

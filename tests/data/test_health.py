@@ -94,7 +94,7 @@ def test_repeated_prompts_are_counted() -> None:
 def test_an_empty_set_has_an_empty_health() -> None:
     found = health()
     assert (found.prompts, found.completions, found.models) == (0, 0, ())
-    assert found.sentences() == ["0 prompts with 0 completions; 0 have a mean rating, 0 an overall score."]
+    assert found.sentences() == ["0 prompts with 0 completions; with a mean rating: 0, with an overall score: 0."]
 
 
 def test_the_figures_are_plain_values() -> None:
@@ -103,7 +103,7 @@ def test_the_figures_are_plain_values() -> None:
 
 def test_sentences_name_the_tens_the_choices_and_the_ties() -> None:
     text = "\n".join(health(decode(raw_row())).sentences())
-    assert "1 completions carry an overall score of 10; the published rule says: 1 set-to-1" in text
+    assert "1 completion carries an overall score of 10; the published rule says: 1 set-to-1" in text
     assert "choose different answers in 1 of 1" in text
     assert "honesty: N/A in 1 of 4" in text
 

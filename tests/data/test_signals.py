@@ -94,9 +94,10 @@ def weighed(differences: dict[str, np.ndarray], count: int) -> Weighed:
 
 
 def test_a_reward_against_the_label_by_hand() -> None:
-    # Sizes 2, 1, 1: s = 1 / 0.6745; p = Φ(−2 · 0.6745), and 1 for a margin that agrees.
-    found = margins_against_labels([-2.0, 1.0, 1.0])
-    assert found.tolist() == pytest.approx([NormalDist().cdf(-2 * NormalDist().inv_cdf(0.75)), 1.0, 1.0])
+    # The median is 1; distances from it 3, 1, 0, 1, 2 have the median 1: s = 1 / 0.6745.
+    found = margins_against_labels([-2.0, 0.0, 1.0, 2.0, 3.0])
+    quarter = NormalDist().inv_cdf(0.75)
+    assert found.tolist() == pytest.approx([NormalDist().cdf(z * quarter) for z in (-3, -1, 0, 1, 2)])
     with pytest.raises(DataError, match="reward margin"):
         margins_against_labels([NAN])
 

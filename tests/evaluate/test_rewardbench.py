@@ -15,6 +15,7 @@ def scored(value, prompt="p", subset="", section="", lengths=(5, 4), margin=None
     margin = {1.0: 1.0, 0.0: -1.0, 0.5: 0.0, None: 1.0}[value] if margin is None else margin
     reason = "unscored" if value is None else "tie" if margin == 0 else "chosen" if margin > 0 else "rejected"
     return PairScore(
+        id="x",
         prompt_id=prompt,
         sample=0,
         subset=subset,

@@ -14,6 +14,7 @@ from notus.data.sources import open_source, write_jsonl
 from notus.flow.experiment import run_step
 from notus.flow.kinds import Binarize, Export
 from tests.data.data_examples import raw_row
+from tests.test_cli import notus, one_line
 
 
 @pytest.fixture
@@ -105,3 +106,8 @@ def test_nothing_to_write_is_an_error(tmp_path):
     with pytest.raises(DataError, match="1 have no place"):
         export(tmp_path / "rows.jsonl", tmp_path / "out", to="argilla")
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_an_error_names_the_option_that_was_typed(rows):
+    done = notus("export", rows.name, "--layout", "trll", cwd=rows.parent)
+    one_line(done, 2, "'--layout' is 'trll'", "did you mean 'trl'?")

@@ -12,6 +12,7 @@ from notus.app.report import Cell, Table
 from notus.core.records import Decision
 from notus.core.stage import Dropped, Tally
 from notus.core.statistics import proportion
+from notus.core.wording import counted
 from notus.data.clean import RULE, Cleaning, Plans
 from notus.data.contamination import CurvePoint, contamination_curve
 from notus.data.evidence import Contaminated, Repeated
@@ -41,6 +42,7 @@ def cleaning_findings(
     decisions: Sequence[Decision],
     *,
     questions: int,
+    skipped: Sequence[str] = (),
 ) -> list[Finding]:
     """What a cleaning shows, the most important first.
 
@@ -51,9 +53,10 @@ def cleaning_findings(
         evidence: rows of duplicates and of contaminated prompts.
         decisions: a few examples of what was edited, or taken out of a row that stays.
         questions: of benchmarks that were looked for.
+        skipped: names of the files in folders of benchmarks that hold no questions.
     """
     reasons = Counter(item.reason for item in tally.dropped)
-    findings = [_overview(tally, reasons, plans, questions)]
+    findings = [_overview(tally, reasons, plans, questions, skipped)]
     if questions:
         findings += _contamination(plans, settings, evidence[1], questions)
     if shown := _chosen_repeats(evidence[0]):
@@ -86,23 +89,27 @@ def curve_picture(curve: Sequence[CurvePoint], measure: str, chosen: float) -> s
     )
 
 
-def _overview(tally: Tally, reasons: Mapping[str, int], plans: Plans, questions: int) -> Finding:
-    said = [f"Of {tally.taken:,} records {tally.given:,} stay and {len(tally.dropped):,} go."]
+def _overview(
+    tally: Tally, reasons: Mapping[str, int], plans: Plans, questions: int, skipped: Sequence[str]
+) -> Finding:
+    dropped = len(tally.dropped)
+    said = [f"Of {counted(tally.taken, 'record')} {_do(tally.given, 'stay')} and {_do(dropped, 'go', 'goes')}."]
     said.append(
-        f"{questions:,} questions of benchmarks were looked for; a question stands in "
+        f"{counted(questions, 'question')} of benchmarks {_were(questions)} looked for; a question stands in "
         f"{Share.make(len(plans.matches), len(plans.scores))} prompts."
         if questions
         else "No benchmark was given to look for contamination."
     )
+    if skipped:
+        said.append(f"Not looked for, because there are no questions in it: {', '.join(skipped)}.")
     if plans.spared:
-        said.append(
-            f"{len(plans.spared):,} pairs of prompts are as alike as near duplicates, but as a template over different "
-            "material is; they stay."
-        )
+        pairs = counted(len(plans.spared), "pair of prompts is", "pairs of prompts are")
+        said.append(f"{pairs} as alike as near duplicates, but as a template over different material is; nothing goes.")
     if edited := tally.counts["truecased"]:
-        said.append(f"{edited:,} records were given capitals that they lacked.")
+        said.append(f"{counted(edited, 'record')} {_were(edited)} given capitals that were lacking.")
     if completions := sum(n for name, n in tally.counts.items() if name.startswith("completion:")):
-        said.append(f"{completions:,} completions were taken out of prompts that they stood under.")
+        told = counted(completions, "completion")
+        said.append(f"{told} {_were(completions)} taken out from under prompts that stay.")
     rows = []
     for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
         share = proportion(count, tally.taken)
@@ -111,6 +118,15 @@ def _overview(tally: Tally, reasons: Mapping[str, int], plans: Plans, questions:
         ("Reason", "Records", "Share", "95 %", "Meaning"), tuple(rows), f"n = {tally.taken:,}; Wilson's 95 %."
     )
     return Finding("What goes", tuple(said), table if rows else None)
+
+
+def _do(count: int, several: str, one: str = "") -> str:
+    """So many do it, in the present."""
+    return f"{count:,} {(one or f'{several}s') if count == 1 else several}"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _contamination(plans: Plans, settings: Cleaning, evidence: Sequence[Contaminated], questions: int) -> list[Finding]:
@@ -135,7 +151,8 @@ def _by_benchmark(plans: Plans, questions: int) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (name, *(counts[name, kind] for kind in ("exact", "contained", "near")), items[name]) for name in sorted(items)
     ]
-    note = f"n = {len(plans.scores):,} prompts, {questions:,} questions. A prompt is counted once, for its best match."
+    prompts = counted(len(plans.scores), "prompt")
+    note = f"n = {prompts}, {counted(questions, 'question')}. A prompt is counted once, for its best match."
     return Table(("Benchmark", "Exact", "Contained", "Near", "Different questions"), tuple(rows), note)
 
 

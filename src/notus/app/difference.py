@@ -10,6 +10,7 @@ from notus.app.pictures import BarRow, bars
 from notus.app.report import Block, Cell, Note, PairExample, Picture, Points, Report, Section, Table
 from notus.core.records import Message, Preference
 from notus.core.statistics import proportion
+from notus.core.wording import counted
 from notus.data.difference import KINDS, Difference, Example
 
 __all__ = ["difference_findings", "difference_report"]
@@ -67,7 +68,7 @@ def _kinds(shared: Mapping[str, int]) -> Table:
     for kind, count in shared.items():
         share = proportion(count, total)
         rows.append((kind, count, f"{share.mean:.1%}", f"{share.low:.1%} to {share.high:.1%}", _MEANING[kind]))
-    note = f"n = {total:,} prompts; Wilson's 95 % intervals."
+    note = f"n = {counted(total, 'prompt')}; Wilson's 95 % intervals."
     return Table(("Kind", "Prompts", "Share", "95 %", "Meaning"), tuple(rows), note)
 
 

@@ -12,6 +12,7 @@ from notus.app.pictures import BarRow, IntervalRow, bars, heat, histogram, inter
 from notus.app.report import Cell, Table
 from notus.core.records import Completion
 from notus.core.statistics import Estimate
+from notus.core.wording import counted
 from notus.data.audit import FLAGS, Audit, Suspicion
 from notus.data.audit_pairs import PAIR_FLAGS, PairAudit
 from notus.data.bias import Bias, bias_of
@@ -122,7 +123,7 @@ def _disagreement(audit: Audit) -> Finding:
         rows=names,
         columns=borders,
         title="Overall score against mean rating",
-        subtitle=f"{both.sum():,} completions with both; scores rounded to whole points, means up to the half",
+        subtitle=f"{counted(int(both.sum()), 'completion')} with both; scores rounded to whole points, means up to ½",
         x_label="mean rating of the aspects",
         y_label="overall score",
         marked=[(9, column) for column in range(3)],
@@ -162,7 +163,7 @@ def _suspects(audit: Audit, shown: Sequence[Suspicion], texts: Mapping[str, Comp
     columns = tuple(names[index] for index in kept)
     table = Table(columns, tuple(tuple(row[index] for index in kept) for row in rows), note.strip())
     counts = sorted(audit.reasons.items(), key=lambda item: (-item[1], item[0]))
-    said = tuple(f"{slug} speaks against {count:,} completions: {SIGNALS[slug]}." for slug, count in counts)
+    said = tuple(f"{slug} speaks against {counted(count, 'completion')}: {SIGNALS[slug]}." for slug, count in counts)
     return Finding("Most suspicious completions", said, table)
 
 
@@ -245,9 +246,10 @@ def _strengths(audit: Audit) -> list[Finding]:
         )
         for model in shown
     )
+    told = f"{counted(report.comparisons, 'comparison')} in {counted(report.prompts, 'prompt')} by each score"
     note = (
-        f"Bradley–Terry log-strengths relative to the mean of the models, from {report.comparisons:,} comparisons in "
-        f"{report.prompts:,} prompts by each score, ties as half a win; 95 % intervals with prompts as clusters."
+        f"Bradley–Terry log-strengths relative to the mean of the models, from {told}, ties as half a win; 95 % "
+        "intervals with prompts as clusters."
     )
     picture = intervals(
         [IntervalRow(model.name, model.gain, None) for model in shown],

@@ -35,8 +35,13 @@ class Config(pydantic.BaseModel):
     )
 
     @classmethod
-    def parse(cls, data: Mapping[str, Any], *, where: str) -> Self:
-        """Validate a mapping; ``where`` names its origin in errors.
+    def parse(cls, data: Mapping[str, Any], *, where: str, typed: Mapping[str, str] | None = None) -> Self:
+        """Validate a mapping.
+
+        Args:
+            data: key → plain value.
+            where: its origin, for errors.
+            typed: key → what the user typed for it, such as an option, where that is another name; for errors.
 
         Raises:
             ConfigError: with one line that names the key, its value, the rule and, for an unknown key, the nearest.
@@ -45,7 +50,7 @@ class Config(pydantic.BaseModel):
             # Through JSON, because only there strict mode takes a list for a tuple.
             return cls.model_validate_json(json.dumps(data))
         except pydantic.ValidationError as error:
-            raise ConfigError(_explain(cls, error, where)) from None
+            raise ConfigError(_explain(cls, error, where, typed or {})) from None
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{where}: {error}; a config holds plain YAML values") from None
 
@@ -170,7 +175,9 @@ for _tag, (_pattern, _first) in _TAGS.items():
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 
 
-def _explain(cls: type[pydantic.BaseModel], error: pydantic.ValidationError, where: str) -> str:
+def _explain(
+    cls: type[pydantic.BaseModel], error: pydantic.ValidationError, where: str, typed: Mapping[str, str]
+) -> str:
     first = error.errors()[0]
     # pydantic puts the names of union members into the path; keys that the user can write hold no brackets.
     path = [str(part) for part in first["loc"] if not str(part).endswith("]")]
@@ -182,7 +189,7 @@ def _explain(cls: type[pydantic.BaseModel], error: pydantic.ValidationError, whe
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "literal_error" and isinstance(first["input"], str):
         message = nearest(first["input"], re.findall(r"'([^']*)'", first["ctx"]["expected"]))
-    at = f"'{key}' is {_short(first['input'])}: " if key else ""
+    at = f"'{typed.get(key, key)}' is {_short(first['input'])}: " if key else ""
     more = len(error.errors()) - 1
     return f"{where}: {at}{message}" + (f" (and {more} more)" if more else "")
 

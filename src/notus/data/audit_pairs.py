@@ -1,20 +1,22 @@
 """The audit of preference pairs: flags for each pair, and the health of the set.
 
 Owns what can be said of a pair without the feedback that it came from: equal answers, ties and reversals of the scores,
-lengths, repeated prompts. Feedback is audited in ``data.audit``.
+lengths, repeated prompts. Feedback is audited in ``data.audit``; what the rewards of trained models say of the pairs is
+laid beside in ``data.audit_rewards``.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from notus.core.records import Message, Preference
-from notus.core.statistics import Estimate, clustered_mean
+from notus.core.statistics import Estimate, clustered_mean, proportion
+from notus.core.wording import counted
 from notus.data.health import Share
 
-__all__ = ["PAIR_FLAGS", "Pair", "PairAudit", "PairHealth", "audit_pairs"]
+__all__ = ["PAIR_FLAGS", "Pair", "PairAudit", "PairHealth", "audit_pairs", "share_of_pairs"]
 
 PAIR_FLAGS = {
     "same-answers": "chosen and rejected are the same text: there is nothing to prefer",
@@ -24,6 +26,7 @@ PAIR_FLAGS = {
     "unscored": "one of the two answers has no score, or both",
     "repeated-prompt": "other pairs have the same prompt",
     "empty-answer": "an answer holds nothing but white space",
+    "reward-against-label": "a trained model's reward is far on the side of the rejected answer",
 }
 """Flag → what it says of a pair."""
 
@@ -33,6 +36,8 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     prompt_id: str
+    feedback_id: str
+    """Id of the feedback that it was made from; empty where the pair does not say it."""
     source: str
     model_chosen: str
     model_rejected: str
@@ -50,11 +55,21 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Number of completions of the prompt."""
     flags: tuple[str, ...]
     """Slugs out of ``PAIR_FLAGS``."""
+    reward_margin: float | None = None
+    """A model's reward of chosen minus that of rejected; with all below None where no reward check has judged it."""
+    reward_p: float | None = None
+    """Chance that a sound pair would have so low a margin."""
+    suspicion: int | None = None
+    """Place by the margin, 1 for the one that contradicts its label most; equals share the better place."""
+    judged_by: str = ""
+    """Name of the reward check."""
+    judge_saw_prompt: bool | None = None
+    """Whether its model was trained on the pair's prompt, which makes its margin flatter the label; None: not known."""
 
 
 @dataclass(frozen=True)
 class PairHealth:
-    """The figures of a preference set."""
+    """The figures of a preference set. Shares take prompts as clusters, as all intervals here."""
 
     pairs: int
     prompts: int
@@ -83,7 +98,10 @@ class PairHealth:
 
     def sentences(self) -> list[str]:
         """The figures in words, the most important first."""
-        said = [f"{self.pairs:,} pairs over {self.prompts:,} prompts; {self.scored:,} have both scores."]
+        have = "has" if self.scored == 1 else "have"
+        said = [
+            f"{counted(self.pairs, 'pair')} over {counted(self.prompts, 'prompt')}; {self.scored:,} {have} both scores."
+        ]
         told = (
             ("chosen and rejected are the same text", self.same_answers),
             ("chosen and rejected have the same score", self.score_ties),
@@ -112,6 +130,26 @@ def audit_pairs(records: Iterable[Preference]) -> PairAudit:
     return PairAudit(rows, _health(rows, len(prompts)))
 
 
+def share_of_pairs(cases: Sequence[bool], prompts: Sequence[str]) -> Share:
+    """A share of pairs, with an interval that takes prompts as clusters.
+
+    Where each prompt has one pair, Wilson's; otherwise the clustered t interval, cut off at 0 and 1, and Wilson's over
+    the prompts where all cases are alike, for a t interval then has no width.
+
+    Args:
+        cases: whether it is so, pair by pair.
+        prompts: id of the prompt of each.
+    """
+    count, of, groups = sum(cases), len(cases), len(set(prompts))
+    if groups == of:
+        return Share.make(count, of)
+    estimate = clustered_mean([float(case) for case in cases], prompts)
+    if estimate is None or not estimate.width:
+        alike = proportion(round(count / of * groups), groups)
+        return Share(count, of, replace(alike, mean=count / of, n=of))
+    return Share(count, of, replace(estimate, low=max(estimate.low, 0.0), high=min(estimate.high, 1.0)))
+
+
 def _pair(record: Preference) -> Pair:
     chosen, rejected = _text(record.chosen), _text(record.rejected)
     a, b = record.score_chosen, record.score_rejected
@@ -128,6 +166,7 @@ def _pair(record: Preference) -> Pair:
     return Pair(
         id=record.id,
         prompt_id=record.prompt_id,
+        feedback_id=record.feedback_id,
         source=record.source,
         model_chosen=record.model_chosen,
         model_rejected=record.model_rejected,
@@ -160,18 +199,21 @@ def _repeated(row: Pair) -> Pair:
 
 def _health(rows: tuple[Pair, ...], prompts: int) -> PairHealth:
     flags = Counter(flag for row in rows for flag in row.flags)
+    both = [row for row in rows if row.margin is not None]
     scored = [(row.margin, row.prompt_id) for row in rows if row.margin is not None]
     margins = [margin for margin, _ in scored]
-    differing = [row.length_chosen > row.length_rejected for row in rows if row.length_chosen != row.length_rejected]
+    differing = [row for row in rows if row.length_chosen != row.length_rejected]
     return PairHealth(
         pairs=len(rows),
         prompts=prompts,
         scored=len(scored),
-        same_answers=Share.make(flags["same-answers"], len(rows)),
-        score_ties=Share.make(flags["score-tie"], len(scored)),
-        reversed=Share.make(flags["reversed"], len(scored)),
-        repeated_prompts=Share.make(flags["repeated-prompt"], len(rows)),
-        longer_chosen=Share.make(sum(differing), len(differing)),
+        same_answers=_flagged("same-answers", rows),
+        score_ties=_flagged("score-tie", both),
+        reversed=_flagged("reversed", both),
+        repeated_prompts=_flagged("repeated-prompt", rows),
+        longer_chosen=share_of_pairs(
+            [row.length_chosen > row.length_rejected for row in differing], [row.prompt_id for row in differing]
+        ),
         margin=sum(margins) / len(margins) if margins else None,
         margin_interval=clustered_mean(margins, [prompt for _, prompt in scored]) if scored else None,
         margins=dict(sorted(Counter(margins).items())),
@@ -180,3 +222,7 @@ def _health(rows: tuple[Pair, ...], prompts: int) -> PairHealth:
         sources=dict(sorted(Counter(row.source for row in rows if row.source).items())),
         flags=dict(sorted(flags.items())),
     )
+
+
+def _flagged(flag: str, rows: Sequence[Pair]) -> Share:
+    return share_of_pairs([flag in row.flags for row in rows], [row.prompt_id for row in rows])

@@ -49,17 +49,26 @@ class Item:
     text: str
 
 
-def read_benchmarks(paths: Iterable[Path]) -> list[Item]:
+class _NoQuestionsError(DataError):
+    """A file that can be read, and holds no questions."""
+
+
+def read_benchmarks(paths: Iterable[Path], skipped: dict[Path, str] | None = None) -> list[Item]:
     """The questions of files and of folders of such files; what stands in two of them counts once.
 
+    A file that is named must hold questions. In a folder, files that hold none are skipped, if some others do.
+
+    Args:
+        paths: of the files and folders.
+        skipped: takes the files that were skipped, each with the reason.
+
     Raises:
-        DataError: if a file cannot be read or holds no question; in a folder too, where each data file must hold some.
+        DataError: if a file cannot be read; if one that is named, or all of a folder, hold no question.
     """
     items: dict[tuple[bytes, ...], Item] = {}
     for path in paths:
-        for file in _files(path):
-            for item in _items(file):
-                items.setdefault(tuple(words_of(item.text)), item)
+        for item in _items(path) if not path.is_dir() else _items_of_folder(path, {} if skipped is None else skipped):
+            items.setdefault(tuple(words_of(item.text)), item)
     return list(items.values())
 
 
@@ -67,7 +76,7 @@ def read_questions(path: Path) -> list[str]:
     """The texts of the questions of a file, or a folder of files, as they stand there, repeated ones too.
 
     Raises:
-        DataError: as ``read_benchmarks``.
+        DataError: if a file cannot be read or holds no question; in a folder too, where each data file must hold some.
     """
     return [item.text for file in _files(path) for item in _items(file)]
 
@@ -81,6 +90,20 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
+def _items_of_folder(folder: Path, skipped: dict[Path, str]) -> list[Item]:
+    found: list[Item] = []
+    reasons: dict[Path, str] = {}
+    for file in _files(folder):
+        try:
+            found += _items(file)
+        except _NoQuestionsError as error:
+            reasons[file] = str(error)
+    if not found:
+        raise DataError(f"no file in {folder} holds questions; the first says: {next(iter(reasons.values()))}")
+    skipped |= reasons
+    return found
+
+
 def _items(path: Path) -> list[Item]:
     found: list[Item] = []
     for number, row in enumerate(read_rows(path)):
@@ -91,7 +114,9 @@ def _items(path: Path) -> list[Item]:
             if words_of(text):
                 found.append(Item(name, shown, text.strip().removeprefix(_LEAD).strip()))
     if not found:
-        raise DataError(f"{path} holds no question; a column of {', '.join(_TEXTS)}, or lines of text, are needed")
+        raise _NoQuestionsError(
+            f"{path} holds no question; a column of {', '.join(_TEXTS)}, or lines of text, are needed"
+        )
     return found
 
 
@@ -129,16 +154,18 @@ def read_rows(path: Path) -> Iterator[Row]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, EOFError, csv.Error) as error:
-        raise DataError(f"{path} holds no table of questions: {error}") from None
+        raise _NoQuestionsError(f"{path} holds no table of questions: {error}") from None
 
 
 def _objects(text: str, path: Path) -> Iterator[Row]:
     """The rows of a JSON list, or of JSON lines."""
     whole = text.lstrip().startswith("[")
     if text.lstrip().partition("\n")[0].strip() == "{":
-        raise DataError(f"{path} holds one JSON object, and no table of questions; name the files that hold questions")
+        raise _NoQuestionsError(
+            f"{path} holds one JSON object, and no table of questions; name the files that hold questions"
+        )
     rows = json.loads(text) if whole else (json.loads(line) for line in text.split("\n") if line.strip())
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
-            raise DataError(f"{path} holds no table of questions: row {number} is no object with named fields")
+            raise _NoQuestionsError(f"{path} holds no table of questions: row {number} is no object with named fields")
         yield row

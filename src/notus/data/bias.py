@@ -14,7 +14,7 @@ import numpy as np
 from notus.core.categorical import Uniformity, uniformity
 from notus.core.statistics import Estimate, clustered_mean, holm, p_value
 from notus.core.strength import Comparisons, bradley_terry
-from notus.data.audit_pairs import Pair
+from notus.data.audit_pairs import Pair, share_of_pairs
 
 __all__ = ["Bias", "ModelBias", "Positions", "bias_of"]
 
@@ -109,7 +109,7 @@ def bias_of(rows: Iterable[Pair]) -> Bias:
     """Find what decides in a preference set, from the rows of its audit: see ``data.audit_pairs``."""
     places: dict[tuple[str, int], dict[str, Counter[int]]] = {}
     games: list[tuple[str, str, float, str]] = []
-    longer: list[float] = []
+    longer: list[bool] = []
     longer_prompts: list[str] = []
     for row in rows:
         prompt = row.prompt_id
@@ -119,9 +119,9 @@ def bias_of(rows: Iterable[Pair]) -> Bias:
         if row.model_chosen and row.model_rejected and row.model_chosen != row.model_rejected:
             games.append((row.model_chosen, row.model_rejected, 1.0, prompt))
         if row.length_chosen != row.length_rejected:
-            longer.append(float(row.length_chosen > row.length_rejected))
+            longer.append(row.length_chosen > row.length_rejected)
             longer_prompts.append(prompt)
-    return Bias(_positions(places), _models(games), clustered_mean(longer, longer_prompts) if len(longer) > 1 else None)
+    return Bias(_positions(places), _models(games), share_of_pairs(longer, longer_prompts).interval)
 
 
 def _positions(places: dict[tuple[str, int], dict[str, Counter[int]]]) -> tuple[Positions, ...]:

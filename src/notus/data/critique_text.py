@@ -89,9 +89,9 @@ class TextModel:
         return found
 
 
-def fold_of(prompt_id: str) -> int:
+def fold_of(prompt_id: str, folds: int = FOLDS) -> int:
     """The fold of a prompt: by its hash, so that all its answers, and its repetitions, are in one."""
-    return int(prompt_id, 16) % FOLDS
+    return int(prompt_id, 16) % folds
 
 
 def learn(

@@ -21,6 +21,7 @@ import msgspec
 
 from notus.core.records import Message, Preference
 from notus.core.statistics import Estimate, clustered_mean, holm, p_value
+from notus.core.wording import counted
 from notus.data.health import Share
 
 __all__ = ["KINDS", "Difference", "Example", "ModelShift", "PromptDifference", "compare_sets"]
@@ -110,7 +111,8 @@ class Difference:
         counts = self.counts
         shared = sum(counts[kind] for kind in KINDS)
         said = [
-            f"A is {a} with {self.pairs[0]:,} pairs, B is {b} with {self.pairs[1]:,}; {shared:,} prompts are in both, "
+            f"A is {a} with {counted(self.pairs[0], 'pair')}, B is {b} with {self.pairs[1]:,}; "
+            f"{counted(shared, 'prompt is', 'prompts are')} in both, "
             f"{counts['only-a']:,} in A only, {counts['only-b']:,} in B only."
         ]
         if not shared:
@@ -149,7 +151,7 @@ class Difference:
             said.append(
                 f"Where the choice differs, B's is {which} by {abs(self.length.mean):,.0f} characters in the mean "
                 f"(B − A {self.length.mean:+,.0f}, 95 % {self.length.low:+,.0f} to {self.length.high:+,.0f}, "
-                f"n = {self.length.n:,} prompts)."
+                f"n = {counted(self.length.n, 'prompt')})."
             )
         return said
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from notus.core.records import Completion, Feedback
 from notus.core.statistics import Estimate, clustered_mean, proportion
+from notus.core.wording import counted
 from notus.data.binarize import STRATEGIES
 from notus.data.repair import verdict
 
@@ -120,11 +121,12 @@ class Health:
 
     def sentences(self) -> list[str]:
         """The figures in words, the most important first."""
-        said = [f"{self.prompts:,} prompts with {self.completions:,} completions; {self.rated:,} have a mean rating, "]
-        said[0] += f"{self.scored:,} an overall score."
+        size = f"{counted(self.prompts, 'prompt')} with {counted(self.completions, 'completion')}"
+        said = [f"{size}; with a mean rating: {self.rated:,}, with an overall score: {self.scored:,}."]
         if tens := sum(self.tens.values()):
             verdicts = ", ".join(f"{count:,} {name}" for name, count in sorted(self.tens.items()))
-            said.append(f"{tens:,} completions carry an overall score of 10; the published rule says: {verdicts}.")
+            carry = counted(tens, "completion carries", "completions carry")
+            said.append(f"{carry} an overall score of 10; the published rule says: {verdicts}.")
         if self.choice.differ.of:
             said.append(
                 f"Critique and mean rating choose different answers in {self.choice.differ} prompts: "
@@ -137,7 +139,8 @@ class Health:
             if share.of
         ]
         said += [f"{aspect}: N/A in {share} ratings." for aspect, share in self.not_applicable.items() if share.count]
-        return said + [f"{count:,} completions are flagged {name}." for name, count in sorted(self.flags.items())]
+        flagged = {name: counted(n, "completion is", "completions are") for name, n in sorted(self.flags.items())}
+        return said + [f"{said_of} flagged {name}." for name, said_of in flagged.items()]
 
 
 class Collector:
@@ -327,7 +330,8 @@ def _ties(counts: Counter[str]) -> Ties:
 def _tie_sentence(name: str, ties: Ties) -> str:
     said = f"By {name}, all answers tie in {Share.make(ties.all, ties.prompts)} prompts, which give no pair; "
     said += f"in {ties.best:,} more, several but not all share the best score, and the first of them is chosen"
-    return said + (f"; {ties.too_few:,} prompts have fewer than two scored answers." if ties.too_few else ".")
+    have = counted(ties.too_few, "prompt has", "prompts have")
+    return said + (f"; {have} fewer than two scored answers." if ties.too_few else ".")
 
 
 def _longer(values: Sequence[float | None], lengths: Sequence[int]) -> str:

@@ -1,9 +1,9 @@
 """Lineage: what became of one record, from the source row through every run directory that touched it.
 
 A run directory says in ``inputs.json`` what it was made from; following that leads to the source. On the way records,
-changes (``decisions.parquet``), drops (``dropped.parquet``, ``quarantine.jsonl``) and the audit's suspicion
-(``completions.parquet``) are found by id. Why an answer was rejected is not stored: the selection is a pure function of
-the row, the settings and the seed, so it is made again, and compared with what the run has written.
+changes (``decisions.parquet``), drops (``dropped.parquet``, ``quarantine.jsonl``) and what an audit says of them
+(``completions.parquet``, ``pairs.parquet``) are found by id. Why an answer was rejected is not stored: the selection is
+a pure function of the row, the settings and the seed, so it is made again, and compared with what the run has written.
 
 Owns the search. What is shown of it is owned by ``app.lineage``.
 """
@@ -283,6 +283,10 @@ def _events(link: Link, ids: set[str]) -> Iterator[Event]:
         return
     for row in _table(folder / "completions.parquet", "id", ids):
         yield Event(link.path, link.stage, _suspicion(row))
+    for row in _table(folder / "pairs.parquet", "id", ids):
+        if row.get("suspicion"):
+            what = f"margin {row['reward_margin']:+.3g} by {row['judged_by']}, place {row['suspicion']:,} by suspicion"
+            yield Event(link.path, link.stage, f"pair {row['id']}: {what}")
     for row in _table(folder / "decisions.parquet", "target", ids):
         what = f"{row['field']} of {row['target']}: {row['before']} → {row['after']} by {row['rule']} ({row['by']})"
         yield Event(link.path, link.stage, what)

@@ -236,10 +236,11 @@ def false_tens(scores: Floats, views: Sequence[Floats]) -> Floats:
 
 
 def margins_against_labels(margins: Sequence[float]) -> Floats:
-    """p that a sound pair has an implicit-reward margin so low; 1 for margins above 0.
+    """p that a sound pair has an implicit-reward margin so low.
 
-    The margin is β·(log π/π_ref of chosen − of rejected), from a model that was trained without the pair's prompt.
-    z = margin / s, with s the median absolute margin over 0.6745, and p = Φ(z).
+    The margin is β·(log π/π_ref of chosen − of rejected), from a model that was trained without the pair's prompt. Most
+    pairs are sound, and their margins lie above 0: z = (margin − m) / s, with m the median, s the median of
+    abs(margin − m) over 0.6745, and p = Φ(z). Only a margin below 0 contradicts its label.
 
     Raises:
         DataError: if a margin is not finite.
@@ -247,7 +248,10 @@ def margins_against_labels(margins: Sequence[float]) -> Floats:
     data = np.asarray(margins, dtype=np.float64)
     if not np.isfinite(data).all():
         raise DataError("a reward margin is not a finite number; leave such pairs out and count them")
-    return np.where(data >= 0, 1.0, tail(data) / 2) if len(data) else data
+    if not len(data):
+        return data
+    below = data - np.median(data)
+    return np.where(below < 0, tail(below) / 2, 1 - tail(below) / 2)
 
 
 def parts(count: int) -> Iterator[slice]:

@@ -28,6 +28,8 @@ _PADDED_ROWS = 64
 class PairScore(Record, frozen=True):
     """A preference pair with the scores that a ranker gave its answers."""
 
+    id: str
+    """Of the pair, see ``core.records.Preference``."""
     prompt_id: str
     sample: int
     """Number of the pair among those of its prompt."""
@@ -83,6 +85,7 @@ def score_pairs(
         tally.count(reason)
         found.append(
             PairScore(
+                id=item.id,
                 prompt_id=item.prompt_id,
                 sample=number,
                 subset=item.source if subset == "source" else _named(item, subset),

@@ -38,7 +38,8 @@ def clean(run: Run, config: kinds.Clean, inputs: Mapping[str, str], seed: int | 
     names = [f"against.{number}" for number in range(len(config.against))]
     against = tuple((Path(inputs[name]), run.inputs[name]) for name in names)
     # A mistake in these files is told before anything else is read.
-    count = len(read_benchmarks(path for path, _ in against))
+    skipped: dict[Path, str] = {}
+    count = len(read_benchmarks((path for path, _ in against), skipped))
     plans = decide(sharded(run, source, partial(_examined, config, against), config.workers), config)
     texts, examples = _second_reading(run, config, source, plans)
     evidence = repeated_rows(plans, texts), contaminated_rows(plans, texts)
@@ -47,9 +48,12 @@ def clean(run: Run, config: kinds.Clean, inputs: Mapping[str, str], seed: int | 
     tally = run.tallies[-1]
     if not tally.given:
         raise DataError(f"no record of {source.name} is left: {tally.summary()['dropped']}; loosen the settings")
-    findings = cleaning_findings(tally, plans, config, evidence, examples, questions=count)
+    names = sorted(path.name for path in skipped)
+    findings = cleaning_findings(tally, plans, config, evidence, examples, questions=count, skipped=names)
     write_findings(run, findings)
     _note(run, config, source, plans, count)
+    if skipped:
+        run.note(no_benchmarks=names)
 
 
 def _second_reading(

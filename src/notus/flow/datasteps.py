@@ -1,7 +1,7 @@
 """The steps that make and turn over data: miniature, read, audit, repair."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from notus.core.records import Completion, Decision, Dialogue, Feedback, Prefere
 from notus.core.run import Run, atomic, read_manifest
 from notus.core.stage import Tally, apply
 from notus.core.tables import read_records, table_exists, write_records
+from notus.core.wording import counted
 from notus.data.audit import Audit, Drafter, Suspicion, write_audit
 from notus.data.audit_pairs import Pair, audit_pairs
 from notus.data.binarize import is_held_out
@@ -28,6 +29,7 @@ from notus.data.sources import Source, open_source, write_jsonl
 from notus.data.ultrafeedback import to_ultrafeedback
 from notus.evaluate.faults import Trial
 from notus.flow import kinds
+from notus.flow.rewardaudit import audit_by_rewards
 from notus.flow.stepconfig import Reads
 from notus.miniature import world
 
@@ -91,17 +93,28 @@ def read(run: Run, config: kinds.Read, inputs: Inputs, seed: int | None) -> None
     source = open_given(config, inputs["path"])
     table = run.path / f"{TABLES[source.record]}.parquet"
     if source.record is not Preference:
+        if config.fold:
+            raise DataError(f"{source.name} holds {HELD[source.record]}; a fold is held out of preference pairs")
         rows = sum(sharded(run, source, partial(_copied, table, source.record), config.workers))
         run.note(layout=source.layout, rows=rows)
         return
     # What an earlier run has held out stays held out; otherwise it is drawn here.
     aside, kept = run.path / "held_out.parquet", held_out_beside(source)
-    share = 0.0 if kept else config.held_out
-    sizes = list(sharded(run, source, partial(_divided, table, aside, share), config.workers))
+    is_aside = (
+        config.fold.holds if config.fold else partial(is_held_out, share=0.0 if kept else config.held_out, seed=0)
+    )
+    sizes = list(sharded(run, source, partial(_divided, table, aside, is_aside), config.workers))
     train, held_out = (sum(numbers) for numbers in zip(*sizes, strict=True))
-    if kept:
+    if config.fold and not (train and held_out):
+        raise DataError(
+            f"fold {config.fold.number} of {config.fold.of} holds {held_out:,} of the {train + held_out:,} pairs of "
+            f"{source.name}; both it and the others need some: take fewer folds, or more pairs"
+        )
+    if kept and config.fold:
+        run.note(not_read=f"{_pairs_beside(kept)} beside them, which are in no fold")
+    elif kept:
         held_out = write_records(aside, read_records(kept, Preference), Preference)
-        run.note(not_read=f"{held_out:,} held-out pairs beside them")
+        run.note(not_read=f"{counted(held_out, 'held-out pair')} beside them")
     elif not held_out:
         write_records(aside, (), Preference)
     run.note(layout=source.layout, rows=train + held_out, train=train, held_out=held_out)
@@ -112,15 +125,14 @@ def audit(run: Run, config: kinds.Audit, inputs: Inputs, seed: int | None) -> No
     del seed
     source = open_given(config, inputs["data"])
     if source.record is Feedback:
+        if config.rewards:
+            raise DataError(f"{source.name} holds feedback, and rewards judge pairs; make some with notus binarize")
         result, texts = _audited(run, source, config.workers)
         findings = feedback_findings(result, texts)
         _write_trials(run, Path(inputs["data"]) / "truth.parquet", result)
         run.note(layout=source.layout, prompts=result.health.prompts, completions=result.health.completions)
     else:
-        pairs = audit_pairs(_preferences(_records(run, source), source))
-        write_records(run.path / "pairs.parquet", pairs.rows, Pair)
-        findings = pair_findings(pairs)
-        run.note(layout=source.layout, pairs=pairs.health.pairs)
+        findings = _audited_pairs(run, source, config, inputs)
     write_findings(run, findings)
     facts = {name: value for name, value in run.summary.items() if isinstance(value, int | str)}
     # A page to pass on tells no one where its maker keeps files; a hub id is told whole.
@@ -214,13 +226,15 @@ def _copied(path: Path, kind: type[Data], records: Iterator[Data], shard: Shard)
     return shard.write(path, records, kind)
 
 
-def _divided(train: Path, aside: Path, share: float, records: Iterator[Preference], shard: Shard) -> tuple[int, int]:
+def _divided(
+    train: Path, aside: Path, is_aside: Callable[[str], bool], records: Iterator[Preference], shard: Shard
+) -> tuple[int, int]:
     """Write the pairs of a shard, those of held-out prompts aside; the numbers of both."""
     kept: list[Preference] = []
 
     def others() -> Iterator[Preference]:
         for record in records:
-            if is_held_out(record.prompt_id, share, 0):
+            if is_aside(record.prompt_id):
                 kept.append(record)
             else:
                 yield record
@@ -260,6 +274,17 @@ def _audited(run: Run, source: Source, workers: int | None) -> tuple[Audit, dict
     return result, _texts(source, result, ends)
 
 
+def _audited_pairs(run: Run, source: Source, config: kinds.Audit, inputs: Inputs) -> list[Finding]:
+    pairs = audit_pairs(_preferences(_records(run, source), source))
+    contradictions: list[Finding] = []
+    run.note(layout=source.layout, pairs=pairs.health.pairs)
+    if config.rewards:
+        pairs, contradictions = audit_by_rewards(run, source, pairs, inputs)
+    write_records(run.path / "pairs.parquet", pairs.rows, Pair)
+    first, *others = pair_findings(pairs)
+    return [first, *contradictions, *others]
+
+
 def _drafted(folder: Path, reader: Reader, records: Iterator[Feedback], shard: Shard) -> Drafter:
     drafter = Drafter(reader)
     rows = (row for feedback in records for row in drafter.draft(feedback))
@@ -273,7 +298,11 @@ def _records(run: Run, source: Source) -> Iterator[Data]:
     for records in sharded(run, source, _listed, 1):
         yield from records
     if kept := held_out_beside(source):
-        run.note(not_read=f"{sum(1 for _ in read_records(kept, Preference)):,} held-out pairs beside them")
+        run.note(not_read=f"{_pairs_beside(kept)} beside them")
+
+
+def _pairs_beside(kept: Path) -> str:
+    return counted(sum(1 for _ in read_records(kept, Preference)), "held-out pair")
 
 
 def _listed(records: Iterator[Data], shard: Shard) -> list[Data]:

@@ -14,14 +14,17 @@ from notus import __version__
 from notus.core.config import digest_of
 from notus.core.errors import ConfigError, InputError
 from notus.core.run import MANIFEST, Run, locked, read_json, write_json
-from notus.core.tables import read_records, read_table
+from notus.core.tables import read_records, read_table, table_exists
 from notus.evaluate.compare import Comparison, Score, compare
 from notus.evaluate.faults import Detection, Trial, try_finders
+from notus.evaluate.labels import LabelDetection, LabelTrial, try_labels
 from notus.evaluate.rewards import against_chance
 from notus.flow.execute import Observer, execute, steps_until
 from notus.flow.marks import mark_of
 from notus.flow.recipe import Plan, PlannedStep, Recipe, given_hash, make_plan
+from notus.flow.rewardaudit import TRIALS
 from notus.flow.roundsreport import round_warnings
+from notus.flow.scored import ScoredRun, is_run, refuse_unlike
 from notus.flow.stepconfig import StepConfig, refs_of
 
 __all__ = ["Experiment", "compare_runs", "dry_plan", "run_recipe", "run_step"]
@@ -121,6 +124,14 @@ class Experiment:
         }
         return try_finders(trials) if trials else []
 
+    def label_detections(self) -> dict[str, LabelDetection]:
+        """Name of an audit by rewards → how well it found wrong labels over all seeds, where the truth is known."""
+        trials: dict[str, dict[str, list[LabelTrial]]] = {}
+        for folder, name in self.folders().items():
+            if table_exists(folder / TRIALS):
+                trials.setdefault(name, {})[folder.name] = list(read_records(folder / TRIALS, LabelTrial))
+        return {name: try_labels(of_audit) for name, of_audit in trials.items()}
+
     def folders(self) -> dict[Path, str]:
         """Each run directory once, in the order of the work, with the name of its step."""
         return {
@@ -183,31 +194,57 @@ def run_step(name: str, config: StepConfig, out: Path | None, seed: int | None =
 
 
 def compare_runs(paths: Sequence[Path], baseline: str | None) -> dict[str, Comparison]:
-    """Compare the arms of one run or of several; with several, an arm is called ``run/arm``.
+    """Compare the arms of one run or of several.
+
+    With several an arm is called ``run/arm``; a single evaluation is an arm by the name of its run.
+
+    Args:
+        paths: directories of recipes that were run, or of single evaluations.
+        baseline: the arm that the others are placed beside.
 
     Raises:
-        InputError: if a directory is no run, or nothing in them was evaluated.
-        ConfigError: if a run is given twice.
+        InputError: if a directory is no run, nothing in them was evaluated, or no two of them in the same way.
+        ConfigError: if a run is given twice, or two evaluations of a kind were not measured alike.
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError("a run is given twice; each can be compared once")
-    experiments = [Experiment.read(path) for path in paths]
-    if len(experiments) == 1:
-        found = experiments[0].comparisons(baseline)
+    single = len(paths) == 1 and not is_run(paths[0])
+    if single:
+        found = Experiment.read(paths[0]).comparisons(baseline)
     else:
-        labels = _labels(paths)
-        rows: dict[str, list[Score]] = {}
-        marks: dict[str, dict[str, str]] = {}
-        for label, experiment in zip(labels, experiments, strict=True):
-            for name, scores in experiment.scores().items():
-                renamed = [Score(f"{label}/{s.arm}", s.seed, s.prompt_id, s.sample, s.value) for s in scores]
-                rows.setdefault(name, []).extend(renamed)
-                known = experiment.marks(name)
-                marks.setdefault(name, {}).update({f"{label}/{arm}": mark for arm, mark in known.items()})
+        rows, marks = _gathered(paths)
         found = {name: compare(scores, baseline, marks[name]) for name, scores in rows.items()}
     if not found:
         raise InputError(f"{', '.join(map(str, paths))}: no step of an evaluation has left scores; nothing to compare")
     return found
+
+
+def _gathered(paths: Sequence[Path]) -> tuple[dict[str, list[Score]], dict[str, dict[str, str]]]:
+    """Kind of evaluation → the scores of all runs, and the marks of their arms."""
+    rows: dict[str, list[Score]] = {}
+    marks: dict[str, dict[str, str]] = {}
+    kinds: list[set[str]] = []
+    evaluations = {path: ScoredRun.read(path) for path in paths if is_run(path)}
+    refuse_unlike(list(evaluations.values()))
+    for label, path in zip(_labels(paths), paths, strict=True):
+        if path in evaluations:
+            own = evaluations[path]
+            scores, known = {own.kind: own.scores(label)}, {own.kind: {label: own.mark()}}
+        else:
+            experiment = Experiment.read(path)
+            scores = {
+                name: [Score(f"{label}/{s.arm}", s.seed, s.prompt_id, s.sample, s.value) for s in of_kind]
+                for name, of_kind in experiment.scores().items()
+            }
+            known = {name: {f"{label}/{arm}": mark for arm, mark in experiment.marks(name).items()} for name in scores}
+        kinds.append(set(scores))
+        for name, of_kind in scores.items():
+            rows.setdefault(name, []).extend(of_kind)
+            marks.setdefault(name, {}).update({arm: mark for arm, mark in known[name].items() if mark})
+    if len(paths) > 1 and rows and not any(sum(name in own for own in kinds) > 1 for name in rows):
+        held = "; ".join(f"{path} {', '.join(sorted(own)) or 'none'}" for path, own in zip(paths, kinds, strict=True))
+        raise InputError(f"no two of the runs hold the same evaluation ({held}); name runs that were evaluated alike")
+    return rows, marks
 
 
 def _refuse_others(out: Path) -> None:

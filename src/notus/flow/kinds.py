@@ -10,6 +10,7 @@ import pydantic
 from notus.core.config import Config
 from notus.data.clean import Cleaning
 from notus.data.collect_settings import Collection, Conversation, Refinement
+from notus.data.folds import Fold
 from notus.data.presets import Preset, preset_named
 from notus.data.selection import Rejected, Selection, Strategy
 from notus.flow.alpacakinds import Alpaca, AlpacaJudge
@@ -66,6 +67,15 @@ class Read(Reads):
     """A file, a folder or a hub id, with ``@revision`` behind it if wanted."""
     held_out: float = pydantic.Field(default=0.0, ge=0, lt=1)
     """Share of the prompts that is kept for evaluation; for preference pairs."""
+    fold: Fold | None = None
+    """A fold of the prompts that is kept for evaluation instead, so that the model which is trained on the others can
+    judge it; for preference pairs."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.held_out and self.fold:
+            raise ValueError("'held_out' and 'fold' both say what is kept for evaluation; leave one out")
+        return self
 
 
 class Audit(Reads):
@@ -74,6 +84,19 @@ class Audit(Reads):
     draws: ClassVar[bool] = False
     do: Literal["audit"] = "audit"
     data: Ref = "data"
+    rewards: Refs = pydantic.Field(default=(), exclude=True)
+    """Reward checks of these pairs, each of other prompts: what their rewards contradict is looked for too."""
+    truth: OptionalRef = None
+    """The miniature world that the pairs were made of: what the rewards contradict is measured against its truth."""
+
+    @pydantic.model_validator(mode="after")
+    def _something_to_measure(self) -> Self:
+        if self.truth and not self.rewards:
+            raise ValueError(
+                "'truth' measures what rewards contradict, and there are none; name reward checks under "
+                "'rewards', or leave it out"
+            )
+        return self
 
 
 class Repair(Reads):

@@ -13,6 +13,7 @@ from notus.core.records import Decision, Feedback, Preference
 from notus.core.run import Run, atomic
 from notus.core.stage import Stage, Tally, apply
 from notus.core.tables import read_records, write_records
+from notus.core.wording import counted
 from notus.data.benchmarks import read_questions
 from notus.data.binarize import binarize as binarizing
 from notus.data.binarize import is_held_out
@@ -164,7 +165,7 @@ def _note(run: Run, config: kinds.Binarize, source: Source, tally: Tally, sizes:
         else:
             run.note(about=f"As the preset {config.preset}, but {_changes(selection, preset.selection)}.")
     if not selection.strict:
-        run.note(ties=f"{tally.counts['tied-pair']:,} of {tally.given:,} pairs tie, as this selection allows")
+        run.note(ties=f"{tally.counts['tied-pair']:,} of {counted(tally.given, 'pair')} tie, as this selection allows")
     run.note(selection=selection.resolved())
 
 

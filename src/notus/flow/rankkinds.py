@@ -32,10 +32,11 @@ class Rank(Reads, Serving, Asking):
     """Whether answers that were cut at the token limit take no part."""
 
     @classmethod
-    def parse(cls, data: Mapping[str, Any], *, where: str) -> Self:
+    def parse(cls, data: Mapping[str, Any], *, where: str, typed: Mapping[str, str] | None = None) -> Self:
         """Validate a mapping, as ``Config`` does. The text form of a ranker is divided first, so that what it refers
         to is known to the recipe and counts by its content."""
-        return super().parse({**data, **_divided(data.get("ranker"), data.get("model"))}, where=where)
+        divided = {**data, **_divided(data.get("ranker"), data.get("model"))}
+        return super().parse(divided, where=where, typed=typed)
 
     @pydantic.model_validator(mode="after")
     def _known(self) -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from notus.app.contradictions import label_table
 from notus.app.health import detection_table
 from notus.app.pictures import Line, lines
 from notus.app.report import (
@@ -154,6 +155,11 @@ def _what_answers_are(experiment: Experiment) -> Iterator[Section]:
 
 
 def _finders(experiment: Experiment) -> Iterator[Section]:
+    if labels := experiment.label_detections():
+        lead = (
+            "The world knows which chosen answers are worse than the rejected ones. The models that judge them do not."
+        )
+        yield Section("Finding wrong labels", lead, (label_table(labels),))
     detections = experiment.detections()
     if not detections:
         return

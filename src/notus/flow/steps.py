@@ -4,7 +4,7 @@
 |---|---|
 | miniature | feedback.jsonl (raw UltraFeedback), dialogues.parquet, prompts.parquet, truth.parquet |
 | read | feedback.parquet or preferences.parquet (and held_out.parquet), quarantine.jsonl |
-| audit | completions.parquet, health.json, pictures |
+| audit | completions.parquet or pairs.parquet, health.json, health.html, pictures; label_trials.parquet with `truth` |
 | repair | feedback.parquet, decisions.parquet, queue.parquet |
 | clean | the records that stay, duplicates.parquet, contamination.parquet, decisions.parquet, health.json, pictures |
 | binarize | preferences.parquet, held_out.parquet, decisions.parquet |
