@@ -28,7 +28,7 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def model(tokenizer):
     return build_model(
-        Shape(vocabulary=400, width=32, layers=2, heads=4, kv_heads=2, ffn=64, positions=128), tokenizer, 0
+        Shape(vocabulary=400, width=32, layers=2, heads=4, kv_heads=2, ffn=64, positions=512), tokenizer, 0
     )
 
 

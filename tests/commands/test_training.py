@@ -53,6 +53,8 @@ def test_settings_are_laid_over_by_set(workplace):
     assert summary["rows"] + summary["held_out_rows"] == 80
     assert summary["held_out_rows"] > 0
     assert summary["updates"] == 2 * -(-summary["rows"] // 8)
+    again = ["train", "sft", "runs/sft-data", "--start", "runs/base", "--held-out", "0.3", "--out", "runs/again"]
+    one_line(notus(*again, cwd=workplace), 2, "'--held-out' is 0.3", "runs/sft-data is a run directory")
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,19 @@ def test_nobody_listens(tmp_path):
         assert all(isinstance(reply, Reply) for _, reply in fleet.answer(ask(fleet, str(n)) for n in range(10)))
 
 
+def test_a_server_that_was_never_reached_is_not_waited_for_as_one_that_is_gone(tmp_path):
+    with Server() as server:
+        url = server.url
+        settings = {"patience": 30.0, "connect_patience": 0.2}
+        with fleet_on(tmp_path / "ledger", endpoint(url, **settings)) as fleet:
+            ((_, reply),) = fleet.answer([ask(fleet, "first")])
+            assert isinstance(reply, Reply)
+            assert fleet._clients["judge"]._reached
+    never = pytest.raises(RunError, match=r"refused.*connect_patience is 0\.2 s")
+    with fleet_on(tmp_path / "other", endpoint(url, **settings)) as fleet, never:
+        list(fleet.answer([ask(fleet, "second")]))
+
+
 def test_all_faults_at_once_and_nothing_is_lost_or_paid_twice(server, tmp_path):
     once = [name for name in (*RETRIED, *WAITED) if RETRIED.get(name) != "timeout"]
     texts = [f"fault={name}*1 {tmp_path}" for name in once]

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from transformers import GenerationConfig
 
+from notus.core.errors import ConfigError
 from notus.core.records import Message
 from notus.models.generate import sample
 from notus.models.settings import Limits, Sampling
@@ -89,3 +91,11 @@ def test_draws_with_the_prompt_computed_once_follow_the_models_probabilities(mod
     for token, share in zip(logits.indices.tolist(), shares, strict=True):
         seen = sum(o.text == encoder.decode([token]) for o in outputs) / n
         assert abs(seen - share) < 4 * (share * (1 - share) / n) ** 0.5
+
+
+def test_an_answer_that_would_leave_the_models_positions_is_refused(model, tokenizer):
+    encoder = Encoder(tokenizer, Limits(max_length=128, max_prompt_length=60))
+    longest, positions = max(map(len, encoder.prompts(PROMPTS))), model.config.max_position_embeddings
+    settings = Sampling(max_new_tokens=positions - longest + 1)
+    with pytest.raises(ConfigError, match=rf"the model has {positions} positions; take at most {positions - longest}"):
+        sample(model, encoder, PROMPTS, settings, name="m", seed=0)

@@ -279,8 +279,8 @@ def test_nothing_to_train_on_is_said(start, tmp_path):
 
 
 def test_too_long_for_the_model_is_said(start, tmp_path):
-    with pytest.raises(DataError, match="above the 128 positions"):
-        dpo(tmp_path / "run", start, limits=Limits(max_length=256, max_prompt_length=64))
+    with pytest.raises(DataError, match="above the 512 positions"):
+        dpo(tmp_path / "run", start, limits=Limits(max_length=1024, max_prompt_length=64))
 
 
 def test_a_loss_that_breaks_is_an_error_not_a_model(start, tmp_path):

@@ -27,12 +27,21 @@ def data_run(source: str, held_out: float, out: Path | None) -> str:
     """The run directory of the data: the source itself where it is one, and otherwise that of a step 'read'.
 
     It lies beside the training's own directory, under its name with ``-data`` behind it.
+
+    Raises:
+        ConfigError: if a run directory is to be divided: what it holds out was decided when it was made.
     """
+    from notus.core.errors import ConfigError
     from notus.core.tables import table_exists
     from notus.flow.experiment import run_step
     from notus.flow.kinds import Read
 
     if any(table_exists(Path(source) / name) for name in _TABLES):
+        if held_out:
+            raise ConfigError(
+                f"'--held-out' is {held_out:g}, but {source} is a run directory, and what it holds out was decided "
+                "when it was made; leave the option out, or make that run anew"
+            )
         return source
     config = Read.parse({"path": source, "held_out": held_out}, where="notus train")
     return str(run_step("read", config, out and out.with_name(f"{out.name}-data")).path)

@@ -31,7 +31,8 @@ _HOPELESS = 20
 """Requests that an endpoint refuses one after another, without one answer, before the run is stopped."""
 _OF_ALL = ("bad_request", "logprobs_missing")
 """Refusals that probably meet every request; a filter or a length meets some."""
-_UNHEARD = ("refused", "connect_timeout", "timeout", "connection_reset", "truncated_body", "protocol_error")
+_UNREACHED = ("refused", "connect_timeout")
+_UNHEARD = (*_UNREACHED, "timeout", "connection_reset", "truncated_body", "protocol_error")
 """Faults that speak against the replica."""
 
 
@@ -122,6 +123,7 @@ class Client:
         self._stopped = False
         self._resting: dict[Job, asyncio.TimerHandle] = {}
         self._troubled_at: float | None = None
+        self._reached = False
         self._refusals = 0
 
     @property
@@ -270,6 +272,7 @@ class Client:
 
     def _on_answer(self, job: Job, answer: Answer, replica: Replica, now: float) -> Outcome | None:
         self.replicas.answered(replica)
+        self._reached = True
         self.pace.answered(job.tokens, answer.tokens_in + answer.tokens_out, now)
         self._troubled_at, self._refusals = None, 0
         job.avoid = None
@@ -290,10 +293,11 @@ class Client:
         job.tokens_out += fault.tokens_out
         rule = fault.rule
         if fault.kind in _UNHEARD:
-            self.replicas.failed(replica, now, refused=fault.kind in ("refused", "connect_timeout"))
+            self.replicas.failed(replica, now, refused=fault.kind in _UNREACHED)
             job.avoid = replica
         else:
             self.replicas.answered(replica)
+        self._reached |= fault.kind not in _UNREACHED
         if fault.kind != "refused" and (rule.then == "wait" or fault.wait_s is not None):
             self.pace.refused(sent_at, fault.wait_s, now)
         elif rule.slower:
@@ -312,14 +316,15 @@ class Client:
 
     def _wait(self, job: Job, fault: Fault, now: float) -> Outcome | None:
         """Put a job back to the front: it waits with the whole endpoint, unless that is of no use any more."""
-        patience = self.endpoint.patience
+        name = "patience" if self._reached else "connect_patience"
+        patience = min(getattr(self.endpoint, name), self.endpoint.patience)
         self._troubled_at = now if self._troubled_at is None else self._troubled_at
         silent = now - self._troubled_at
         if self._stopped:
             return self._failure(job, fault)
         if silent > patience or (fault.wait_s or 0.0) > patience:
             asks = f"; it asks for {fault.wait_s:g} s more" if fault.wait_s else ""
-            self._halt(f"no answer for {silent:.0f} s: {fault.kind}: {fault.detail}{asks} (patience is {patience:g} s)")
+            self._halt(f"no answer for {silent:.0f} s: {fault.kind}: {fault.detail}{asks} ({name} is {patience:g} s)")
             return self._failure(job, fault)
         self.waiting.appendleft(job)
         return None

@@ -85,6 +85,9 @@ class Endpoint(Config):
     """Seconds before the first retry; doubled for each further one, up to 60."""
     patience: float = pydantic.Field(default=3600.0, gt=0)
     """Seconds without any answer, while the server limits or is gone, after which the run is stopped."""
+    connect_patience: float = pydantic.Field(default=60.0, gt=0)
+    """Seconds after which the run is stopped where no replica has been reached yet: a wrong address, a server that does
+    not run. Once one has been, ``patience`` counts."""
     max_bytes: int = pydantic.Field(default=16 * 2**20, ge=1024)
     """Bytes of an answer; what is longer is refused."""
     price_in: Price | None = None

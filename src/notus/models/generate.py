@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel
 
+from notus.core.errors import ConfigError
 from notus.core.records import Message, Output
 from notus.models.settings import Sampling
 from notus.models.tokens import Encoder
@@ -39,8 +40,12 @@ def sample(
 
     Returns:
         One record for each prompt and sample, in the order of the prompts.
+
+    Raises:
+        ConfigError: if a prompt with its answer may be longer than the model's positions.
     """
     ids = encoder.prompts(prompts)
+    _check_positions(model, ids, settings)
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     answers: list[list[list[int]]] = [[] for _ in ids]
     together = max(1, settings.batch_size // settings.samples)
@@ -91,6 +96,16 @@ def _answers(
             for number in range(len(found)):
                 found[number] += rows[number * many : (number + 1) * many]
     return found
+
+
+def _check_positions(model: PreTrainedModel, ids: Sequence[Sequence[int]], settings: Sampling) -> None:
+    positions = getattr(model.config, "max_position_embeddings", None)
+    longest = max(map(len, ids), default=0)
+    if positions is not None and longest + settings.max_new_tokens > positions:
+        raise ConfigError(
+            f"'max_new_tokens' is {settings.max_new_tokens} after a prompt of {longest} tokens, but the model has "
+            f"{positions} positions; take at most {max(positions - longest, 0)}, or cut prompts shorter"
+        )
 
 
 def _caches(
