@@ -73,10 +73,26 @@ def test_a_reward_check_says_what_a_tie_counts_and_what_is_missing(tie):
     rows = [scored(1.0, "a"), scored(tie, "b", margin=0.0), scored(None, "c")]
     found = {finding.heading: finding for finding in reward_findings(reward_report("r", rows), tie=tie)}
     told = " ".join(found["Accuracy"].sentences)
-    assert f"1 ties count {tie:g} each" in told
+    assert f"of 2 pairs; 1 tie counts {tie:g}." in told
     assert "1 of 3 pairs have no score" in told
     assert "Sections" not in found
     assert "Subsets" not in found
+
+
+@pytest.mark.parametrize(("value", "said"), [(1.0, "in 1.000 (no interval"), (None, "gave no pair a score")])
+def test_one_pair_has_no_interval_and_none_no_share(value, said):
+    (told, *_) = reward_findings(reward_report("r", [scored(value, "a")]), tie=0.0)[0].sentences
+    assert said in told
+
+
+def test_a_judge_that_always_agrees_is_not_certain_to():
+    traps = make_canaries(GIVEN, 0, 0)
+    row = shown(judge(sound), canaries=0)["Agreement with people"].table.rows[0]
+    figures = judge_figures(hold_trial(judge(sound), GIVEN, traps), GIVEN, traps)
+    assert (figures.majority.raw.mean, figures.majority.raw.width) == (1.0, 0.0)
+    z = 1.96
+    assert row[3] == f"1.000 [{figures.majority.raw.groups / (figures.majority.raw.groups + z * z):.3f}, 1.000]"
+    assert row[4] == "1.000 (no interval)"
 
 
 def test_a_reward_check_shows_sections_subsets_length_and_calibration():

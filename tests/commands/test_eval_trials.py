@@ -57,3 +57,28 @@ def test_a_fault_of_the_user_is_one_line(workplace, arguments, words):
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["alpaca"], ["--annotations", "--settings"]),
+        (["alpaca", "--annotations", "two.json"], ["of 2 models ('A', 'B')", "--model"]),
+    ],
+)
+def test_the_way_out_of_a_missing_choice_is_told(workplace, arguments, words):
+    rows = [
+        {"instruction": "Q", "output_1": "R", "generator_1": "R", "output_2": "x", "generator_2": m, "preference": 1}
+        for m in "AB"
+    ]
+    (workplace / "two.json").write_text(json.dumps(rows))
+    done = notus("eval", *arguments, cwd=workplace)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert all(word in line for word in words), line
+
+
+def test_a_seed_below_zero_is_refused(workplace):
+    for command in (["eval", "judges", "new_pairs.jsonl", "--ranker", "length"], ["eval", "mtbench"]):
+        done = notus(*command, "--seed", "-1", cwd=workplace)
+        assert (done.returncode, "--seed" in done.stderr) == (2, True)

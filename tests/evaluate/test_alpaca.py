@@ -162,3 +162,18 @@ def test_what_does_not_belong_together_is_refused():
         compare_pairs([judgement(0, 1.0)], [judgement(0, 1.0, annotator="another")])
     with pytest.raises(DataError, match="share no scored instruction"):
         compare_pairs([judgement(0, 1.0)], [judgement(1, 1.0, model="b")])
+
+
+def test_equal_differences_prove_nothing():
+    """Two instructions that both fall to one model have an interval without width, and leave 0 out of it."""
+    paired = compare_pairs([judgement(n, 2.0) for n in range(2)], [judgement(n, 1.0) for n in range(2)])
+    assert (paired.by_prompts.mean, paired.by_prompts.width) == (100.0, 0.0)
+    assert "not distinguishable" in distinguished(paired.by_prompts, "A", "B")
+    six = compare_pairs([judgement(n, 2.0) for n in range(6)], [judgement(n, 1.0) for n in range(6)])
+    assert distinguished(six.by_prompts, "A", "B").startswith("A is better")  # the sign test: 2/2⁶ = .03
+
+
+def test_a_win_rate_of_all_is_not_certain():
+    rates = win_rate([judgement(n, 2.0) for n in range(10)])
+    assert (rates.mean, rates.error) == (100.0, 0.0)
+    assert (rates.interval.low, rates.interval.high) == (pytest.approx(100 * 10 / (10 + 1.959964**2), abs=1e-4), 100.0)

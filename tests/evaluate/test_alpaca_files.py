@@ -195,3 +195,25 @@ def test_our_annotations_are_a_list_of_upstreams_fields(tmp_path):
     theirs = json.loads(gzip.decompress(GEMMA.read_bytes()))
     assert ours[0].keys() == theirs[0].keys()
     assert all(ours[n]["preference"] == theirs[n]["preference"] for n in range(805))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name,win_rate\nm,1\n", "no first column without a name"),
+        (",rate\nm,1\n", "no column 'win_rate'"),
+        (",win_rate\nm,high\n", "'high' is no number"),
+        (",win_rate,lc_standard_error\nm,1,nan\n", "'nan' is no finite number"),
+    ],
+)
+def test_what_is_no_leaderboard_is_named(tmp_path, text, words):
+    path = tmp_path / "board.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_leaderboard(path)
+
+
+def test_one_whole_row_is_one(tmp_path):
+    (tmp_path / "cut.json").write_text('[{"a": 1},')
+    with pytest.raises(DataError, match="its first row is whole, --salvage takes it"):
+        read_annotations(tmp_path / "cut.json")

@@ -76,6 +76,8 @@ def test_a_prompt_with_an_answer_that_was_not_checked_has_no_check():
 
 
 def test_nothing_to_choose_from_is_an_error():
+    with pytest.raises(DataError, match="no answer has a score"):
+        curve([])
     with pytest.raises(DataError, match="no prompt has 3 scored answers; the most is 2"):
         curve([Scored("a", (1.0, 2.0))], 3)
     with pytest.raises(DataError, match="0 scores"):

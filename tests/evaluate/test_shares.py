@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notus.core.statistics import clustered_mean, proportion
-from notus.evaluate.shares import share
+from notus.evaluate.shares import certain, share
 
 
 def test_a_share_that_varies_is_the_clustered_mean():
@@ -37,3 +37,14 @@ def test_a_difference_may_be_below_nothing():
     found = share([-1.0, -1.0, 0.0, -1.0], list("abcd"), low=-1.0)
     assert found.low == -1.0
     assert found.mean == -0.75
+
+
+def test_only_a_share_without_width_takes_wilsons_interval():
+    all_won, varied = clustered_mean([1.0] * 12, range(12)), clustered_mean([1.0, 0.0] * 6, range(12))
+    off_scale = clustered_mean([7.0] * 12, range(12))
+    z = 1.959963984540054
+    # For a share of all Wilson's lower end is n/(n + z²).
+    assert certain(all_won).low == pytest.approx(12 / (12 + z * z))
+    assert (certain(all_won).mean, certain(all_won).high) == (1.0, 1.0)
+    assert certain(varied) is varied
+    assert certain(off_scale) is off_scale

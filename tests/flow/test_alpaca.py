@@ -298,10 +298,31 @@ def test_the_command_has_help_and_an_example_that_runs(tmp_path, server):
     assert "8 asked = 8 scored + 0 refused + 0 failed." in done.stdout
     wrong = subprocess.run([*command, "--out", "x"], capture_output=True, text=True, cwd=tmp_path)
     assert wrong.returncode == 2
-    assert wrong.stderr.strip().endswith("the key 'annotations' is missing")
+    assert "--annotations" in wrong.stderr
 
 
 def test_the_settings_in_the_docs_are_settings():
     text = (Path(__file__).parents[2] / "docs" / "alpaca.md").read_text()
     config = AlpacaJudge.parse(yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0]), where="docs")
     assert (config.judge, config.protocol, config.endpoints[0].name) == ("judge", "logprobs", "judge")
+
+
+def test_a_model_on_the_board_that_was_never_scored_takes_no_place(tmp_path):
+    rows = [
+        {"instruction": f"Q{n}", "output_1": "R.", "generator_1": "R", "output_2": "A.", "generator_2": "A"}
+        | {"annotator": "j", "preference": 1.0 + n % 2}
+        for n in range(4)
+    ]
+    (tmp_path / "annotations.json").write_text(json.dumps(rows))
+    (tmp_path / "board.csv").write_text(",win_rate,standard_error\nfirst,62.5,1\nnever,,\nlast,12.5,1\n")
+    given = {"annotations": str(tmp_path / "annotations.json"), "leaderboard": str(tmp_path / "board.csv")}
+    run = run_step("alpaca", Alpaca.parse(given, where="test"), tmp_path / "run")
+    assert "place 2 of 3" in " ".join(read_findings(run.path)[-1].sentences)
+    assert read_leaderboard(run.path / "leaderboard.csv").keys() == {"first", "never", "last", "A"}
+
+
+def test_no_judgement_is_told_with_the_file(tmp_path):
+    (tmp_path / "empty.json").write_text("[]")
+    config = Alpaca.parse({"annotations": str(tmp_path / "empty.json")}, where="test")
+    with pytest.raises(DataError, match=r"empty\.json holds no judgement"):
+        run_step("alpaca", config, tmp_path / "run")

@@ -41,7 +41,7 @@ def chain(tmp_path: Path) -> Path:
 
 
 def test_public_names() -> None:
-    assert module.__all__ == ["mark_of", "trained_on"]
+    assert module.__all__ == ["STATED", "mark_of", "trained_on"]
 
 
 def test_neither_the_benchmark_nor_what_was_cleaned_against_is_training_data(chain: Path) -> None:
@@ -66,3 +66,11 @@ def test_a_path_or_a_base_model_is_evidence(tmp_path: Path) -> None:
     assert mark_of("arc_easy", tuned) == ""
     direct = make(tmp_path / "direct", "harness", {"model": "argilla/notus-7b-v1", "tasks": ["truthfulqa_mc2"]})
     assert "argilla/notus-7b-v1" in mark_of("harness", direct)
+
+
+@pytest.mark.parametrize(("stated", "mark"), [(True, module.STATED), (False, "")])
+def test_what_the_settings_state_goes_before_lineage(chain: Path, stated: bool, mark: str) -> None:
+    pairs(chain.parent / "clean", "truthful_qa")
+    config = json.loads((chain / "config.json").read_text())
+    (chain / "config.json").write_text(json.dumps(config | {"contaminated": stated}))
+    assert mark_of("harness", chain) == mark

@@ -187,4 +187,44 @@ def test_real_answers_by_length(tmp_path):
     run = rank(REAL, tmp_path / "ranked")
     assert read_manifest(run.path)["summary"]["prompts"] == 80
     told = " ".join(read_json(run.path / "health.json")[0]["sentences"])
-    assert "longest in 1.000 [1.000, 1.000] (n = 80)" in told
+    # All of 80 is no certainty: Wilson's interval, with z = 1.96, goes down to 80/(80 + z²).
+    assert f"longest in 1.000 [{80 / (80 + 1.96**2):.3f}, 1.000] (n = 80)" in told
+
+
+def test_equal_best_answers_share_the_first_place(tmp_path):
+    """A function of success and failure ties often; the model that stands first must gain nothing by that."""
+    prompt = user("Add 2 and 2.")
+    answers = [
+        Output(prompt=prompt, text=text, model=text[0], sample=n) for n, text in enumerate(["a 4", "b 4", "c 5"])
+    ]
+    other = user("Add 2 and 3.")
+    answers += [Output(prompt=other, text=t, model=t[0], sample=n) for n, t in enumerate(["a 5", "b 5 !", "c 4"])]
+    write_records(tmp_path / "outputs.parquet", answers, Output)
+    (tmp_path / "right.py").write_text(
+        "def right(prompt, answers):\n"
+        "    return [float(str(2 + int(prompt[0].content[-2])) in answer) for answer in answers]\n"
+    )
+    run = rank(tmp_path / "outputs.parquet", tmp_path / "ranked", ranker=f"python:{tmp_path / 'right.py'}:right")
+    ranking, models = read_json(run.path / "health.json")
+    shares = {row[0]: row[1] for row in models["table"]["rows"]}
+    assert shares == {"a": "0.500", "b": "0.500", "c": "0.000"}
+    # Of the second prompt's two right answers one is the longest; the first prompt's are all equally long.
+    assert "by chance it would be in" not in " ".join(ranking["sentences"])  # one prompt with lengths to choose among
+
+
+def test_another_ranker_takes_nothing_of_what_a_stopped_one_has_left(tmp_path, outputs):
+    (tmp_path / "stops.py").write_text(
+        "calls = []\n"
+        "def f(prompt, answers):\n"
+        "    calls.append(prompt)\n"
+        "    if len(calls) == 3: raise KeyboardInterrupt\n"
+        "    return [-1000.0 - len(answer) for answer in answers]\n"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        rank(outputs, tmp_path / "ranked", ranker=f"python:{tmp_path / 'stops.py'}:f", shard=1)
+    # As a second try leaves it that is stopped before its first shard: nothing but the beginning, and what was kept.
+    (tmp_path / "ranked" / "metrics.jsonl").unlink()
+    assert list((tmp_path / "ranked" / ".ranked").iterdir())
+    run = rank(outputs, tmp_path / "ranked", shard=1)
+    assert scores_of(run.path) == [[float(1 + (n + s) % 3) for s in range(3)] for n in range(5)]
+    assert not (run.path / ".ranked").exists()

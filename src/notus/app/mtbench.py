@@ -16,6 +16,7 @@ from notus.evaluate.mtbench import Figure, Sheet
 from notus.evaluate.mtbench_files import CATEGORIES
 from notus.evaluate.mtbench_pairs import OUTCOMES, against_even
 from notus.evaluate.mtbench_readers import NOT_FOUND
+from notus.evaluate.shares import certain
 
 __all__ = ["mtbench_findings"]
 
@@ -242,4 +243,4 @@ def _n(figure: Figure) -> str:
 
 
 def _share(estimate: Estimate | None) -> str | None:
-    return None if estimate is None else spoken(estimate)
+    return None if estimate is None else spoken(certain(estimate))

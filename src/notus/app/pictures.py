@@ -171,6 +171,9 @@ def lines(
     x_scale = Scale(low, high, left, right) if high > low else Scale(x_marks[0], x_marks[-1], left, right)
     y_scale = Scale(y_marks[0], y_marks[-1], bottom, top)
     board.y_axis(y_scale, y_marks, y_decimals, left, right, y_label)
+    whole = [mark for mark in x_marks if float(mark).is_integer()]
+    if whole and all(float(x).is_integer() for x, _ in points):  # between two rounds or updates there is nothing
+        x_marks, x_decimals = whole, 0
     board.x_numbers(x_scale, [(mark, number(mark, x_decimals)) for mark in x_marks], bottom, x_label)
     for level, word in levels:
         board.path([(left, y_scale(level)), (right, y_scale(level))], "muted", dash="3 4")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from notus.app.health import Finding
 from notus.app.report import Cell, Table
 from notus.core.records import Record
-from notus.core.statistics import Estimate, clustered_mean
+from notus.core.statistics import Estimate
+from notus.evaluate.shares import share
 from notus.models.ranker_safety import LIMITS
 
 __all__ = ["Ranked", "ranking_findings"]
@@ -64,11 +65,8 @@ def ranking_findings(rows: Sequence[Ranked], ranker: str, selection: str = "") -
 def _length(ranked: Sequence[Sequence[Ranked]]) -> list[str]:
     """How often the best answer is the longest, beside chance."""
     differing = [own for own in ranked if len({row.characters for row in own}) > 1]
-    longest = [
-        float(next(row.characters for row in own if row.best) == max(row.characters for row in own))
-        for own in differing
-    ]
-    found = clustered_mean(longest, range(len(longest)))
+    longest = [_of_best(own, "characters", max(row.characters for row in own)) for own in differing]
+    found = share(longest, range(len(longest))) if longest else None
     if found is None:
         return []
     by_chance = sum(
@@ -77,6 +75,15 @@ def _length(ranked: Sequence[Sequence[Ranked]]) -> list[str]:
     return [
         f"The best answer is the longest in {_told(found)} of the prompts; by chance it would be in {by_chance:.3f}."
     ]
+
+
+def _of_best(own: Sequence[Ranked], field: str, value: object) -> float:
+    """Share of the best answers to a prompt, several where they are equal, that have a value in a field.
+
+    The first of equals alone would favour whoever stands first in the data.
+    """
+    best = [row for row in own if row.rank == 1]
+    return sum(bool(getattr(row, field) == value) for row in best) / len(best)
 
 
 def _flagged(prompts: dict[str, list[Ranked]]) -> list[str]:
@@ -94,15 +101,18 @@ def _models(ranked: Sequence[Sequence[Ranked]]) -> Table:
     rows: list[tuple[float, tuple[Cell, ...]]] = []
     for name in names:
         having = [own for own in ranked if any(row.model == name for row in own)]
-        best = [float(any(row.best and row.model == name for row in own)) for own in having]
+        best = [_of_best(own, "model", name) for own in having]
         fair = [sum(row.model == name for row in own) / len(own) for own in having]
-        found = clustered_mean(best, range(len(best)))
+        found = share(best, range(len(best)))
         interval = "" if found is None else f"[{found.low:.3f}, {found.high:.3f}]"
-        share = sum(best) / len(best)
-        rows.append((share, (name or "—", f"{share:.3f}", interval, f"{sum(fair) / len(fair):.3f}", len(having))))
+        mean = sum(best) / len(best)
+        rows.append((mean, (name or "—", f"{mean:.3f}", interval, f"{sum(fair) / len(fair):.3f}", len(having))))
     rows.sort(key=lambda row: (-row[0], str(row[1][0])))
     columns = ("Model", "Best answer", "95 %", "By chance", "Prompts")
-    note = "Share of the prompts that a model answered in which its answer is the best; prompts are clusters."
+    note = (
+        "Share of the prompts that a model answered in which its answer is the best; equal best answers share it. "
+        "Prompts are clusters."
+    )
     return Table(columns, tuple(cells for _, cells in rows[:_MODELS]), note)
 
 

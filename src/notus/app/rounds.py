@@ -12,6 +12,7 @@ from notus.core.statistics import Estimate
 from notus.evaluate.bestof import Curve, Point
 from notus.evaluate.compare import spoken
 from notus.evaluate.roundmeasures import Measures
+from notus.evaluate.shares import certain
 
 __all__ = ["best_of_findings", "round_findings"]
 
@@ -41,13 +42,19 @@ def round_findings(rounds: Sequence[Measures]) -> list[Finding]:
 def best_of_findings(curve: Curve, ranker: str, check: str | None) -> list[Finding]:
     """What picking the best of k answers is worth, for each k."""
     last = curve.points[-1]
-    sentences = [f"{curve.prompts:,} prompts with at least {last.k} scored answers."]
-    if curve.fewer:
-        sentences.append(f"{curve.fewer:,} prompts have fewer and are left out.")
-    if last.score_gain is not None:
+    sentences = [
+        f"Prompts with at least {last.k} scored answers: {curve.prompts:,}; left out with fewer: {curve.fewer:,}."
+    ]
+    if last.k == 1:
+        sentences.append("There is nothing to choose among: draw more answers to each prompt (--samples).")
+    elif last.score_gain is not None:
         gained = spoken(last.score_gain, sign=True)
         sentences.append(f"Best of {last.k} gains {gained} by the ranker '{ranker}' itself.")
-    if check and last.check_gain is not None:
+    if check and curve.checked < curve.prompts:
+        sentences.append(
+            f"The check '{check}' scored all answers to {curve.checked:,} of these prompts; its figures are theirs."
+        )
+    if check and last.k > 1 and last.check_gain is not None:
         sentences.append(f"By the check '{check}' its pick gains {spoken(last.check_gain, sign=True)}.")
     found = [Finding("Best of k", tuple(sentences), _curve_table(curve, ranker, check))]
     if last.score is not None:
@@ -59,19 +66,19 @@ def best_of_findings(curve: Curve, ranker: str, check: str | None) -> list[Findi
 
 def _table(rounds: Sequence[Measures]) -> Table:
     rows: tuple[_Row, ...] = (
-        ("Win rate by the check", lambda m: m.checked.win_rate if m.checked else None, False),
-        ("… at equal length", lambda m: m.checked.controlled if m.checked else None, False),
+        ("Win rate by the check", lambda m: _sure(m.checked.win_rate) if m.checked else None, False),
+        ("… at equal length", lambda m: _sure(m.checked.controlled) if m.checked else None, False),
         ("Score of the check", lambda m: m.check_mean, False),
         ("… at the start", lambda m: m.check_start, False),
-        ("Win rate by the ranker", lambda m: m.ranked.win_rate, False),
-        ("… at equal length", lambda m: m.ranked.controlled, False),
+        ("Win rate by the ranker", lambda m: _sure(m.ranked.win_rate), False),
+        ("… at equal length", lambda m: _sure(m.ranked.controlled), False),
         ("Gain of the ranker's score", lambda m: m.ranked.score, True),
         ("Length in characters", lambda m: m.length, False),
         ("… more than the start", lambda m: m.length_gain, True),
         ("KL to the start in nats", lambda m: m.kl, False),
-        ("Distinct words", lambda m: m.distinct_1, False),
-        ("Distinct pairs of words", lambda m: m.distinct_2, False),
-        ("Cut at the token limit", lambda m: m.truncated, False),
+        ("Distinct words", lambda m: _sure(m.distinct_1), False),
+        ("Distinct pairs of words", lambda m: _sure(m.distinct_2), False),
+        ("Cut at the token limit", lambda m: _sure(m.truncated), False),
     )
     cells: list[tuple[Cell, ...]] = [
         (name, *(_said(value(item), sign) for item in rounds))
@@ -88,6 +95,11 @@ def _table(rounds: Sequence[Measures]) -> Table:
 
 def _said(estimate: Estimate | None, sign: bool) -> Cell:
     return None if estimate is None else spoken(estimate, sign=sign)
+
+
+def _sure(share: Estimate | None) -> Estimate | None:
+    """A share as it is shown: one of none or of all is not without error."""
+    return None if share is None else certain(share)
 
 
 def _win_rates(rounds: Sequence[Measures]) -> str:

@@ -11,10 +11,12 @@ from notus.app.pictures import BarRow, bars
 from notus.app.report import Cell, Table
 from notus.core.reliability import brier, calibration_error, reliability_bins
 from notus.core.statistics import Estimate
+from notus.core.wording import counted
 from notus.evaluate.canaries import CANARIES, TOLERATED, Fall
 from notus.evaluate.compare import Comparison, spoken
 from notus.evaluate.distinct import Distinct
 from notus.evaluate.rewardbench import Calibration, Group, RewardReport
+from notus.evaluate.shares import certain
 from notus.evaluate.trial_report import JudgeFigures, PeopleFigures
 
 __all__ = ["judge_findings", "reward_findings"]
@@ -95,10 +97,16 @@ def judge_findings(
 
 
 def _accuracy(report: RewardReport, tie: float) -> Iterable[str]:
-    told = spoken(report.accuracy) if report.accuracy else "no interval"
+    if not report.scored:
+        yield f"{report.ranker} gave no pair a score."
+        return
+    # What has no score is wrong at the lower end, so that this is the share of the others.
+    alone = f"{report.bounds[0] * report.asked / report.scored:.3f} (no interval: it takes two prompts)"
+    told = spoken(report.accuracy) if report.accuracy else alone
+    counts = "counts" if report.ties == 1 else "count"
     yield (
-        f"{report.ranker}: the chosen answer has the higher score in {told} of {report.scored:,} pairs; "
-        f"{report.ties:,} ties count {tie:g} each."
+        f"{report.ranker}: the chosen answer has the higher score in {told} of {counted(report.scored, 'pair')}; "
+        f"{counted(report.ties, 'tie')} {counts} {tie:g}{'' if report.ties == 1 else ' each'}."
     )
     if report.unscored:
         low, high = report.bounds
@@ -193,7 +201,7 @@ def _people(people: PeopleFigures) -> Iterable[str]:
             f"neither in {people.ties:,}, and is divided in {people.divided:,}."
         )
     else:
-        yield f"{people.pairs:,} pairs with one vote each: how far people agree among themselves is not known."
+        yield f"{counted(people.pairs, 'pair')}, one vote each: how far people agree among themselves is not known."
 
 
 def _agreement(people: PeopleFigures, judges: Sequence[JudgeFigures]) -> Table:
@@ -207,7 +215,7 @@ def _agreement(people: PeopleFigures, judges: Sequence[JudgeFigures]) -> Table:
             judge.name,
             judge.asked,
             judge.scored,
-            _told(judge.majority.raw),
+            _told(judge.majority.raw and certain(judge.majority.raw)),
             _told(judge.majority.kappa),
         )
         row += tuple(_told(each.raw) for each in judge.annotators)
@@ -262,4 +270,7 @@ def _distinct(outputs: Sequence[Distinct]) -> Table:
 
 
 def _told(estimate: Estimate | None) -> Cell:
-    return spoken(estimate) if estimate else None
+    if estimate is None:
+        return None
+    # Where all agree a bootstrap has nothing to draw from.
+    return spoken(estimate) if estimate.width else f"{estimate.mean:.3f} (no interval)"

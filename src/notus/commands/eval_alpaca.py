@@ -34,6 +34,7 @@ def alpaca(
     """Score AlpacaEval's judgements, or have them made: win rates, controlled for length too, with their errors."""
     from notus import terminal
     from notus.core.config import load_yaml
+    from notus.core.errors import ConfigError
     from notus.flow.alpacakinds import Alpaca, AlpacaJudge
     from notus.flow.experiment import run_step
 
@@ -42,6 +43,8 @@ def alpaca(
     base = {"replicates": replicates, **({"salvage": True} if salvage else {})} | (
         load_yaml(settings) if settings else {}
     )
+    if not (annotations or settings):
+        raise ConfigError("nothing to score: give stored judgements (--annotations), or have them made (--settings)")
     kind = AlpacaJudge if settings else Alpaca
     config = kind.parse(base | {k: v for k, v in figures.items() if v}, where="notus eval alpaca")
     terminal.show_step(run_step(config.do, config, out), as_json=as_json)

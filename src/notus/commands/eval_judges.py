@@ -16,7 +16,7 @@ def judges(
     outputs: Annotated[
         list[str] | None, typer.Option(help="Outputs of models, to count distinct answers; may be given again.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws the pairs for the traps.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the pairs for the traps.")] = 0,
     out: Out = None,
     layout: Layout = None,
     limit: Limit = None,

@@ -24,7 +24,7 @@ def mtbench(
     settings: Annotated[
         Path | None, typer.Option(help="YAML with settings of the step: endpoints, model, judge, answers …")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of answers that are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of answers that are drawn.")] = 0,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:

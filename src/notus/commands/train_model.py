@@ -12,7 +12,7 @@ _Start = Annotated[str, typer.Option(help="Model to start from: a folder, a run 
 _HeldOut = Annotated[
     float, typer.Option(min=0, max=0.99, help="Share of the prompts to keep aside, where DATA are pairs in a file.")
 ]
-_Seed = Annotated[int, typer.Option(help="Of the order of the rows and of all that is drawn.")]
+_Seed = Annotated[int, typer.Option(min=0, help="Of the order of the rows and of all that is drawn.")]
 
 
 def sft(

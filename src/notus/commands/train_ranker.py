@@ -19,7 +19,7 @@ def ranker(
     ),
     held_out: Annotated[float, typer.Option(min=0, max=0.99, help="Share of the prompts to measure on.")] = 0.1,
     sets: Sets = None,
-    seed: Annotated[int, typer.Option(help="Of the new weights and the order of the pairs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the new weights and the order of the pairs.")] = 0,
     out: Out = None,
     layout: Layout = None,
     limit: Limit = None,

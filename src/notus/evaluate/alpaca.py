@@ -11,18 +11,20 @@ read), and the three add up. Win rates are in points, 0 to 100.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from notus.core.errors import DataError
 from notus.core.records import Record, digest
-from notus.core.statistics import Estimate, Paired, clustered_mean, paired_difference
+from notus.core.statistics import Estimate, Paired, clustered_mean, p_value, paired_difference
+from notus.evaluate.shares import certain
 
 __all__ = ["DRAW", "Judgement", "WinRate", "compare_pairs", "distinguished", "preference_of", "win_rate"]
 
 DRAW = 1.5
 """The preference that speaks for neither."""
+_LIMIT = 0.05
 
 
 class Judgement(Record, frozen=True):
@@ -82,7 +84,7 @@ class WinRate:
     error: float | None
     """100 · sd(ddof 1)/√n, upstream's ``standard_error``."""
     interval: Estimate | None
-    """Clustered by instruction."""
+    """Clustered by instruction; Wilson's where all preferences agree."""
     discrete: float | None
     """100 · (wins + ½ draws)/n: what is left when each preference is rounded to a win or a loss, draws kept."""
     worst: float
@@ -164,7 +166,7 @@ def win_rate(judgements: Sequence[Judgement]) -> WinRate:
         draws=draws,
         mean=100 * total / n if n else None,
         error=100 * float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else None,
-        interval=clustered_mean((100 * values).tolist(), [item.instruction for item in scored]) if n else None,
+        interval=_interval(scored),
         discrete=100 * (wins + draws / 2) / n if n else None,
         worst=100 * total / asked,
         best=100 * (total + (asked - n)) / asked,  # equal to the worst to the last bit, where nothing is missing
@@ -196,17 +198,28 @@ def distinguished(estimate: Estimate | None, a: str, b: str) -> str:
     """A difference a − b in words.
 
     Args:
-        estimate: in points, with its 95 % interval.
+        estimate: in points, with its 95 % t interval.
         a: name of the one.
         b: name of the other.
     """
     if estimate is None:
         return f"{a} and {b}: fewer than two shared instructions, so there is no interval."
     shown = f"{estimate.mean:+.2f} points [{estimate.low:.2f}, {estimate.high:.2f}]"
-    if estimate.low <= 0 <= estimate.high:
+    # The p-value and not the interval: one of no width, from two equal differences, proves nothing.
+    if p_value(estimate) >= _LIMIT:
         return f"{a} and {b} are not distinguishable: {shown} (n = {estimate.n:,})."
     better, worse = (a, b) if estimate.mean > 0 else (b, a)
     return f"{better} is better than {worse}: {a} − {b} = {shown} (n = {estimate.n:,})."
+
+
+def _interval(scored: Sequence[Judgement]) -> Estimate | None:
+    """The interval of a win rate in points."""
+    values = [item.value for item in scored if item.value is not None]
+    found = clustered_mean(values, [item.instruction for item in scored]) if values else None
+    if found is None:
+        return None
+    of = certain(found)
+    return replace(of, mean=100 * of.mean, low=100 * of.low, high=100 * of.high)
 
 
 def _cells(judgements: Sequence[Judgement]) -> dict[tuple[int, str], float]:
@@ -230,6 +243,7 @@ def _one(judgements: Sequence[Judgement]) -> tuple[str, str, str]:
     for what, names in named.items():
         if len(names) > 1:
             some = ", ".join(map(repr, list(names)[:4]))
-            raise DataError(f"the judgements are of {len(names)} {what} ({some}); give those of one at a time")
+            way = "name one with --model, or give a file of one" if what == "models" else "give those of one at a time"
+            raise DataError(f"the judgements are of {len(names)} {what} ({some}); {way}")
     model, reference, annotator = (next(iter(names)) for names in named.values())
     return model, reference, annotator

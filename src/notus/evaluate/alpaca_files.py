@@ -38,6 +38,21 @@ CANONICAL = "78773ef34096f5d4"
 _WEIGHTS = ("np.tanh(std_delta_len)", "instruction_difficulty", "not_gamed_baseline.astype(float)")
 
 
+_RATES = (
+    "win_rate",
+    "standard_error",
+    "n_wins",
+    "n_wins_base",
+    "n_draws",
+    "n_total",
+    "discrete_win_rate",
+    "length_controlled_winrate",
+    "lc_standard_error",
+    "avg_length",
+)
+"""Columns of a leaderboard that are numbers."""
+
+
 class Answer(Record, frozen=True):
     """What a model answered to one instruction: a row of model_outputs.json."""
 
@@ -136,11 +151,19 @@ def read_leaderboard(path: Path) -> dict[str, dict[str, str]]:
     """Read a leaderboard: model → its row, as text. Columns of other versions are kept.
 
     Raises:
-        DataError: if it is no such table.
+        DataError: if it is no such table, or a rate in it is no number.
     """
     rows = _table(path)
-    if rows and "win_rate" not in rows[0]:
-        raise DataError(f"{path} is no leaderboard: it has no column 'win_rate'")
+    for column, what in (
+        ("win_rate", "column 'win_rate'"),
+        ("", "first column without a name, which holds the models"),
+    ):
+        if rows and column not in rows[0]:
+            raise DataError(f"{path} is no leaderboard: it has no {what}")
+    for row in rows:
+        for column in _RATES:
+            if row.get(column):  # a model that was never scored has an empty place
+                _number(path, row[column])
     return {row[""]: row for row in rows}
 
 
@@ -195,7 +218,7 @@ def read_weights(path: Path) -> dict[str, tuple[float, float, float]]:
         DataError: if the file is no such table.
     """
     rows = _table(path)
-    if missing := [name for name in _WEIGHTS if rows and name not in rows[0]]:
+    if missing := [name for name in ("", *_WEIGHTS) if rows and name not in rows[0]]:
         raise DataError(f"{path} holds no weights of the length model: it has no column '{missing[0]}'")
     found = {}
     for row in rows:
@@ -237,9 +260,12 @@ def _optional(value: Any) -> float | None:
 
 def _number(path: Path, text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise DataError(f"{path}: {text!r} is no number") from None
+    if not math.isfinite(value):
+        raise DataError(f"{path}: {text!r} is no finite number")
+    return value
 
 
 def _read_text(path: Path) -> str:
@@ -260,7 +286,12 @@ def _rows(path: Path, *, salvage: bool) -> list[dict[str, Any]]:
         whole = _whole_rows(text)
         if salvage and whole:
             return whole
-        way = f"; its first {len(whole):,} rows are whole, --salvage takes these" if whole else ""
+        rows = (
+            "row is whole, --salvage takes it"
+            if len(whole) == 1
+            else (f"{len(whole):,} rows are whole, --salvage takes these")
+        )
+        way = f"; its first {rows}" if whole else ""
         raise DataError(f"{path} is no JSON, or is cut off: {error}{way}") from None
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise DataError(f"{path} is no list of rows")

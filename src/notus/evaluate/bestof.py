@@ -101,7 +101,8 @@ def curve(prompts: Sequence[Scored], n: int | None = None) -> Curve:
     n = n if n is not None else counts[(len(counts) - 1) // 2] if counts else 0
     used = [item for item in prompts if len(item.scores) >= n > 0]
     if not used:
-        raise DataError(f"no prompt has {n} scored answers; the most is {max(counts, default=0)}")
+        most = max(counts, default=0)
+        raise DataError(f"no prompt has {n} scored answers; the most is {most}" if most else "no answer has a score")
     checked = [item for item in used if item.checks is not None and None not in item.checks]
     scores = np.array([expected_best(item.scores)[:n] for item in used])
     checks = np.array(

@@ -14,6 +14,7 @@ from notus.core.statistics import Estimate, clustered_mean, holm, p_value
 from notus.evaluate.compare import spoken
 from notus.evaluate.mtbench_files import CATEGORIES, Match, Question, category_of
 from notus.evaluate.mtbench_readers import Mode, winner_as
+from notus.evaluate.shares import certain
 
 __all__ = ["OUTCOMES", "Outcome", "PairFigure", "against_even", "outcomes", "pair_figures", "repeated_matches"]
 
@@ -125,12 +126,14 @@ def against_even(figures: Sequence[PairFigure]) -> list[str]:
         if rate is None:
             found.append(f"{names} cannot be compared: fewer than two questions could be read")
         elif own >= _LIMIT:
-            found.append(f"{names} are not distinguishable: {figure.model_1} wins {spoken(rate)}, and 0.5 is even")
+            found.append(
+                f"{names} are not distinguishable: {figure.model_1} wins {spoken(certain(rate))}, and 0.5 is even"
+            )
         else:
             ahead = (figure.model_1, figure.model_2) if rate.mean > 0.5 else (figure.model_2, figure.model_1)
             lost = f"; it does not survive Holm's correction for {len(figures)} pairs (p = {adjusted:.2f})"
             found.append(
-                f"{ahead[0]} is better than {ahead[1]}: {figure.model_1} wins {spoken(rate)}, and 0.5 is even"
+                f"{ahead[0]} is better than {ahead[1]}: {figure.model_1} wins {spoken(certain(rate))}, and 0.5 is even"
                 + (lost if adjusted >= _LIMIT else "")
             )
     return found

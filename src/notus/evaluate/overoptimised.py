@@ -11,6 +11,7 @@ from dataclasses import replace
 from notus.core.statistics import Estimate, p_value
 from notus.evaluate.compare import signed, spoken
 from notus.evaluate.roundmeasures import Gains, Measures
+from notus.evaluate.shares import certain
 
 __all__ = ["falls", "rises", "warnings"]
 
@@ -103,7 +104,7 @@ def _length(gains: Gains, measures: Measures, judge: str) -> Iterator[str]:
         share = "the gain" if none else "most of the gain"
         side = "longer" if measures.length_gain.mean > 0 else "shorter"
         yield (
-            f"Length explains {share} by '{judge}': a win rate of {spoken(gains.win_rate)} over the start is "
+            f"Length explains {share} by '{judge}': a win rate of {spoken(certain(gains.win_rate))} over the start is "
             f"{spoken(gains.controlled)} at equal length, and answers are {side} by "
             f"{spoken(measures.length_gain, sign=True, digits=1)} characters."
         )

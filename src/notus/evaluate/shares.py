@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from notus.core.statistics import Estimate, clustered_mean, proportion
 
-__all__ = ["share"]
+__all__ = ["certain", "share"]
 
 
 def share(values: Sequence[float], clusters: Sequence[Hashable], *, low: float = 0.0) -> Estimate | None:
@@ -35,5 +35,15 @@ def share(values: Sequence[float], clusters: Sequence[Hashable], *, low: float =
         return replace(
             estimate, low=max(estimate.low, low), high=min(estimate.high, 1.0), method="clipped t, clustered"
         )
+    return certain(estimate)
+
+
+def certain(estimate: Estimate) -> Estimate:
+    """A share whose cases all agree, with Wilson's interval over its clusters; any other estimate as it is.
+
+    Its t interval has no width, and would call a share of none or of all certain.
+    """
+    if estimate.width > 0 or not 0 <= estimate.mean <= 1:
+        return estimate
     wilson = proportion(round(estimate.mean * estimate.groups), estimate.groups)
     return replace(wilson, mean=estimate.mean, n=estimate.n)

@@ -68,6 +68,8 @@ def alpaca(run: Run, config: Alpaca, inputs: Inputs, seed: int | None) -> None:
     del seed
     path = _inside(inputs["annotations"], ANNOTATIONS)
     judgements = files.read_annotations(path, model=config.model, salvage=config.salvage)
+    if not judgements:
+        raise DataError(f"{path} holds no judgement; a list with at least one row is needed")
     if config.salvage:
         run.log(f"{len(judgements):,} whole rows were taken of {path}")
     _report(run, judgements, _beside(config, inputs, [item.instruction for item in judgements]))
@@ -304,7 +306,8 @@ def _difference(a: Sequence[Judgement], b: Sequence[Judgement], one: _Controlled
         clear = "" if low > 0 or high < 0 else ": not distinguishable"
         told.append(
             f"Length-controlled: {first} − {second} = {one.of.value - other.of.value:+.2f} points "
-            f"[{low:.2f}, {high:.2f}], from the same draws for both{clear}."
+            f"[{low:.2f}, {high:.2f}], from the same {len(one.of.replicates):,} draws for both{clear} "
+            f"(n = {one.of.instructions:,} and {other.of.instructions:,} instructions)."
         )
     return Finding(f"{first} and {second}", tuple(told))
 
@@ -320,7 +323,7 @@ def _placed(
     files.write_leaderboard(run.path / LEADERBOARD, {**board, name: row})
     if not board or rates.mean is None:
         return []
-    others = [float(str(other["win_rate"])) for key, other in board.items() if key != rates.model]
+    others = [float(str(other["win_rate"])) for key, other in board.items() if key != rates.model and other["win_rate"]]
     higher = sum(other > rates.mean for other in others)
     told = [f"By win rate it would stand at place {higher + 1:,} of {len(others) + 1:,}."]
     if stored is not None:

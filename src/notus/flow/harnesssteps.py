@@ -20,7 +20,7 @@ from notus.evaluate.harness import TASKS, Answered, Measured, lm_eval_version, m
 from notus.flow.datasteps import write_findings
 from notus.flow.given import find_model
 from notus.flow.harnesskinds import Harness
-from notus.flow.marks import mark_of
+from notus.flow.marks import STATED, mark_of
 
 __all__ = ["harness"]
 
@@ -97,10 +97,8 @@ def _write(run: Run, answered: Sequence[Answered], first: Measured) -> None:
 
 def _mark(run: Run, config: Harness, name: str) -> str:
     """What is to be known of a score whose questions may have been trained on."""
-    if config.contaminated:
-        return "contaminated: the settings say that the model was trained on these questions"
-    if config.contaminated is False or not is_truthfulqa(name):
-        return ""
+    if config.contaminated is not None or not is_truthfulqa(name):
+        return STATED if config.contaminated else ""
     return mark_of(name, run.path) or (
         "no sign of UltraFeedback, which holds TruthfulQA's questions, in what is known of the model's making; a "
         "folder or a hub id tells little: set 'contaminated' where you know"

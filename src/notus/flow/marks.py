@@ -13,17 +13,25 @@ from notus.core.run import read_json
 from notus.data.lineage import links_of
 from notus.evaluate.contaminated import contamination, is_truthfulqa
 
-__all__ = ["mark_of", "trained_on"]
+__all__ = ["STATED", "mark_of", "trained_on"]
+
+STATED = "contaminated: the settings say that the model was trained on these questions"
+"""The mark where the user knows."""
 
 
 def mark_of(name: str, folder: Path) -> str:
     """The mark of the scores in a run directory; empty when they need none.
 
+    What the settings state of contamination goes before what lineage tells.
+
     Args:
         name: of the benchmark or the step; what the settings of the run name counts too.
         folder: the run directory of the evaluation, whose lineage leads to the training data.
     """
-    named = next((text for text in (name, *_texts(read_json(folder / "config.json"))) if is_truthfulqa(text)), None)
+    config = read_json(folder / "config.json")
+    if config.get("contaminated") is not None:
+        return STATED if config["contaminated"] else ""
+    named = next((text for text in (name, *_texts(config)) if is_truthfulqa(text)), None)
     return contamination(named, trained_on(folder)) if named else ""
 
 

@@ -237,6 +237,7 @@ def _write(run: Run, sheet: Sheet) -> None:
     whole = [figure for figure in sheet.figures if figure.part == "all"]
     run.note(
         mode=sheet.mode,
+        judges=sorted({cell.judge for cell in sheet.cells}),
         models=len({cell.model for cell in sheet.cells}),
         asked=sum(figure.asked for figure in whole),
         scored=sum(figure.scored for figure in whole),

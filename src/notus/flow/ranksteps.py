@@ -151,7 +151,8 @@ def _ranked(
     )
     scores: list[list[float | None]] = []
     for number, start in enumerate(range(0, len(feedback), config.shard)):
-        path, part = folder / f"{number:06d}.json", feedback[start : start + config.shard]
+        # By what it was made with: a directory in which nothing is finished may be taken over by another ranker.
+        path, part = folder / f"{run.digest}-{number:06d}.json", feedback[start : start + config.shard]
         progress.begin(start, len(part))
         if not path.is_file():
             own.counts.clear()
@@ -163,7 +164,13 @@ def _ranked(
         scores += shard.scores
         tally.counts.update(shard.counts)
         progress.ended()
-    return ranker.name, scores
+    return _told(ranker.name, config, inputs), scores
+
+
+def _told(name: str, config: Rank, inputs: Inputs) -> str:
+    """What a ranker is called. One in a run directory calls itself by the folder ``model``, which tells nothing."""
+    inside = "model" in inputs and _model(inputs, "model") != inputs["model"]
+    return f"{config.ranker}:{Path(inputs['model']).name}" if inside else name
 
 
 class _Telling:

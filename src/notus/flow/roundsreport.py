@@ -7,6 +7,7 @@ import msgspec
 
 from notus.app.report import Block, Cell, Picture, Points, Section, Table
 from notus.core.statistics import Estimate, mean_over_seeds
+from notus.core.wording import counted
 from notus.evaluate.compare import spoken
 from notus.evaluate.roundmeasures import Measures
 from notus.flow.datasteps import read_findings
@@ -37,7 +38,8 @@ def round_warnings(arms: Arms) -> list[str]:
             for folder in steps.values():
                 if (folder / ROUNDS_FILE).is_file() and folder not in found:
                     last = _rounds(folder)[-1]
-                    found[folder] = [f"Round {last.round}, seed {seed}: {warning}" for warning in last.warnings]
+                    head = f"Round {last.round}, seed {seed}, {counted(last.prompts, 'prompt')}"
+                    found[folder] = [f"{head}: {warning}" for warning in last.warnings]
     return [text.removesuffix(".") for texts in found.values() for text in texts]
 
 
@@ -70,16 +72,18 @@ def _over_seeds(arm: str, seeds: Mapping[int, Mapping[str, Path]]) -> Table | No
     if len(found) < 2:
         return None
     rounds = {seed: _rounds(folder) for folder, seed in found.items()}
+    places = range(max(map(len, rounds.values())))
+    # Rounds as columns: there are few of them, and a page is not wide.
     rows: list[tuple[Cell, ...]] = []
-    for place in range(max(map(len, rounds.values()))):
-        cells: list[Cell] = [place + 1]
-        for value in _OVER_SEEDS.values():
+    for name, value in _OVER_SEEDS.items():
+        cells: list[Cell] = [name]
+        for place in places:
             known = {s: e.mean for s, of in rounds.items() if place < len(of) and (e := value(of[place])) is not None}
             estimate = mean_over_seeds(list(known.values()), list(known)) if known else None
             cells.append(None if estimate is None else spoken(estimate))
         rows.append(tuple(cells))
     note = f"n = {len(found)} seeds, each a replicate; means with t intervals at 95 %. Arm: {arm}."
-    return Table(("Round", *_OVER_SEEDS), tuple(rows), note)
+    return Table(("", *(f"Round {place + 1}" for place in places)), tuple(rows), note)
 
 
 def _folders(steps: Mapping[str, Path]) -> list[Path]:

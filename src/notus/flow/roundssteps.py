@@ -20,6 +20,7 @@ from notus.evaluate.bestof import Scored, curve
 from notus.evaluate.compare import spoken
 from notus.evaluate.overoptimised import warnings
 from notus.evaluate.roundmeasures import Answers, Measures, measure
+from notus.evaluate.shares import certain
 from notus.flow.datasteps import write_findings
 from notus.flow.given import find_model
 from notus.flow.ranksteps import answers_of, forget, scores_of
@@ -185,7 +186,7 @@ def _leave(run: Run, inputs: Inputs, found: Measures) -> None:
         run.log(f"warning: {warning}")
     won = found.deciding.win_rate
     run.note(round=found.round, prompts=found.prompts, answers=found.answers, judged_by=found.check or found.ranker)
-    run.note(win_rate=None if won is None else spoken(won), warnings=list(found.warnings))
+    run.note(win_rate=None if won is None else spoken(certain(won)), warnings=list(found.warnings))
 
 
 def _before(inputs: Inputs) -> list[Measures]:

@@ -1,0 +1,49 @@
+"""What is said of best of n, and of shares without an exception."""
+
+import re
+
+from notus.app.rounds import best_of_findings, round_findings
+from notus.evaluate.bestof import Scored, curve
+from notus.evaluate.roundmeasures import Answers, measure
+
+
+def said(prompts, check=None):
+    found = best_of_findings(curve(prompts), "length", check)
+    return " ".join(found[0].sentences)
+
+
+def test_one_answer_to_each_prompt_leaves_nothing_to_choose():
+    told = said([Scored(f"p{n}", (float(n),)) for n in range(4)])
+    assert "nothing to choose among" in told
+    assert "gains" not in told
+
+
+def test_prompts_without_a_check_are_told():
+    checks = [(None, 1.0), (1.0, 0.0), (0.0, 1.0)]
+    told = said([Scored(f"p{n}", (1.0, 2.0), check) for n, check in enumerate(checks)], "mine")
+    assert "scored all answers to 2 of these prompts" in told
+    never = said([Scored(f"p{n}", (1.0, 2.0), (None, None)) for n in range(3)], "mine")
+    assert "scored all answers to 0 of these prompts" in never
+
+
+def test_a_round_that_wins_always_is_not_certain_to():
+    def answers(text, score):
+        return [Answers(prompt_id=f"p{n}", texts=(text,), ranked=(score,), checked=None) for n in range(20)]
+
+    found = measure(1, answers("Better.", 1.0), answers("Worse.", 0.0), None, ranker="r", check=None)
+    (table,) = [finding.table for finding in round_findings([found]) if finding.table]
+    rows = {row[0]: row[1] for row in table.rows}
+    # Wilson's lower end for 20 of 20: 20/(20 + 1.96²).
+    assert rows["Win rate by the ranker"] == f"1.000 [{20 / (20 + 1.96**2):.3f}, 1.000]"
+
+
+def test_rounds_are_counted_in_whole_numbers():
+    def answers(score):
+        return [Answers(prompt_id=f"p{n}", texts=("A text.",), ranked=(score + n % 3,), checked=None) for n in range(9)]
+
+    start = answers(0.0)
+    rounds = [measure(n, answers(n / 2), start, None, ranker="r", check=None) for n in (1, 2)]
+    picture = next(finding.picture for finding in round_findings(rounds) if finding.slug == "win-rates")
+    shown = set(re.findall(r">([\d.]+)</text>", picture))
+    assert {"0", "1", "2"} <= shown
+    assert not shown & {"0.0", "1.5", "2.0"}  # 1.0 is a share, on the other axis
