@@ -4,8 +4,8 @@ LLM-Blender does not import under today's transformers, so its loop is written o
 eight pairs at a time, as they come, tokenised and padded to the longest. Both sides compute with the same weights and
 cut texts alike, and the scores must be equal. The encoder is small and has random weights; prompts and answers are
 real ones (``feedback/four_models_80.jsonl``), and for the best of 16 they are drawn from all answers. How often
-selection finds the winner of the full matrix depends on the ranker, so two are tried: an encoder with random weights,
-which prefers nothing in particular, and a small PairRM trained on ``preferences/polite_pairs_1100.jsonl``.
+selection finds the winner of the full matrix depends on the ranker, so two are tried, of one shape: an encoder with
+random weights, which prefers nothing in particular, and one trained on ``preferences/polite_pairs_1100.jsonl``.
 
     pairs_ratio        pairs per second, queue over loop, tokenising included
     NAME_ratio         seconds of all 240 ordered pairs of 16 answers over seconds of selection
@@ -41,9 +41,7 @@ __all__ = ["measure"]
 Triples = list[tuple[str, str, str]]
 _LOOP = 8
 _SHAPE = {"width": 128, "layers": 2, "heads": 4, "ffn": 512, "buckets": 256}
-_SMALLER = {"width": 32, "layers": 1, "heads": 2, "ffn": 64, "buckets": 64}
-"""For the best of 16, which takes 240 pairs for each prompt."""
-_TRAINING = {
+_TRAINING: dict[str, Any] = {
     "form": "pairrm",
     "encoder": {"width": 64, "layers": 2, "heads": 4, "ffn": 128, "buckets": 64},
     "budget": {"source": 64, "candidate": 128},
@@ -64,13 +62,11 @@ def measure(*, small: bool) -> dict[str, Any]:
     random.Random(0).shuffle(texts)
     found = _pairs(texts[: 2 if small else 12], 1 if small else 3)
     prompts = 4 if small else 200
-    found |= _best("random", *_model(_SMALLER, texts), PairBudget(source=32, candidate=64), texts, prompts)
+    budget = PairBudget.parse(_TRAINING["budget"], where="ranking")
+    found |= _best("random", *_model(_TRAINING["encoder"], texts), budget, texts, prompts)
     with tempfile.TemporaryDirectory() as folder:
         found["trained"] = _train(Path(folder), small)
-        model, tokenizer = load_pairrm(f"{folder}/run/model")
-        found |= _best(
-            "trained", model, tokenizer, PairBudget.parse(_TRAINING["budget"], where="ranking"), texts, prompts
-        )
+        found |= _best("trained", *load_pairrm(f"{folder}/run/model"), budget, texts, prompts)
     return found
 
 

@@ -79,7 +79,7 @@ def _suspects(audit: PairAudit, texts: Mapping[int, Preference]) -> Table:
         a, b = row.score_chosen, row.score_rejected
         scores = None if a is None or b is None else f"{a:.3g}, {b:.3g}"
         shown = (_short(turns) for turns in (pair.prompt, pair.chosen, pair.rejected))
-        rows.append((row.suspicion, f"{row.reward_margin:+.3g}", p, scores, *shown))
+        rows.append((row.suspicion, f"{row.reward_margin:+.2f}", p, scores, *shown))
     columns = ("Place", "Margin", "p", "Scores", "Prompt", "Chosen", "Rejected")
     note = "Margin: reward of chosen minus reward of rejected; their scores in this order. Equals share a place."
     return Table(columns, tuple(rows), note)
