@@ -316,8 +316,9 @@ class Client:
 
     def _wait(self, job: Job, fault: Fault, now: float) -> Outcome | None:
         """Put a job back to the front: it waits with the whole endpoint, unless that is of no use any more."""
-        name = "patience" if self._reached else "connect_patience"
-        patience = min(getattr(self.endpoint, name), self.endpoint.patience)
+        patience, name = self.endpoint.patience, "patience"
+        if not self._reached and self.endpoint.connect_patience < patience:
+            patience, name = self.endpoint.connect_patience, "connect_patience"
         self._troubled_at = now if self._troubled_at is None else self._troubled_at
         silent = now - self._troubled_at
         if self._stopped:

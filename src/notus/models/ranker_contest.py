@@ -41,6 +41,7 @@ class Contest:
         self._covariance = np.eye(size) * _LOOSE
         self._sums = np.zeros(size)
         self._played = np.eye(size, dtype=bool)
+        self._open: list[tuple[int, int]] | None = None
 
     @property
     def strengths(self) -> NDArray[np.float64]:
@@ -55,9 +56,12 @@ class Contest:
 
     def duels(self) -> list[tuple[int, int]]:
         """The duels that are next: a round of the knock-out, later one; none when it is over. ``tell`` goes on."""
-        if len(self._alive) > 1:
-            return list(zip(self._alive[::2], self._alive[1::2], strict=False))
-        return [self._telling()] if self._left else []
+        if self._open is None:
+            if len(self._alive) > 1:
+                self._open = list(zip(self._alive[::2], self._alive[1::2], strict=False))
+            else:
+                self._open = [self._telling()] if self._left else []
+        return self._open
 
     def tell(self, margins: Sequence[float]) -> None:
         """The margins of the duels that are next, in their order: above 0 where the first player is better."""
@@ -69,6 +73,7 @@ class Contest:
             self._sums[second] -= margin
             self._played[first, second] = self._played[second, first] = True
         self._left -= len(played)
+        self._open = None
         lost = {second if margin > 0 else first for (first, second), margin in zip(played, margins, strict=True)}
         if len(self._alive) > 1:
             self._alive = [player for player in self._alive if player not in lost]
