@@ -11,7 +11,7 @@ from pathlib import Path
 from notus.core.errors import InputError
 from notus.core.records import Message
 from notus.core.stage import Tally
-from notus.models.ranker_contest import Contest
+from notus.models.ranker_contest import Contest, Contests
 from notus.models.ranker_settings import Ranking
 
 __all__ = ["PairRanker", "load_pair_ranker", "margins", "select"]
@@ -116,25 +116,31 @@ def select(
     """Find the best answer of each prompt by a contest of duels, see ``ranker_contest``.
 
     A duel takes two ordered pairs, and its margin is M_ij − M_ji. Up to twelve answers take 2(n − 1) pairs, more of
-    them a sixth of all. Who meets first is decided by the prompt's text and the seed; all prompts take their
-    steps together, so that batches are full.
+    them at most a sixth of all; this is a mean over the prompts, and the ones in doubt take more than the clear ones.
+    So the best of a prompt may depend on the other prompts of the call, and not on its place among them. Who meets
+    first is decided by the prompt's text and the seed; all prompts take their steps together, so that batches are
+    full.
 
     Returns:
         1 for the best answer of each prompt, 0 for the others.
     """
     texts = [list(dict.fromkeys(answers)) for answers in candidates]
     contests = [Contest(_order(prompt, len(of), seed)) for prompt, of in zip(prompts, texts, strict=True)]
-    while next_ones := {index: duels for index, contest in enumerate(contests) if (duels := contest.duels())}:
-        pairs = {
-            index: [(texts[index][first], texts[index][second]) for first, second in duels]
-            for index, duels in next_ones.items()
-        }
-        wanted = dict.fromkeys(
-            (prompts[index], *order) for index, of in pairs.items() for a, b in of for order in ((a, b), (b, a))
+    shared = Contests(contests)
+    logits: dict[Pair, float] = {}
+
+    def pair(index: int, first: int, second: int) -> Pair:
+        return prompts[index], texts[index][first], texts[index][second]
+
+    while duels := shared.duels():
+        both = [order for index, of in duels.items() for a, b in of for order in (pair(index, a, b), pair(index, b, a))]
+        logits |= _logits(compare, list(dict.fromkeys(both)))
+        shared.tell(
+            {
+                index: {(a, b): logits[pair(index, a, b)] - logits[pair(index, b, a)] for a, b in of}
+                for index, of in duels.items()
+            }
         )
-        logits = _logits(compare, list(wanted))
-        for index, of in pairs.items():
-            contests[index].tell([logits[prompts[index], a, b] - logits[prompts[index], b, a] for a, b in of])
     found: Scores = [[0.0] * len(answers) for answers in candidates]
     for scores, answers, distinct, contest in zip(found, candidates, texts, contests, strict=True):
         if answers:
