@@ -1,7 +1,7 @@
 """All six pairs of four answers: 16 prompts, 64 whole answers, 96 pairs; ours with each answer once, TRL pair by pair.
 
 The same model, limits, learning rate and three epochs as in ``dpo``. An update is 24 pairs on both sides, so that a
-prompt's six pairs are never divided; our rows hold 4,096 tokens, room for a prompt and its four answers. TRL takes the
+prompt's six pairs are never divided; our rows hold 3,072 tokens, room for a prompt and its four answers. TRL takes the
 fastest of micro-batches 1, 2, 4 and 8, sorted or not, with the reference precomputed, found as in ``dpo``; over three
 epochs a reference in the step costs three passes instead of one.
 
@@ -40,7 +40,7 @@ def measure(*, small: bool = False) -> dict[str, Any]:
         runs = in_turn(
             rounds,
             {
-                "ours": lambda: side("ours_dpo", *arguments, "--max-tokens", 4096),
+                "ours": lambda: side("ours_dpo", *arguments, "--max-tokens", 3072),
                 "trl": lambda: side("trl_dpo", *arguments, "--setting", searched["best"]),
             },
         )

@@ -38,10 +38,10 @@ WAYS = {
     "padded, accumulated": (Training(engine="padded", micro_batch_size=4), {}),
     "packed": (Training(share_prompts=False), {}),
     "packed, accumulated": (Training(share_prompts=False, max_tokens=64), {}),
-    "packed, chunked": (Training(share_prompts=False), {"chunk": 7, "keep": 0}),
+    "packed, chunked": (Training(share_prompts=False), {"chunk": 7}),
     "shared": (Training(), {}),
     "shared, accumulated": (Training(max_tokens=100), {}),
-    "shared, split and chunked": (Training(max_tokens=48), {"chunk": 5, "keep": 4096}),
+    "shared, split and chunked": (Training(max_tokens=48), {"chunk": 5}),
 }
 MODELS = ("as it is", "saved and loaded", "LoRA with zero B", "LoRA saved and loaded", "with a backward pass")
 

@@ -24,6 +24,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from notus.core.errors import ConfigError, nearest
+from notus.models.layers import quicken
 from notus.models.pretrained import check_source, is_adapter, no_bars, read_model, read_tokenizer
 from notus.models.settings import Lora
 
@@ -86,7 +87,7 @@ def add_adapter(model: PreTrainedModel, settings: Lora, seed: int) -> PeftModel:
         torch.default_generator.manual_seed(seed)
         adapted: PeftModel = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options))
     adapted.eval()
-    return adapted
+    return quicken(adapted)
 
 
 def save_adapter(model: PeftModel, path: Path) -> None:
@@ -137,7 +138,7 @@ def load_adapter(folder: Path, *, trainable: bool, dtype: torch.dtype | str = to
     if odd := sorted(made ^ stored):
         raise _mismatch(folder, f"{len(odd)} weights are in one of them only, for example {odd[0]}")
     model.eval()
-    return model
+    return quicken(model)
 
 
 def adapter_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -9,14 +9,14 @@ each a call of scaled dot-product attention, of two kinds:
 
 - Short groups of like length are stacked into one call under one mask. A call costs about 0.1 ms and more with its
   backward pass, whatever little it computes, and the miniature's groups have about 60 tokens.
-- A long group takes a causal call for its prompt and first branch, and one call for each further branch, whose queries
-  see the keys of the prompt and their own. No sibling is computed and then masked away.
+- Long groups go through ``models.attention_blocks``, branch by branch: no sibling is computed and then masked away.
 
 On two cores with two branches of a quarter each, in fp32, forward and backward of 1,024 tokens took 2.1 and 4.8 ms
 (stacked and not) at 64 tokens for a group, 3.4 and 5.0 at 128, 5.6 and 6.4 at 256, 11.3 and 10.5 at 512. One call
 over the whole row under a mask took 25 ms at 60 tokens, so there is none.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from notus.core.errors import ConfigError, RunError
+from notus.models.attention_blocks import attend_blocks
 from notus.models.pack import PackedRow, Span
 
 __all__ = ["LAYOUT", "NAME", "Layout", "check_supported", "layout", "packed", "use_packed", "visible"]
@@ -74,15 +75,13 @@ class _Stack:
 
 @dataclass(frozen=True)
 class _Long:
-    """A long group, branch by branch."""
+    """Neighbouring long groups, branch by branch."""
 
-    span: Span
-    masks: tuple[torch.Tensor, ...]
-    """For each branch after the first, [branch, prompt + branch], 0 or −∞."""
+    spans: tuple[Span, ...]
 
     @property
     def tokens(self) -> int:
-        return self.span.tokens
+        return sum(span.tokens for span in self.spans)
 
 
 Layout: TypeAlias = tuple[_Stack | _Long, ...] | BlockMask
@@ -189,9 +188,14 @@ def _attend(
     if isinstance(where, BlockMask):
         out = _flex()(query, key, value, block_mask=where, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])
         return out.transpose(1, 2).contiguous(), None
+    if len(where) == 1 and isinstance(where[0], _Long):
+        return attend_blocks(query, key, value, where[0].spans, scaling), None
     sizes = [block.tokens for block in where]
-    parts = zip(where, query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2), strict=True)
-    return torch.cat([out for block, q, k, v in parts for out in _attend_block(block, q, k, v, scaling)], 1), None
+    sizes.append(query.shape[2] - sum(sizes))
+    *queries, nobody = query.split(sizes, 2)
+    parts = zip(where, queries, key.split(sizes, 2), value.split(sizes, 2), strict=False)
+    outs = [_attend_block(block, q, k, v, scaling) for block, q, k, v in parts]
+    return torch.cat([*outs, torch.zeros_like(nobody).transpose(1, 2)], 1), None
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
@@ -204,19 +208,11 @@ AttentionMaskInterface.register(NAME, _no_mask)
 
 def _attend_block(
     block: _Stack | _Long, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
-) -> list[torch.Tensor]:
-    """Attention of a block's tokens, in pieces [1, tokens, heads, size] that lie one behind the other."""
+) -> torch.Tensor:
+    """[1, tokens, heads, size]."""
     if isinstance(block, _Stack):
-        return [_attend_stack(block, query, key, value, scaling)]
-    prompt, lengths = block.span.prompt, block.span.branches
-    sizes = [prompt + lengths[0], *lengths[1:]]
-    queries, keys, values = query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2)
-    pieces = [_sdpa(queries[0], keys[0], values[0], None, scaling)]
-    for number, mask in enumerate(block.masks, start=1):
-        seen = torch.cat([keys[0][:, :, :prompt], keys[number]], 2)
-        read = torch.cat([values[0][:, :, :prompt], values[number]], 2)
-        pieces.append(_sdpa(queries[number], seen, read, mask, scaling))
-    return pieces
+        return _attend_stack(block, query, key, value, scaling)
+    return attend_blocks(query, key, value, block.spans, scaling)
 
 
 def _attend_stack(
@@ -250,18 +246,27 @@ def _sdpa(
 
 
 def _blocks(spans: Sequence[Span], device: torch.device) -> Iterator[_Stack | _Long]:
+    # The kernel under the long ones is the CPU's own.
+    short = _SHORT if device.type == "cpu" else sys.maxsize
     run: list[Span] = []
     for span in spans:
-        alike = run and span.tokens <= _SHORT and _ALIKE <= span.tokens / run[0].tokens <= 1 / _ALIKE
-        if run and not alike:
-            yield _stack(run, device)
+        if run and not _alike(run[0], span, short):
+            yield _block(run, short, device)
             run = []
-        if span.tokens <= _SHORT:
-            run.append(span)
-        else:
-            yield _Long(span, tuple(_lower_right(span.prompt, n, device) for n in span.branches[1:]))
+        run.append(span)
     if run:
-        yield _stack(run, device)
+        yield _block(run, short, device)
+
+
+def _alike(first: Span, span: Span, short: int) -> bool:
+    """Whether a group goes into the block that begins with another."""
+    if first.tokens > short or span.tokens > short:
+        return first.tokens > short and span.tokens > short
+    return _ALIKE <= span.tokens / first.tokens <= 1 / _ALIKE
+
+
+def _block(spans: Sequence[Span], short: int, device: torch.device) -> _Stack | _Long:
+    return _Long(tuple(spans)) if spans[0].tokens > short else _stack(spans, device)
 
 
 def _stack(spans: Sequence[Span], device: torch.device) -> _Stack:
@@ -290,11 +295,6 @@ def _stack_mask(spans: Sequence[Span], longest: int) -> torch.Tensor:
     own = (branch.unsqueeze(1) == 0) | (branch.unsqueeze(2) == branch.unsqueeze(1))
     # A place of padding sees the prompt and the padding before it: every row of the softmax has something to sum.
     return _additive(own & (index <= index.unsqueeze(1))).unsqueeze(1)
-
-
-def _lower_right(prompt: int, branch: int, device: torch.device) -> torch.Tensor:
-    """The last query sees all keys, the one before all but the last, and so on."""
-    return _additive(torch.ones(branch, prompt + branch, dtype=torch.bool, device=device).tril(prompt))
 
 
 def _additive(sees: torch.Tensor) -> torch.Tensor:

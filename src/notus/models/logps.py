@@ -1,7 +1,7 @@
 """Log-probabilities of the answers in a packed row: the one kernel of policy, reference and evaluation.
 
 The decoder runs once over the row. The language-model head runs on the positions before answer tokens only, in chunks,
-and for a backward pass a bounded part of their softmax is kept; what does not fit is made again, chunk by chunk.
+and a backward pass makes their softmax again, chunk by chunk.
 Log-probabilities are fp32, sums of them fp64, because a sum of −2,400 is spaced 2.4e-4 apart in fp32.
 """
 
@@ -9,29 +9,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.nn.functional import linear
+from torch import nn
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from notus.core.errors import RunError
 from notus.models.attention import LAYOUT, NAME, check_supported, layout, packed
+from notus.models.layers import Linear, has_hooks
 from notus.models.pack import Group, PackedRow, pack, rows
+from notus.models.products import add_transposed, product, round_up
 
 __all__ = ["all_branch_logps", "branch_logps", "token_logps"]
 
-_KEPT = 64 << 20
-"""Bytes: all 1,500 answer tokens of a row at a vocabulary of 8,192, a twentieth of the time of an update."""
 
-
-def token_logps(model: PreTrainedModel, row: PackedRow, *, chunk: int = 512, keep: int = _KEPT) -> torch.Tensor:
+def token_logps(model: PreTrainedModel, row: PackedRow, *, chunk: int = 256) -> torch.Tensor:
     """Log-probability of each answer token, log π(y_t | x, y_<t).
 
     Args:
         model: a causal language model inside ``packed`` or after ``use_packed``.
         row: on the model's device.
         chunk: answer tokens whose logits live at once. It changes memory and time, not the numbers.
-        keep: bytes of softmax kept for the backward pass instead of made again there, chunk by chunk while they fit.
-            An answer token takes four times the vocabulary, and saves a quarter of its head's matrix products.
 
     Returns:
         [A] in fp32, natural logarithm, in the order of ``row.targets``.
@@ -43,16 +41,21 @@ def token_logps(model: PreTrainedModel, row: PackedRow, *, chunk: int = 512, kee
     check_supported(model, row.longest)
     if model.config._attn_implementation != NAME:
         raise RunError("packed log-probabilities need packed attention: call this inside 'packed(model)'")
+    # Tokens after the row's end belong to nobody, and nothing sees them.
+    more = (0, round_up(row.tokens, row.input_ids.device) - row.tokens)
     hidden = model.get_decoder()(
-        input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False, **{LAYOUT: layout(row)}
+        input_ids=pad(row.input_ids, more),
+        position_ids=pad(row.position_ids, more),
+        use_cache=False,
+        **{LAYOUT: layout(row)},
     ).last_hidden_state
-    states = hidden[0].index_select(0, row.sources)
-    return _head_logps(model.get_output_embeddings(), states, row.targets, chunk, keep)
+    count = len(row.targets)
+    spare = (0, round_up(count, row.targets.device) - count)
+    states = hidden[0].index_select(0, pad(row.sources, spare))
+    return _head_logps(model.get_output_embeddings(), states, pad(row.targets, spare), chunk)[:count]
 
 
-def branch_logps(
-    model: PreTrainedModel, row: PackedRow, *, chunk: int = 512, keep: int = _KEPT
-) -> tuple[torch.Tensor, torch.Tensor]:
+def branch_logps(model: PreTrainedModel, row: PackedRow, *, chunk: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each branch: Σ_t log π(y_t | x, y_<t) over its tokens that count.
 
     Arguments and errors are those of ``token_logps``.
@@ -60,7 +63,7 @@ def branch_logps(
     Returns:
         Sums [branches] in fp64 and numbers of tokens [branches].
     """
-    logps = token_logps(model, row, chunk=chunk, keep=keep)
+    logps = token_logps(model, row, chunk=chunk)
     sums = torch.zeros(row.branches, dtype=torch.float64, device=logps.device)
     return sums.index_add(0, row.branch_of, logps.double()), torch.bincount(row.branch_of, minlength=row.branches)
 
@@ -96,13 +99,11 @@ def all_branch_logps(model: PreTrainedModel, groups: Sequence[Group], max_tokens
     return logps
 
 
-def _head_logps(
-    head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor, chunk: int, keep: int
-) -> torch.Tensor:
+def _head_logps(head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
     """log softmax(head(hidden))[target] in fp32, for hidden [A, width]."""
-    if type(head) is torch.nn.Linear and not (head._forward_hooks or head._forward_pre_hooks):
+    if isinstance(head, nn.Linear) and type(head) in (nn.Linear, Linear) and not has_hooks(head):
         # Hooks mean that someone gathers or moves the weight; then, as with adapters, the module itself must run.
-        return _plain_head_logps(head, hidden, targets, chunk, keep)
+        return _plain_head_logps(head, hidden, targets, chunk)
     pieces = [
         checkpoint(_chunk_logps, head, states, wanted, use_reentrant=False)
         if torch.is_grad_enabled()
@@ -112,14 +113,12 @@ def _head_logps(
     return torch.cat(pieces)
 
 
-def _chunk_logps(head: torch.nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _chunk_logps(head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     logits = head(hidden).float()
     return torch.log_softmax(logits, dim=-1).gather(1, targets.unsqueeze(1)).squeeze(1)
 
 
-def _plain_head_logps(
-    head: torch.nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, chunk: int, keep: int
-) -> torch.Tensor:
+def _plain_head_logps(head: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
     weight, bias, kind = head.weight, head.bias, hidden.device.type
     if torch.is_autocast_enabled(kind):
         # The backward pass knows nothing of autocast, so it is done here, where it can be differentiated.
@@ -127,7 +126,7 @@ def _plain_head_logps(
         hidden, weight = hidden.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     with torch.autocast(kind, enabled=False):
-        logps: torch.Tensor = _LinearLogps.apply(hidden, weight, bias, targets, chunk, keep)
+        logps: torch.Tensor = _LinearLogps.apply(hidden, weight, bias, targets, chunk)
     return logps
 
 
@@ -147,56 +146,47 @@ class _LinearLogps(torch.autograd.Function):
         bias: torch.Tensor | None,
         targets: torch.Tensor,
         chunk: int,
-        keep: int,
     ) -> torch.Tensor:
         frozen = not any(ctx.needs_input_grad[1:3])
-        room = 0 if frozen else keep // (4 * weight.shape[0])
-        kept: list[torch.Tensor] = []
         slopes = torch.empty_like(hidden) if frozen and ctx.needs_input_grad[0] else None
         logps = torch.empty(targets.shape, dtype=torch.float32, device=hidden.device)
         norms = torch.empty_like(logps)
         for start in range(0, len(targets), chunk):
             part = slice(start, start + chunk)
-            logits = linear(hidden[part], weight, bias).float()
+            logits = product(hidden[part], weight, bias).float()
             logps[part] = logits.gather(1, targets[part].unsqueeze(1)).squeeze(1)
             # In place, as torch.logsumexp would make two more matrices of the logits' size.
             highest = logits.amax(1)
             norms[part] = highest + logits.sub_(highest.unsqueeze(1)).exp_().sum(1).log_()
-            if slopes is not None or start + len(logits) <= room:
+            if slopes is not None:
                 shares = logits.mul_((highest - norms[part]).exp_().unsqueeze(1))
-                if slopes is None:
-                    kept.append(shares)
-                else:
-                    slopes[part] = _slope(shares, targets[part], torch.ones_like(highest)).to(weight.dtype) @ weight
+                slope = _slope(shares, targets[part], torch.ones_like(highest)).to(weight.dtype)
+                slopes[part] = product(slope, weight.t())
         logps -= norms
         ctx.chunk = chunk
-        ctx.save_for_backward(hidden, weight, bias, targets, norms, slopes, *kept)
+        ctx.save_for_backward(hidden, weight, bias, targets, norms, slopes)
         return logps
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        hidden, weight, bias, targets, norms, slopes, *kept = ctx.saved_tensors
+        hidden, weight, bias, targets, norms, slopes = ctx.saved_tensors
         if slopes is not None:
-            return (gradient.unsqueeze(1) * slopes).to(hidden.dtype), None, None, None, None, None
+            return (gradient.unsqueeze(1) * slopes).to(hidden.dtype), None, None, None, None
         wanted = ctx.needs_input_grad
         to_hidden = torch.empty_like(hidden) if wanted[0] else None
         to_weight = torch.empty_like(weight) if wanted[1] else None
         to_bias = torch.zeros_like(bias) if wanted[2] else None
         for number, start in enumerate(range(0, len(targets), ctx.chunk)):
             part = slice(start, start + ctx.chunk)
-            if number < len(kept):
-                # Used up in place: a second backward pass through the same graph is refused by autograd.
-                shares = kept[number]
-            else:
-                shares = linear(hidden[part], weight, bias).float().sub_(norms[part].unsqueeze(1)).exp_()
+            shares = product(hidden[part], weight, bias).float().sub_(norms[part].unsqueeze(1)).exp_()
             slope = _slope(shares, targets[part], gradient[part]).to(weight.dtype)
             if to_hidden is not None:
-                torch.mm(slope, weight, out=to_hidden[part])
+                to_hidden[part] = product(slope, weight.t())
             if to_weight is not None:
-                torch.addmm(to_weight, slope.t(), hidden[part], beta=float(number > 0), out=to_weight)
+                add_transposed(to_weight, slope, hidden[part], fresh=number == 0)
             if to_bias is not None:
                 to_bias += slope.sum(0)
-        return to_hidden, to_weight, to_bias, None, None, None
+        return to_hidden, to_weight, to_bias, None, None
 
 
 def _slope(shares: torch.Tensor, targets: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from notus.core.errors import ConfigError, InputError
 from notus.core.hub_id import HubId
+from notus.models.layers import quicken
 
 __all__ = ["check_source", "device", "is_adapter", "no_bars", "read_model", "read_tokenizer"]
 
@@ -49,7 +50,7 @@ def read_model(source: str, *, dtype: torch.dtype | str, revision: str | None = 
         raise ConfigError(
             f"the model in {source!r} lacks {len(missing)} weights, the first is {missing[0]}; get it anew"
         )
-    return model
+    return quicken(model)
 
 
 def read_tokenizer(source: str) -> PreTrainedTokenizerBase:
