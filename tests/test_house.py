@@ -145,7 +145,8 @@ def test_every_module_says_what_it_is(path):
 
 def test_nobody_catches_everything_but_the_command_line():
     for path in MODULES:
-        if path.name in ("cli.py", "execute.py"):  # the tops of the two kinds of processes
+        # The tops of the two kinds of processes, and the call of the user's own code, which may raise anything.
+        if path.name in ("cli.py", "execute.py", "ranker_function.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ExceptHandler):

@@ -40,3 +40,15 @@ def test_what_has_no_joint_is_folded_anywhere(narrow):
     lines = captured.get().splitlines()
     assert max(map(len, lines)) <= 80
     assert sum(line.count("f") - line.count("fill") for line in lines) == 59
+
+
+def test_the_arms_of_a_plan_are_told_apart_whatever_their_names(narrow):
+    def entry(step, seed, *arms):
+        return {"step": step, "seed": seed, "config": {"do": step}, "for": [f"{arm}/{seed or 0}" for arm in arms]}
+
+    both = ("SFT, then DPO", "SFT")
+    plan = [entry("data", None, *both), entry("sft", 0, *both), entry("sft", 1, *both), entry("dpo", 0, both[0])]
+    with narrow.capture() as captured:
+        terminal.show_plan(plan, as_json=False)
+    heads = [line for line in captured.get().splitlines() if "·" in line]
+    assert heads == ["data  1 × · all 2 arms", "sft  seeds 0, 1 · all 2 arms", "dpo  seed 0 · 'SFT, then DPO'"]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import TextWrapper, indent
@@ -114,11 +114,11 @@ def show_plan(plan: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     for entry in plan:
         groups.setdefault(json.dumps([entry["step"], entry["config"]]), []).append(entry)
     shown: dict[str, Any] = {}
+    whole = _arms(plan)
     for group in groups.values():
-        first = group[0]
-        arms = list(dict.fromkeys(user.rpartition("/")[0] for entry in group for user in entry["for"]))
+        first, arms = group[0], _arms(group)
         seeds = list(dict.fromkeys(str(entry["seed"]) for entry in group if entry["seed"] is not None))
-        _OUT.print(f"[bold]{escape(first['step'])}[/]  [dim]{escape(_told(len(group), seeds, arms))}[/]")
+        _OUT.print(f"[bold]{escape(first['step'])}[/]  [dim]{escape(_told(len(group), seeds, arms, len(whole)))}[/]")
         known = shown.get(first["step"], {})
         changed = {key: (known.get(key), value) for key, value in first["config"].items() if known.get(key) != value}
         settings = {key: new for key, (_, new) in changed.items() if key != "do"}
@@ -342,9 +342,15 @@ def _plain(value: Cell) -> str:
     return f"{value:g}" if isinstance(value, float) else cell_text(value)
 
 
-def _told(count: int, seeds: Sequence[str], arms: Sequence[str]) -> str:
+def _arms(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(user.rpartition("/")[0] for entry in entries for user in entry["for"]))
+
+
+def _told(count: int, seeds: Sequence[str], arms: Sequence[str], of: int) -> str:
     under = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}" if seeds else f"{count} ×"
-    return f"{under} · {', '.join(arms)}"
+    # The name of an arm may hold a comma.
+    which = f"all {of} arms" if len(arms) == of > 1 else ", ".join(f"'{arm}'" for arm in arms)
+    return f"{under} · {which}"
 
 
 def _named(step: PlannedStep) -> str:

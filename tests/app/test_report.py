@@ -4,10 +4,12 @@ import random
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from notus.app import report as module
+from notus.app.canvas import WIDTH
 from notus.app.pictures import histogram
 from notus.app.report import (
     Answer,
@@ -228,3 +230,11 @@ def test_durations_are_told_for_people() -> None:
     words = Page(render(Report("t", lineage=Lineage((), steps)))).words
     for said in ("3.2 s", "2 min 14 s", "1 h 2 min", "found done", "Nothing was read."):
         assert said in words
+
+
+def test_a_picture_is_never_drawn_smaller_than_its_own_text() -> None:
+    """Its box scrolls on a narrow window; scaled down to 420 pixels the text would be 6 high."""
+    css = (Path(module.__file__).parent / "templates" / "report.css").read_text()
+    screen = css[: css.index("@media print")]
+    assert f"figure svg {{ display: block; width: 100%; min-width: {WIDTH:.0f}px; height: auto; }}" in screen
+    assert ".scroll { overflow-x: auto; }" in screen

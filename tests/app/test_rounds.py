@@ -2,7 +2,7 @@
 
 import re
 
-from notus.app.rounds import best_of_findings, round_findings
+from notus.app.rounds import KL_CAVEAT, best_of_findings, round_findings
 from notus.evaluate.bestof import Scored, curve
 from notus.evaluate.roundmeasures import Answers, measure
 
@@ -35,6 +35,16 @@ def test_a_round_that_wins_always_is_not_certain_to():
     rows = {row[0]: row[1] for row in table.rows}
     # Wilson's lower end for 20 of 20: 20/(20 + 1.96²).
     assert rows["Win rate by the ranker"] == f"1.000 [{20 / (20 + 1.96**2):.3f}, 1.000]"
+
+
+def test_the_divergence_carries_what_it_is_good_for():
+    def notes(kl):
+        found = [Answers(prompt_id=f"p{n}", texts=("A.",), ranked=(1.0 + n,), kl=kl) for n in range(4)]
+        rounds = [measure(1, found, found, None, ranker="r", check=None)]
+        return [finding.table.note for finding in round_findings(rounds) if finding.table]
+
+    assert KL_CAVEAT in notes((0.5,))[0]
+    assert KL_CAVEAT not in notes(None)[0]
 
 
 def test_rounds_are_counted_in_whole_numbers():

@@ -32,3 +32,12 @@ def test_a_wrong_name_is_one_line(tmp_path):
     assert "did you mean 'length'" in done.stderr
     done = notus("rank", "length", "feedback.jsonl", "--set", "ranking.selektion=full", cwd=tmp_path)
     assert "did you mean 'selection'" in done.stderr
+
+
+def test_a_function_that_fails_is_one_line_with_its_place(tmp_path):
+    write_jsonl(tmp_path / "feedback.jsonl", [raw_row()])
+    (tmp_path / "mine.py").write_text("def f(prompt, answers):\n    return [1 / 0 for _ in answers]\n")
+    done = notus("rank", "python:mine.py:f", "feedback.jsonl", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"at {tmp_path / 'mine.py'}:2: ZeroDivisionError: division by zero" in done.stderr
+    assert "unexpected" not in done.stderr

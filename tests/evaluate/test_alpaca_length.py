@@ -182,6 +182,21 @@ def test_a_draw_is_the_fit_to_the_rows_drawn():
         assert value == pytest.approx(100 * sigmoid(w[1] * hard + w[2]).mean(), abs=1e-6)
 
 
+def test_a_draw_without_a_scale_of_length_is_left_out_and_counted():
+    """Four rows, of which three have the same gap: draws of these alone have nothing to scale the lengths by."""
+    known = {f"Question {n}?": float(n) for n in range(4)}
+    items = [judgement(n, 1.0 + n % 2, output="x" * (9 if n == 3 else 5)) for n in range(4)]
+    rows, gamed = length_rows(items, known), made_up(2, 5)[3]
+    counts = draw_instructions(4, 60, 0)
+    found = length_controlled(rows, gamed, counts)
+    hopeless = [bool(len(set(rows.gap[count > 0])) < 2) for count in counts]
+    assert 0 < sum(hopeless) < 60
+    assert np.isnan(found.replicates).tolist() == hopeless  # each keeps its place, so that two models stay paired
+    assert len(found.fitted) == 60 - sum(hopeless)
+    assert found.error == pytest.approx(float(np.std(found.fitted, ddof=1)))
+    assert found.bounds == pytest.approx(tuple(np.quantile(found.fitted, [0.025, 0.975])))
+
+
 def test_what_has_no_part_is_counted():
     known = {f"Question {n}?": float(n) for n in range(6)}
     items = [judgement(n, 1.0 + n % 2, output="x" * (3 * n + n % 2)) for n in range(8)]

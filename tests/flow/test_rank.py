@@ -15,6 +15,7 @@ from notus.flow.experiment import run_step
 from notus.flow.kinds import Binarize
 from notus.flow.rankkinds import Rank
 from notus.flow.recipe import load_recipe, make_plan
+from notus.flow.roundskinds import BestOfN
 from notus.models.local import build_model, save_model, train_tokenizer
 from notus.models.settings import Shape
 from tests.data.data_examples import raw_row
@@ -172,8 +173,10 @@ rank: {{outputs: {outputs}, ranker: "pairrm:ranker"}}
 
 def test_settings_that_do_not_fit_are_refused_before_anything_runs():
     for ranker, words in [("lenght", "did you mean 'length'"), ("pairrm", "pairrm:MODEL"), ("implicit:a", "POLICY")]:
-        with pytest.raises(ConfigError, match=words):
+        with pytest.raises(ConfigError, match=rf"^test: 'ranker': .*{words}"):
             Rank.parse({"outputs": "x", "ranker": ranker}, where="test")
+        with pytest.raises(ConfigError, match=rf"^test: 'check': .*{words}"):
+            BestOfN.parse({"outputs": "x", "check": ranker}, where="test")
     config = Rank.parse({"outputs": "x", "ranker": "implicit:dpo@sft"}, where="test")
     assert (config.ranker, config.model, config.reference, config.computes) == ("implicit", "dpo", "sft", True)
     assert str(config.spec("/a", "/b")) == "implicit:/a@/b"

@@ -5,6 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from notus.app.report import Table
+from notus.app.rounds import KL_CAVEAT
 from notus.core.run import write_json
 from notus.core.statistics import mean_over_seeds
 from notus.evaluate.compare import spoken
@@ -13,7 +14,10 @@ from notus.flow.roundsreport import ROUNDS_FILE, round_sections, round_warnings
 
 
 def answers(score):
-    return [Answers(prompt_id=f"p{n}", texts=("x" * (n + 1),), ranked=(score + n % 2,), checked=None) for n in range(6)]
+    return [
+        Answers(prompt_id=f"p{n}", texts=("x" * (n + 1),), ranked=(score + n % 2,), checked=None, kl=(score,))
+        for n in range(6)
+    ]
 
 
 @pytest.fixture
@@ -42,6 +46,8 @@ def test_rounds_are_columns_and_seeds_are_replicates(arms):
     expected = [mean_over_seeds([number + 0.0, number + 1.0], [0, 1]) for number in (1, 2)]
     assert rows["Ranker's gain"] == tuple(map(spoken, expected))
     assert "n = 2 seeds" in table.note
+    assert rows["KL in nats"] == tuple(map(spoken, expected))
+    assert KL_CAVEAT in table.note
 
 
 def test_a_warning_says_on_how_many_prompts_it_rests(arms):

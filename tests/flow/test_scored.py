@@ -1,6 +1,7 @@
 """Single evaluations are compared by their run directories, where they were measured alike."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +109,29 @@ def test_a_run_without_scores_says_what_it_is(tmp_path):
     assert is_run(folder)
     with pytest.raises(InputError, match=r"is a run of 'rank' and holds no scores.parquet"):
         compare_runs([folder], None)
+
+
+def test_what_is_no_run_is_named_with_what_may_stand_there_and_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "begun" / "steps").mkdir(parents=True)
+    faked(tmp_path / "runs" / "alpaca-one", "alpaca", {}, [1.0])
+    (tmp_path / "file.jsonl").touch()
+    near = "did you mean runs/alpaca-one?"
+    cases = {
+        "runs/alpaca-on": ["runs/alpaca-on is not there", near],
+        "alpaca-one": ["alpaca-one is not there", near],
+        "runs": ["neither experiment.json nor manifest.json", near],
+        "runs/begun": ["not run to its end", "--out runs/begun"],
+        "file.jsonl": ["file.jsonl is no directory"],
+        "zephyr-ablation": ["notus run zephyr-ablation"],
+        "other/nowhere": ["other/nowhere is not there"],
+    }
+    for name, words in cases.items():
+        with pytest.raises(InputError) as error:
+            compare_runs([Path(name), Path("runs/alpaca-one")], None)
+        assert all(word in str(error.value) for word in [*words, "recipes that were run", "single evaluations"])
+    with pytest.raises(InputError, match="a is not there; b is not there; give directories"):
+        compare_runs([Path("a"), Path("b")], None)
 
 
 def test_the_mark_of_contamination_is_kept(tmp_path):

@@ -1,10 +1,8 @@
-"""Rankers and their text form: length, functions of the user's, and what is refused."""
-
-import sys
+"""Rankers and their text form: length, and what is refused."""
 
 import pytest
 
-from notus.core.errors import ConfigError, DataError, InputError
+from notus.core.errors import ConfigError, InputError
 from notus.core.records import Message
 from notus.models.ranker import LengthRanker, best_of, make_ranker
 from notus.models.ranker_safety import looks_safety_relevant
@@ -65,50 +63,7 @@ def test_the_best_is_the_first_of_equals_and_never_one_without_a_score(scores, b
     assert best_of(scores) == best
 
 
-@pytest.fixture
-def program(tmp_path):
-    path = tmp_path / "check.py"
-    path.write_text(
-        "def sums(prompt, answers):\n"
-        "    wanted = str(sum(int(word) for word in prompt[-1].content.split('+')))\n"
-        "    return [None if not a else int(a == wanted) for a in answers]\n"
-        "def short(prompt, answers): return [1.0]\n"
-        "def odd(prompt, answers): return [float('nan') for _ in answers]\n"
-        "def text(prompt, answers): return 'ab'\n"
-    )
-    return path
-
-
-def test_a_function_of_the_users_is_called_once_for_each_prompt(program):
-    ranker = make_ranker(f"python:{program}:sums")
-    assert ranker.rank([user("1+2"), user("2+2")], [["3", "4", ""], ["4"]]) == [[1.0, 0.0, None], [1.0]]
-    assert ranker.name == "python:check.py:sums"
-
-
-def test_a_function_of_an_installed_module(monkeypatch, program):
-    monkeypatch.syspath_prepend(str(program.parent))
-    try:
-        assert make_ranker("python:check:sums").rank([user("1+1")], [["2"]]) == [[1.0]]
-    finally:
-        sys.modules.pop("check", None)
-
-
-@pytest.mark.parametrize(("name", "words"), [("short", "for 2 answers"), ("odd", "finite"), ("text", "for 2 answers")])
-def test_what_is_no_score_is_refused(program, name, words):
-    with pytest.raises(DataError, match=words):
-        make_ranker(f"python:{program}:{name}").rank([user("1")], [["a", "b"]])
-
-
-def test_missing_functions_and_judges_without_anybody_to_ask(program, tmp_path):
-    with pytest.raises(ConfigError, match="did you mean 'sums'"):
-        make_ranker(f"python:{program}:sum_s")
-    with pytest.raises(ConfigError, match="no file"):
-        make_ranker(f"python:{tmp_path}/other.py:f")
-    with pytest.raises(ConfigError, match=r"no module 'nowhere'.*FILE\.py"):
-        make_ranker("python:nowhere:f")
-    (tmp_path / "broken.py").write_text("def f(:\n")
-    with pytest.raises(ConfigError, match="cannot read"):
-        make_ranker(f"python:{tmp_path}/broken.py:f")
+def test_a_judge_without_anybody_to_ask_is_refused():
     with pytest.raises(ConfigError, match="somebody to ask"):
         make_ranker("judge:me")
 

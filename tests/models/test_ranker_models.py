@@ -1,8 +1,14 @@
 """Scalar reward models and implicit rewards, against plain computations."""
 
+import io
+import json
+import shutil
+from logging import StreamHandler
+
 import pytest
 import torch
 from transformers import MistralForSequenceClassification
+from transformers.utils import logging
 
 from notus.core.errors import ConfigError
 from notus.core.records import Message
@@ -82,9 +88,19 @@ def test_long_examples_keep_their_end_and_typed_control_tokens_are_text(tokenize
     assert odd.count(ends) == usual.count(ends) == 3
 
 
-def test_what_is_no_reward_model_is_refused(policies, tokenizer, tmp_path):
+def test_what_is_no_reward_model_is_refused(policies, reward, tokenizer, tmp_path):
     with pytest.raises(ConfigError, match=r"no reward model.*score"):
         make_ranker(f"reward-model:{policies / 'policy'}")
+    shutil.copytree(reward, tmp_path / "wider")
+    config = json.loads((reward / "config.json").read_text())
+    (tmp_path / "wider" / "config.json").write_text(json.dumps(config | {"intermediate_size": 128}))
+    with pytest.raises(ConfigError, match=r"do not fit its config"):
+        make_ranker(f"reward-model:{tmp_path / 'wider'}")
+    shutil.copytree(reward, tmp_path / "cut")
+    whole = (reward / "model.safetensors").read_bytes()
+    (tmp_path / "cut" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match="cannot load a reward model"):
+        make_ranker(f"reward-model:{tmp_path / 'cut'}")
     config = build_model(SHAPE, tokenizer, 0).config
     config.num_labels = 3
     save_model(MistralForSequenceClassification(config), tokenizer, tmp_path / "three")
@@ -92,6 +108,21 @@ def test_what_is_no_reward_model_is_refused(policies, tokenizer, tmp_path):
         make_ranker(f"reward-model:{tmp_path / 'three'}")
     with pytest.raises(ConfigError, match="no model at"):
         make_ranker(f"reward-model:{tmp_path / 'nowhere' / 'at all'}")
+
+
+def test_transformers_reports_nothing_beside_our_line(policies):
+    said, before = io.StringIO(), logging.get_verbosity()
+    handler = StreamHandler(said)
+    logging.add_handler(handler)
+    logging.set_verbosity_warning()
+    try:
+        with pytest.raises(ConfigError, match="no reward model"):
+            make_ranker(f"reward-model:{policies / 'policy'}")
+        assert said.getvalue() == ""
+        assert logging.get_verbosity() == logging.WARNING
+    finally:
+        logging.set_verbosity(before)
+        logging.remove_handler(handler)
 
 
 def test_the_implicit_reward_is_the_difference_of_log_probabilities(policies, tokenizer):

@@ -14,7 +14,13 @@ from notus.evaluate.compare import spoken
 from notus.evaluate.roundmeasures import Measures
 from notus.evaluate.shares import certain
 
-__all__ = ["best_of_findings", "round_findings"]
+__all__ = ["KL_CAVEAT", "best_of_findings", "round_findings"]
+
+KL_CAVEAT = (
+    "KL: the mean log-ratio of the answers that were drawn. It estimates the divergence of the models where they were "
+    "drawn at temperature 1 without top-p or top-k; otherwise it speaks of these answers only."
+)
+"""What a reader of a table of rounds must know of its KL."""
 
 _Row = tuple[str, Callable[[Measures], Estimate | None], bool]
 
@@ -90,6 +96,8 @@ def _table(rounds: Sequence[Measures]) -> Table:
         f"n = {last.prompts:,} prompts, {last.answers:,} answers; means with 95 % intervals, prompts as clusters. "
         "These speak of this one model; seeds, as replicates, are compared by arms."
     )
+    if any(item.kl is not None for item in rounds):
+        note += f" {KL_CAVEAT}"
     return Table(("", *(f"Round {item.round}" for item in rounds)), tuple(cells), note)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from notus.core.errors import DataError
 from notus.core.records import Record
-from notus.core.statistics import Estimate, clustered_mean, t_quantile
+from notus.core.statistics import Estimate, clustered_mean, proportion, t_quantile
 
 __all__ = ["Answers", "Gains", "Measures", "controlled_win_rate", "distinct", "gains", "measure", "win_rate"]
 
@@ -178,6 +178,17 @@ def controlled_win_rate(wins: Sequence[float], longer: Sequence[float], prompts:
     https://arxiv.org/abs/2404.04475) without its terms for models and instructions. The interval is made for θ from
     the sandwich of the prompts' scores (Liang and Zeger 1986) with t(.975, G − 2), and carried through σ.
 
+    Where all pairs are won or lost, or length alone tells the won from the lost, the likelihood has no maximum and only
+    the ridge keeps θ finite; the sandwich, made of residuals that are next to nothing, would be far too sure. There the
+    interval is that of the penalised profile likelihood (Heinze and Schemper 2002, Statistics in Medicine 21, pages
+    2409–2419, with the ridge in the place of their penalty), all θ with ::
+
+        2 · [max ℓ(θ, φ) − max over φ of ℓ(θ, φ)]  ≤  t(.975, G − 2)²
+
+    and where all pairs agree it reaches at least as far as Wilson's of G prompts that all agree. Each prompt counts as
+    one case, whatever the number of its pairs. Where the won are all longer it is wide, because nothing is known then
+    of equal length.
+
     Args:
         wins: 1, ½ or 0 for each pair of answers.
         longer: characters that the later model's answer is longer by.
@@ -196,6 +207,8 @@ def controlled_win_rate(wins: Sequence[float], longer: Sequence[float], prompts:
     scale = math.sqrt(float((weight * d * d).sum() / weight.sum())) or 1.0
     design = np.column_stack([np.ones_like(d), np.tanh(d / scale)])
     beta, curvature = _fit(design, y, weight)
+    if _separated(y, design[:, 1]):
+        return _profiled(design, y, weight, beta, len(names))
     residuals = (weight * (y - _logistic(design @ beta)))[:, None] * design
     sums = np.stack([np.bincount(index, weights=column, minlength=len(names)) for column in residuals.T], axis=1)
     inverse = np.linalg.inv(curvature)
@@ -213,16 +226,55 @@ def distinct(texts: Sequence[str], size: int) -> list[float]:
     return [len(set(runs)) / len(runs)] if runs else []
 
 
-def _fit(design: Vector, y: Vector, weight: Vector) -> tuple[Vector, Vector]:
+def _separated(y: Vector, t: Vector) -> bool:
+    """Whether a border of t, or nothing at all, divides the won from the lost; a tie is half of each."""
+    won, lost = t[y > 0], t[y < 1]
+    if not len(won) or not len(lost):
+        return True
+    # With equal lengths throughout there is no border: the term for length is 0.
+    return bool(t.any()) and bool(lost.max() <= won.min() or won.max() <= lost.min())
+
+
+def _profiled(design: Vector, y: Vector, weight: Vector, beta: Vector, prompts: int) -> Estimate:
+    """The estimate with the interval of the penalised profile likelihood of the constant."""
+    slope, allowed = design[:, 1:], 0.5 * t_quantile(0.975, prompts - 2) ** 2
+    best = _likelihood(design, y, weight, beta)
+
+    def fallen(theta: float) -> bool:
+        phi, _ = _fit(slope, y, weight, theta)
+        return best - (_likelihood(slope, y, weight, phi, theta) - 0.5 * _RIDGE * theta * theta) > allowed
+
+    def end(sign: float) -> float:
+        inside, outside = 0.0, 1.0
+        while not fallen(float(beta[0]) + sign * outside):
+            inside, outside = outside, 2 * outside
+        while outside - inside > 1e-6:
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if fallen(float(beta[0]) + sign * middle) else (middle, outside)
+        return float(_logistic(np.float64(beta[0] + sign * outside)))
+
+    low, mean, high = end(-1.0), float(_logistic(beta[0])), end(1.0)
+    if y.min() == y.max() != 0.5:
+        wilson = proportion(prompts if y[0] else 0, prompts)
+        low, high = min(low, wilson.low), max(high, wilson.high)
+    return Estimate(mean, low, high, len(y), prompts, "penalised profile likelihood")
+
+
+def _likelihood(design: Vector, y: Vector, weight: Vector, beta: Vector, offset: float = 0.0) -> float:
+    """Penalised, with a part of the linear term that is given."""
+    z = design @ beta + offset
+    return float(weight @ (y * z - np.logaddexp(0.0, z))) - 0.5 * _RIDGE * float(beta @ beta)
+
+
+def _fit(design: Vector, y: Vector, weight: Vector, offset: float = 0.0) -> tuple[Vector, Vector]:
     """Coefficients and curvature of the penalised likelihood, by Newton's method with halved steps."""
 
     def value(beta: Vector) -> float:
-        z = design @ beta
-        return float(weight @ (y * z - np.logaddexp(0.0, z))) - 0.5 * _RIDGE * float(beta @ beta)
+        return _likelihood(design, y, weight, beta, offset)
 
     beta = np.zeros(design.shape[1])
     for _ in range(_STEPS):
-        p = _logistic(design @ beta)
+        p = _logistic(design @ beta + offset)
         slope = design.T @ (weight * (y - p)) - _RIDGE * beta
         curvature = (design * (weight * p * (1 - p))[:, None]).T @ design + _RIDGE * np.eye(len(beta))
         step = np.linalg.solve(curvature, slope)
@@ -231,7 +283,7 @@ def _fit(design: Vector, y: Vector, weight: Vector) -> tuple[Vector, Vector]:
         beta = beta + step
         if float(np.abs(step).max()) < 1e-10:
             break
-    p = _logistic(design @ beta)
+    p = _logistic(design @ beta + offset)
     return beta, (design * (weight * p * (1 - p))[:, None]).T @ design + _RIDGE * np.eye(len(beta))
 
 

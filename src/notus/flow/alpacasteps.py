@@ -280,9 +280,11 @@ def _figures(rates: WinRate, controlled: _Controlled) -> Finding:
         span = None if low is None else f"[{low:.2f}, {high:.2f}]"
         rows.append(("length-controlled win rate", of.value, of.error, span, of.n))
         if of.error is not None:
+            lost = len(of.replicates) - len(of.fitted)
             told.append(
-                f"The error of the length-controlled win rate is that of {len(of.replicates):,} draws of the "
+                f"The error of the length-controlled win rate is that of {len(of.fitted):,} draws of the "
                 f"{of.instructions:,} instructions, each fitted anew; upstream's way gives {of.naive_error:.2f}."
+                + (f" {lost:,} further draws held too little to be fitted and are left out." if lost else "")
             )
     if controlled.published is not None:
         rows.append(("length-controlled, published weights", controlled.published, None, None, None))
@@ -301,12 +303,14 @@ def _difference(a: Sequence[Judgement], b: Sequence[Judgement], one: _Controlled
         told.append(
             f"Only {first} has a score for {paired.only_a:,} instructions, only {second} for {paired.only_b:,}."
         )
-    if one.of and other.of and len(one.of.replicates) and len(one.of.replicates) == len(other.of.replicates):
-        low, high = np.quantile(one.of.replicates - other.of.replicates, [0.025, 0.975])
+    drawn = one.of.replicates - other.of.replicates if one.of and other.of else np.empty(0)
+    both = drawn[~np.isnan(drawn)]
+    if one.of and other.of and len(both) > 1:
+        low, high = np.quantile(both, [0.025, 0.975])
         clear = "" if low > 0 or high < 0 else ": not distinguishable"
         told.append(
             f"Length-controlled: {first} − {second} = {one.of.value - other.of.value:+.2f} points "
-            f"[{low:.2f}, {high:.2f}], from the same {len(one.of.replicates):,} draws for both{clear} "
+            f"[{low:.2f}, {high:.2f}], from the same {len(both):,} draws for both{clear} "
             f"(n = {one.of.instructions:,} and {other.of.instructions:,} instructions)."
         )
     return Finding(f"{first} and {second}", tuple(told))

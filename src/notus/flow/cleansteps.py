@@ -46,8 +46,9 @@ def clean(run: Run, config: kinds.Clean, inputs: Mapping[str, str], seed: int | 
     write_records(run.path / "duplicates.parquet", evidence[0], Repeated)
     write_records(run.path / "contamination.parquet", evidence[1], Contaminated)
     tally = run.tallies[-1]
-    if not tally.given:
-        raise DataError(f"no record of {source.name} is left: {tally.summary()['dropped']}; loosen the settings")
+    if not tally.given and not config.dry_run:  # a dry run shows what takes all of them
+        reasons = ", ".join(f"{count} {reason}" for reason, count in tally.summary()["dropped"].items())
+        raise DataError(f"no record of {source.name} is left ({reasons}); loosen the settings, or look with --dry-run")
     names = sorted(path.name for path in skipped)
     findings = cleaning_findings(tally, plans, config, evidence, examples, questions=count, skipped=names)
     write_findings(run, findings)

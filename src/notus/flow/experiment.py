@@ -5,6 +5,7 @@ steps/…           the run directories of the steps, shared by arms
 report.html       see ``flow.reporting``
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from notus.evaluate.labels import LabelDetection, LabelTrial, try_labels
 from notus.evaluate.rewards import against_chance
 from notus.flow.execute import Observer, execute, steps_until
 from notus.flow.marks import mark_of
-from notus.flow.recipe import Plan, PlannedStep, Recipe, given_hash, make_plan
+from notus.flow.recipe import BUILT_IN, Plan, PlannedStep, Recipe, given_hash, make_plan
 from notus.flow.rewardaudit import TRIALS
 from notus.flow.roundsreport import round_warnings
 from notus.flow.scored import ScoredRun, is_run, refuse_unlike
@@ -206,6 +207,9 @@ def compare_runs(paths: Sequence[Path], baseline: str | None) -> dict[str, Compa
         InputError: if a directory is no run, nothing in them was evaluated, or no two of them in the same way.
         ConfigError: if a run is given twice, or two evaluations of a kind were not measured alike.
     """
+    if wrong := [path for path in paths if not _comparable(path)]:
+        wanted = "give directories of recipes that were run, such as runs/demo, or of single evaluations (notus eval)"
+        raise InputError("; ".join([*map(_no_run, wrong), wanted]))
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError("a run is given twice; each can be compared once")
     single = len(paths) == 1 and not is_run(paths[0])
@@ -217,6 +221,31 @@ def compare_runs(paths: Sequence[Path], baseline: str | None) -> dict[str, Compa
     if not found:
         raise InputError(f"{', '.join(map(str, paths))}: no step of an evaluation has left scores; nothing to compare")
     return found
+
+
+def _comparable(path: Path) -> bool:
+    return is_run(path) or (path / RECORD).is_file()
+
+
+def _no_run(path: Path) -> str:
+    """What is wrong with a path that is no run, and which runs were probably meant."""
+    if (path / "steps").is_dir():
+        return f"the recipe of {path} was not run to its end; run it again with --out {path}"
+    near = _runs_in(path)
+    if path.is_dir():
+        what = f"{path} is no run: it holds neither {RECORD} nor {MANIFEST}"
+    else:
+        what = f"{path} is no directory" if path.exists() else f"{path} is not there"
+        beside = {run.name: run for run in _runs_in(path.parent)}
+        near = [beside[name] for name in difflib.get_close_matches(path.name, beside)]
+        near += filter(_comparable, [Path("runs") / path])
+    if not near and (BUILT_IN / f"{path}.yaml").is_file():
+        what += f" (it is the name of a recipe: notus run {path})"
+    return what + (f" (did you mean {' or '.join(map(str, near[:3]))}?)" if near else "")
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return sorted(filter(_comparable, folder.iterdir())) if folder.is_dir() else []
 
 
 def _gathered(paths: Sequence[Path]) -> tuple[dict[str, list[Score]], dict[str, dict[str, str]]]:

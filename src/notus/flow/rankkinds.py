@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import pydantic
 
+from notus.core.errors import ConfigError
 from notus.data.collect_settings import Asking
 from notus.flow.stepconfig import OptionalRef, Reads, Ref, Serving
 from notus.models.ranker_settings import RANKERS, RankerSpec, Ranking
@@ -35,12 +36,18 @@ class Rank(Reads, Serving, Asking):
     def parse(cls, data: Mapping[str, Any], *, where: str, typed: Mapping[str, str] | None = None) -> Self:
         """Validate a mapping, as ``Config`` does. The text form of a ranker is divided first, so that what it refers
         to is known to the recipe and counts by its content."""
-        divided = {**data, **_divided(data.get("ranker"), data.get("model"))}
+        try:
+            divided = {**data, **_divided(data.get("ranker"), data.get("model"))}
+        except ConfigError as error:
+            raise ConfigError(f"{where}: 'ranker': {error}") from None
         return super().parse(divided, where=where, typed=typed)
 
     @pydantic.model_validator(mode="after")
     def _known(self) -> Self:
-        self.spec()
+        try:
+            self.spec()
+        except ConfigError as error:
+            raise ValueError(f"'ranker': {error}") from None
         return self
 
     @property

@@ -25,6 +25,7 @@ import pydantic
 
 from notus.core.config import Config, merge
 from notus.core.errors import ConfigError
+from notus.models.ranker_settings import RANKERS, RankerSpec
 
 __all__ = ["ROUNDS", "Rounds", "unrolled"]
 
@@ -46,6 +47,13 @@ class _Measuring(Config):
     """An independent check, written like a ranker; null leaves the ranker alone to judge, and the report says so."""
     kl: bool = True
     """Whether the divergence from the start is computed, by the log-probabilities of a round's own answers."""
+
+    @pydantic.field_validator("check")
+    @classmethod
+    def _is_ranker(cls, check: str | None) -> str | None:
+        if check is not None:
+            _refuse_unknown(check)
+        return check
 
 
 class Rounds(Config):
@@ -77,6 +85,9 @@ class Rounds(Config):
             raise ValueError(f"{self.count} rounds need as many disjoint parts of the prompts; 'parts' is {self.parts}")
         if self.measure is not None and "ranker" not in self.rank:
             raise ValueError("'rank' names no ranker; set rank.ranker, for example to length")
+        if isinstance(text := self.rank.get("ranker"), str) and text not in RANKERS:
+            # Said here, where it was written, and not by a step that the rounds make.
+            _refuse_unknown(text, "rank.ranker: ")
         return self
 
 
@@ -98,6 +109,13 @@ def unrolled(steps: Mapping[str, Any], where: str) -> dict[str, Any]:
     if taken := next((name for name in made if name in others), None):
         raise ConfigError(f"{where}: '{taken}' is a step that '{ROUNDS}' makes; give yours another name")
     return others | made
+
+
+def _refuse_unknown(ranker: str, key: str = "") -> None:
+    try:
+        RankerSpec.read(ranker)
+    except ConfigError as error:
+        raise ValueError(f"{key}{error}") from None
 
 
 def _round(rounds: Rounds, number: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 import pydantic
 
+from notus.core.errors import ConfigError
 from notus.flow.rankkinds import Rank
 from notus.flow.stepconfig import OptionalRef, Ref
 from notus.models.settings import Limits
@@ -29,7 +30,11 @@ class _Checked(Rank):
         if not isinstance(values, dict) or not isinstance(values.get("check"), str):
             return values
         given = {"model": values.get("check_model"), "reference": values.get("check_reference")}
-        check = Rank.parse({"ranker": values["check"]} | given, where="check")
+        try:
+            check = Rank.parse({"ranker": values["check"]} | given, where="'check'")
+        except ConfigError as error:
+            # Of a check nothing but its own text can be wrong, which Rank knows as 'ranker'.
+            raise ValueError(str(error).replace("'check': 'ranker': ", "'check': ", 1)) from None
         return values | {"check": check.ranker, "check_model": check.model, "check_reference": check.reference}
 
     @pydantic.model_validator(mode="after")

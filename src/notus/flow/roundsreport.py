@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from notus.app.report import Block, Cell, Picture, Points, Section, Table
+from notus.app.rounds import KL_CAVEAT
 from notus.core.statistics import Estimate, mean_over_seeds
 from notus.core.wording import counted
 from notus.evaluate.compare import spoken
@@ -83,6 +84,8 @@ def _over_seeds(arm: str, seeds: Mapping[int, Mapping[str, Path]]) -> Table | No
             cells.append(None if estimate is None else spoken(estimate))
         rows.append(tuple(cells))
     note = f"n = {len(found)} seeds, each a replicate; means with t intervals at 95 %. Arm: {arm}."
+    if any(item.kl is not None for of in rounds.values() for item in of):
+        note += f" {KL_CAVEAT}"
     return Table(("", *(f"Round {place + 1}" for place in places)), tuple(rows), note)
 
 

@@ -4,13 +4,17 @@ Owns how an answer is laid out for a reward model, and the two rankers. Ranking 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from notus.core.errors import ConfigError, InputError
+from notus.core.hub_id import HubId
 from notus.core.records import Message
 from notus.core.stage import Tally
 from notus.models.local import load_model, load_tokenizer
@@ -22,7 +26,7 @@ from notus.models.ranker_settings import Ranking
 from notus.models.settings import Limits
 from notus.models.tokens import Encoder
 
-__all__ = ["ImplicitRanker", "RewardEncoder", "RewardRanker", "load_reward_model", "reward_scores"]
+__all__ = ["ImplicitRanker", "RewardEncoder", "RewardRanker", "load_reward_model", "no_report", "reward_scores"]
 
 Scores = list[list[float | None]]
 Prompts = Sequence[tuple[Message, ...]]
@@ -143,6 +147,17 @@ class ImplicitRanker:
             yield Group(prompt, tuple(self._encoder.fit(prompt, next(ids)) for _ in answers))
 
 
+@contextmanager
+def no_report() -> Iterator[None]:
+    """Keep transformers from listing what a model lacks: that is an error, which is told in one line."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def load_reward_model(source: str, *, precision: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a scalar reward model with its tokenizer, in evaluation mode, onto the accelerator where there is one.
 
@@ -154,13 +169,18 @@ def load_reward_model(source: str, *, precision: str = "float32") -> tuple[PreTr
         ConfigError: if there is none, it cannot be read, lacks weights, or has not exactly one label.
     """
     check_source(source)
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    options: dict[str, Any] = {"dtype": {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]}
+    on_hub = None if Path(source).exists() else HubId.parse(source)
+    if on_hub is not None and on_hub.revision:
+        options["revision"] = on_hub.revision
     try:
-        with no_bars():
+        with no_bars(), no_report():
             model, loaded = AutoModelForSequenceClassification.from_pretrained(
-                source, dtype=dtype, use_safetensors=True, output_loading_info=True
+                on_hub.name if on_hub else source, use_safetensors=True, output_loading_info=True, **options
             )
-    except (OSError, ValueError) as error:
+    except RuntimeError:  # transformers points to a report that is not shown
+        raise ConfigError(f"the weights in {source!r} do not fit its config.json; get the model anew") from None
+    except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(f"cannot load a reward model from {source!r}: {_first_line(error)}") from None
     # transformers fills what is missing at random and goes on: a language model would pass for a reward model.
     if missing := sorted(loaded["missing_keys"]):

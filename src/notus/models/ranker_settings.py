@@ -115,7 +115,7 @@ class Ranking(Config):
 
     selection: Literal["full", "bubble"] = "full"
     """Of PairRM: ``full`` scores all ordered pairs, ``bubble`` finds the best alone with 2(n − 1) of them, from 13
-    answers on with a sixth of all."""
+    answers on with up to a sixth of all, in the mean of the prompts ranked together."""
     seed: int = pydantic.Field(default=0, ge=0)
     """Decides the order in which ``bubble`` goes through the answers."""
     max_tokens: int | None = pydantic.Field(default=None, ge=16)
