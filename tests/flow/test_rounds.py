@@ -244,7 +244,9 @@ def test_a_ranker_that_likes_length_is_found_out_and_a_fair_one_is_not(tmp_path)
         (found,) = msgspec.json.decode((folder / "rounds.json").read_bytes(), type=list[Measures])
         assert found.ranker == ranker
         if ranker == "length":
-            assert found.warnings[0].startswith("Over-optimisation: since the start")
+            # Whether one round of one seed is a fall or no rise lies in the last bits; either is the warning.
+            assert found.warnings[0].startswith(("Over-optimisation: since", "Over-optimisation is possible: since"))
+            assert found.checked.score.mean < 0
         else:
             assert found.warnings == ()
             assert found.checked.score.low > 0
