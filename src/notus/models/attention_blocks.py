@@ -158,13 +158,13 @@ def _tokens_first(states: torch.Tensor) -> torch.Tensor:
 def _mask(spans: Sequence[Span], query: torch.Tensor) -> torch.Tensor:
     """[queries, 2 × keys], 0 up to the diagonal that begins in the middle, and −∞ behind it."""
     longest = max(span.longest for span in spans)
-    return _lower(1 << (longest - 1).bit_length(), query.dtype)
+    return _lower(2 * _QUERIES, 1 << (longest - 1).bit_length(), query.dtype)
 
 
 @lru_cache(maxsize=4)
-def _lower(keys: int, dtype: torch.dtype) -> torch.Tensor:
+def _lower(queries: int, keys: int, dtype: torch.dtype) -> torch.Tensor:
     with torch.inference_mode(False):
-        sees = torch.ones(2 * _QUERIES, 2 * keys, dtype=torch.bool).tril(keys)
+        sees = torch.ones(queries, 2 * keys, dtype=torch.bool).tril(keys)
         return torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, float("-inf"))
 
 
