@@ -1,42 +1,47 @@
-# The two commands of the README are `make demo` and `make test`; each does all that it needs, and a second call installs nothing.
+# The two commands of the README are `make demo` and `make test`; each does all that it needs, and a second call installs
+# nothing. Another Python has an environment of its own: `make test PYTHON=python3.13`. `make test PINS=no` takes the newest
+# libraries instead of those that are pinned (torch excepted: without its pin, a machine without a GPU is given CUDA).
 PYTHON ?= python3
-BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PINS ?= yes
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))$(if $(filter no,$(PINS)),-newest)
+BIN := $(VENV)/bin
+TORCH := $(shell grep '^torch==' constraints.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(filter no,$(PINS)),$(TORCH),--constraint constraints.txt)
 
 .PHONY: demo test test-slow soak check format bench clean
 
-demo: .venv/train.done
+demo: $(VENV)/train.done
 	$(BIN)/notus demo
 
 # A process for each core, each with one thread: two threads on the tests' tiny models would wait for each other.
-test: .venv/test.done
+test: $(VENV)/test.done
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-test-slow: .venv/test.done
-	$(BIN)/python -m pytest -m slow
+test-slow: $(VENV)/test.done
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto --dist loadfile
 
-soak: .venv/test.done
+soak: $(VENV)/test.done
 	$(BIN)/python -m pytest -m soak
 
-check: .venv/test.done
+check: $(VENV)/test.done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: .venv/test.done
+format: $(VENV)/test.done
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/bench.done
+bench: $(VENV)/bench.done
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.table
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
 
-.venv/%.done: pyproject.toml constraints.txt | .venv/bin/python
+$(VENV)/%.done: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[$*]'
 	touch $@

@@ -16,11 +16,11 @@ from typing import Any
 
 from benchmarks.loopback import running
 from notus.core.records import Message
-from notus.models.endpoint import Endpoint
-from notus.models.fleet import Fleet
-from notus.models.judge import Judges, ask
-from notus.models.ledger import Ledger
-from notus.models.protocols import Decoding, Model, Reply, Request
+from notus.llm.endpoint import Endpoint
+from notus.llm.judge import Judges, ask
+from notus.llm.ledger import Ledger
+from notus.llm.pool import EndpointPool
+from notus.llm.protocol import Decoding, Model, Reply, Request
 
 _PROMPT = "Judge the answers below and give a rating from 1 to 5 with a rationale. " * 28  # 2 KB, as aspects have
 _JUDGEMENTS = 511_736
@@ -56,22 +56,22 @@ def _endpoint(url: str, **settings: Any) -> Endpoint:
 
 
 @contextmanager
-def _fleet(endpoint: Endpoint) -> Iterator[Fleet]:
+def _pool(endpoint: Endpoint) -> Iterator[EndpointPool]:
     with (
         tempfile.TemporaryDirectory() as folder,
         Ledger(Path(folder) / "ledger") as ledger,
-        Fleet([endpoint], ledger) as fleet,
+        EndpointPool([endpoint], ledger) as pool,
     ):
-        yield fleet
+        yield pool
 
 
 def _throughput(count: int) -> float:
     decoding = Decoding(temperature=0.0, top_p=0.6, max_tokens=500)
-    with running() as url, _fleet(_endpoint(url)) as fleet:
+    with running() as url, _pool(_endpoint(url)) as pool:
         start = time.perf_counter()
         judges = Judges()
         questions = (judges.grade(f"Question {number}: why?", _ANSWER) for number in range(count))
-        grades = [judged.value for judged in ask(fleet, fleet.models["judge"], questions, decoding)]
+        grades = [judged.value for judged in ask(pool, pool.models["judge"], questions, decoding)]
         seconds = time.perf_counter() - start
     assert grades == [4.0] * count
     return count / seconds
@@ -79,19 +79,19 @@ def _throughput(count: int) -> float:
 
 def _limited(per_minute: float | None, *, seconds: float, warm_up: float) -> dict[str, float]:
     """Use of a limit of 600 a minute, told to the client or not, after a warm-up."""
-    with running(600) as url, _fleet(_endpoint(url, requests_per_minute=per_minute)) as fleet:
-        answers = fleet.answer(_requests(fleet.models["judge"], 100_000))
+    with running(600) as url, _pool(_endpoint(url, requests_per_minute=per_minute)) as pool:
+        answers = pool.answer(_requests(pool.models["judge"], 100_000))
         start = time.monotonic()
         for _ in answers:
             if time.monotonic() - start >= warm_up:
                 break
-        began, faults = fleet.progress.answered, fleet.progress.faults.total()
+        began, faults = pool.progress.answered, pool.progress.errors.total()
         for _ in answers:
             if time.monotonic() - start >= warm_up + seconds:
                 break
-        answered, refused = fleet.progress.answered - began, fleet.progress.faults.total() - faults
+        answered, refused = pool.progress.answered - began, pool.progress.errors.total() - faults
         answers.close()
-        failed = fleet.progress.failed.total()
+        failed = pool.progress.failed.total()
     return {
         "seconds": seconds,
         "share_of_limit": answered / (10 * seconds),
@@ -115,9 +115,9 @@ def _look_up(count: int) -> dict[str, float]:
             new = sum(1 for _ in ledger.missing(request.key for request in _requests(model, count + 1)))
         missing_s = time.perf_counter() - start
         start = time.perf_counter()
-        with Ledger(path) as ledger, Fleet([_endpoint(url)], ledger) as fleet:
-            stored = sum(outcome.stored for _, outcome in fleet.answer(_requests(model, count + 1)))
-            sent = fleet.progress.asked
+        with Ledger(path) as ledger, EndpointPool([_endpoint(url)], ledger) as pool:
+            stored = sum(outcome.stored for _, outcome in pool.answer(_requests(model, count + 1)))
+            sent = pool.progress.asked
         whole_s = time.perf_counter() - start
     assert (new, sent, stored) == (1, 1, count)
     return {

@@ -27,7 +27,7 @@ __all__ = ["measure"]
 
 PROMPTS = 63_967
 WORKERS = int(os.environ.get("NOTUS_BENCH_WORKERS", "2"))
-COMMAND = (sys.executable, "-c", "from notus.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from notus.cli.main import main; main()")
 BAR_S, BAR_BYTES = 60.0, 2 * 2**30
 DATA = Path(os.environ.get("NOTUS_BENCH_DATA", ROOT / ".." / "shared" / "data"))
 QUESTIONS = ("benchmarks", "alpaca_eval/outputs_text_davinci_003.json.gz", "mt_bench/question.jsonl")

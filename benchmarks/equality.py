@@ -4,10 +4,9 @@ Four policies against one reference: the reference itself, one that took a few s
 same two with LoRA, so that the margins are 0 and not 0. Ours computes packed, a prompt once for both answers; TRL pads.
 A batch agrees when loss, rewards and margins differ by no more than 1e-4 relative, or 1e-6 absolute where they are 0.
 
-What is called otherwise: TRL's ``ipo`` is ours by mean (``ipo_mean``), ``exo_pair`` is ``exo``, ``nca_pair`` is
-``nca``. What is another thing, and not compared: TRL ignores ``label_smoothing`` with ``sigmoid``, where ours is
-``cdpo``; its ``bco_pair`` has no shift, and is the same only while ours is 0, as it is here; its ``sft`` is a mean over
-the tokens of the batch, ours over pairs. A tie counts 0 in TRL's reward accuracy and ½ in ours.
+The losses are read by TRL's own names, as a recipe may have them, so that what an alias means is measured too. What is
+another thing, and not compared: TRL ignores ``label_smoothing`` with ``sigmoid``, where ours is ``cdpo``. A tie counts
+0 in TRL's reward accuracy and ½ in ours.
 """
 
 import json
@@ -20,35 +19,40 @@ import torch
 from benchmarks.common import PLAIN_TEMPLATE, peer, read_rows, real_data, side, write_rows
 from benchmarks.dpo import SHAPE, TINY, make_model
 from benchmarks.ours_dpo import preference
-from notus.models.attention import packed
-from notus.models.local import load_model, save_model
-from notus.models.logps import all_branch_logps, branch_logps
-from notus.models.pack import Group, pack
-from notus.models.settings import Lora
-from notus.models.tokens import Encoder
-from notus.train import loss_settings as losses
-from notus.train.loss_inputs import PairLogps
-from notus.train.losses import pair_losses
-from notus.train.runs import encode_pairs
+from notus.engine.attention import packed
+from notus.engine.load import base_model, load_model, save_model
+from notus.engine.logps import completion_logps
+from notus.engine.pack import PromptGroup, pack
+from notus.engine.settings import Lora
+from notus.engine.text.encoder import Encoder
+from notus.train.batches import Forward, Item, completion_sums, encode_pairs
+from notus.train.losses.base import PairLoss
+from notus.train.losses.inputs import PairLogps
+from notus.train.losses.objective import pair_losses, read_loss, reward_beta
+from notus.train.losses.weighting import Wpo
 from notus.train.trainer import pair_metrics
 
 __all__ = ["LOSSES", "difference", "measure"]
 
-LOSSES: dict[str, losses.Loss] = {
-    "sigmoid": losses.Sigmoid(),
-    "robust": losses.Robust(label_smoothing=0.1),
-    "hinge": losses.Hinge(),
-    "ipo": losses.IpoMean(),
-    "exo_pair": losses.Exo(label_smoothing=1e-3),
-    "nca_pair": losses.Nca(),
-    "bco_pair": losses.Bco(),
-    "sppo_hard": losses.SppoHard(),
-    "apo_zero": losses.ApoZero(),
-    "apo_down": losses.ApoDown(),
-    "discopop": losses.Discopop(tau=0.05),
-    "sigmoid_norm": losses.SigmoidNorm(beta=5.0),
+LOSSES: dict[str, dict[str, Any]] = {
+    "sigmoid": {},
+    "robust": {"label_smoothing": 0.1},
+    "hinge": {},
+    "ipo": {},
+    "exo_pair": {"label_smoothing": 1e-3},
+    "nca_pair": {},
+    "bco_pair": {},
+    "sppo_hard": {},
+    "aot": {"label_smoothing": 0.1},
+    "aot_unpaired": {},
+    "apo_zero": {},
+    "apo_down": {},
+    "discopop": {"tau": 0.05},
+    "sft": {},
+    "sigmoid_norm": {"beta": 5.0},
+    "sigmoid, use_weighting": {},
 }
-"""TRL's name → our loss."""
+"""TRL's name → options of ours, β of 0.1 left out."""
 AGREES = 1e-4
 LONGEST = 512
 """Tokens of the longest prompt and answer that are taken."""
@@ -73,7 +77,7 @@ def measure(*, small: bool = False) -> dict[str, Any]:
         pairs = _fitting(encoder, rows)[:8]
         file = str(write_rows(work / "pairs.jsonl", pairs))
         groups = [item.group for item in encode_pairs(encoder, [preference(row) for row in pairs])]
-        asked = json.dumps([[name, loss.options()] for name, loss in LOSSES.items()])
+        asked = json.dumps(list(LOSSES.items()))
         found = {}
         for name, (policy, flags) in _policies(work, model, encoder, groups).items():
             theirs = side(
@@ -104,21 +108,21 @@ def _fitting(encoder: Encoder, rows: list[dict[str, Any]]) -> list[dict[str, Any
     kept = []
     for row in rows[:100]:
         item = encode_pairs(encoder, [preference(row)])[0]
-        fits = len(item.group.prompt) + max(map(len, item.group.branches)) <= LONGEST
+        fits = len(item.group.prompt) + max(map(len, item.group.completions)) <= LONGEST
         plain = not any(token in row[key] for token in typed for key in ("prompt", "chosen", "rejected"))
         if fits and plain and row["chosen"] != row["rejected"]:
             kept.append(row)
     return kept
 
 
-def _move(model: torch.nn.Module, plain: Any, groups: list[Group]) -> None:
+def _move(model: torch.nn.Module, plain: Any, groups: list[PromptGroup]) -> None:
     """Adam towards the chosen and away from the rejected answers, until the mean margin under β = 0.1 is ``MARGIN``."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=1e-3 if model is not plain else 1e-4)
     start = None
     with packed(plain):
         for _ in range(100):
-            sums = torch.cat([branch_logps(plain, pack([group]))[0] for group in groups])
+            sums = torch.cat([completion_logps(plain, pack([group]))[0] for group in groups])
             gap = (sums[0::2] - sums[1::2]).mean()
             start = gap.item() if start is None else start
             if 0.1 * (gap.item() - start) >= MARGIN:
@@ -130,9 +134,9 @@ def _move(model: torch.nn.Module, plain: Any, groups: list[Group]) -> None:
 
 
 def _policies(
-    work: Path, reference: str, encoder: Encoder, groups: list[Group]
+    work: Path, reference: str, encoder: Encoder, groups: list[PromptGroup]
 ) -> dict[str, tuple[str, tuple[str, ...]]]:
-    from notus.models.adapters import add_adapter
+    from notus.engine.adapters import add_adapter
 
     policy = load_model(reference).cpu()
     _move(policy, policy, groups)
@@ -149,26 +153,35 @@ def _policies(
     }
 
 
-def _ours(reference: str, policy: str, groups: list[Group]) -> dict[str, dict[str, float]]:
-    sums = []
-    for source in (policy, reference):
+def _ours(reference: str, policy: str, groups: list[PromptGroup]) -> dict[str, dict[str, float]]:
+    one = Forward(pack(groups), tuple(map(Item, groups)), torch.arange(2 * len(groups)), 2 * len(groups))
+    found: list[torch.Tensor] = []
+    against: list[torch.Tensor] = []
+    for source, sums in ((policy, found), (reference, against)):
         model = load_model(source)
-        plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-        sums.append(torch.tensor(all_branch_logps(plain, groups, 2048), dtype=torch.float64))
-    tokens = torch.tensor([[len(branch) for branch in group.branches] for group in groups])
+        with torch.no_grad(), packed(base_model(model)):
+            of = completion_sums(model, one, collide=True)
+        assert of.collisions is not None
+        sums += [values.cpu()[side::2] for values in (of.sums, of.tokens, of.collisions) for side in (0, 1)]
     batch = PairLogps(
-        *(sums[0][:, 0], sums[0][:, 1], sums[1][:, 0], sums[1][:, 1]),
-        chosen_tokens=tokens[:, 0],
-        rejected_tokens=tokens[:, 1],
-        shift=0.0,
+        *found[:2],
+        *against[:2],
+        chosen_tokens=found[2],
+        rejected_tokens=found[3],
+        chosen_collisions=found[4],
+        rejected_collisions=found[5],
     )
-    found = {}
-    for name, loss in LOSSES.items():
-        told = pair_metrics(batch, loss.options()["beta"])
-        found[name] = {
-            "loss": float(pair_losses(loss, batch).mean()),  # type: ignore[arg-type]
+    figures = {}
+    for name, options in LOSSES.items():
+        loss = read_loss({"name": name.partition(",")[0], **options}, PairLoss)
+        weighting = Wpo(limit=None) if name.endswith("use_weighting") else None
+        metrics = pair_metrics(batch, reward_beta(loss) if "beta" in loss.options() else 0.1)
+        figures[name] = {
+            "loss": float(pair_losses(loss, batch, weighting).mean()),  # type: ignore[arg-type]
             **{
-                key: float(values.double().mean()) for key, values in told.items() if key.startswith(("rew", "logps/c"))
+                key: float(values.double().mean())
+                for key, values in metrics.items()
+                if key.startswith(("rew", "logps/c"))
             },
         }
-    return found
+    return figures

@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmarks.common import THREADS, in_turn, ratio, read_rows, real_data, spread, write_rows
 from benchmarks.dpo import TINY
-from notus.data.benchmarks import read_rows as read_questions
-from notus.models.settings import Shape
+from notus.clean.benchmarks import read_plain_rows as read_questions
+from notus.engine.settings import Shape
 
 __all__ = ["measure"]
 
@@ -31,8 +31,8 @@ def measure(*, small: bool = False) -> dict[str, Any]:
     import torch
     from lm_eval.models.huggingface import HFLM
 
-    from notus.models.harness_model import Engine
-    from notus.models.local import build_model, train_tokenizer
+    from notus.engine.load import build_model, train_tokenizer
+    from notus.evaluate.harness.model import Engine
 
     torch.set_num_threads(THREADS)
     rounds, shape = (1, TINY) if small else (3, SHAPE)
@@ -77,8 +77,8 @@ def _compare(task: str, path: Path, ours: Any, theirs: dict[int, Any], rounds: i
 
 def _asked(engine: Any, task: str, path: Path) -> dict[str, Any]:
     """Ask all questions once, and note how long the scoring of the requests takes of it."""
-    from notus.evaluate.harness import TASKS, run_task
-    from notus.evaluate.harness import measure as mean_of
+    from notus.evaluate.harness.run import TASKS, run_task
+    from notus.evaluate.harness.run import mean_metrics as mean_of
 
     seconds: list[float] = []
     scoring = engine.loglikelihood

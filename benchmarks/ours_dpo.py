@@ -9,10 +9,9 @@ from pathlib import Path
 from benchmarks.common import peak_gib, read_rows
 from notus.core.records import Message, Preference
 from notus.core.run import Run
-from notus.models import adapters  # noqa: F401  its import is not part of the work
-from notus.models.settings import Limits, Lora
-from notus.train.loss_settings import Sigmoid
-from notus.train.runs import train_dpo
+from notus.engine.settings import Limits, Lora
+from notus.train.losses.margin import Sigmoid
+from notus.train.run.policy import train_dpo
 from notus.train.settings import Training
 
 # The other side cuts nothing off the prompt, so neither does this one.

@@ -16,12 +16,12 @@ from transformers import TrainingArguments
 
 from benchmarks.common import read_rows
 from benchmarks.gpu import PAD, build, device, peak, sides_parser
-from notus.models.attention import use_packed
-from notus.models.pack import Group
-from notus.models.settings import Lora
-from notus.train.batches import Collator, Item, all_sums, plain
-from notus.train.loss_settings import Sigmoid
-from notus.train.sampling import Items
+from notus.engine.attention import use_packed
+from notus.engine.load import base_model
+from notus.engine.pack import PromptGroup
+from notus.engine.settings import Lora
+from notus.train.batches import Collator, Item, Items, all_sums
+from notus.train.losses.margin import Sigmoid
 from notus.train.settings import Training
 from notus.train.trainer import DpoTrainer
 
@@ -35,7 +35,7 @@ def main() -> None:
     model, tokenizer = build(options.shape, options.longest)
     base = model
     if options.lora:
-        from notus.models.adapters import add_adapter
+        from notus.engine.adapters import add_adapter
 
         model = add_adapter(model, Lora(rank=64, alpha=16, dropout=0.0), 0)
     train(options, base, model, tokenizer, rows[: options.batch])
@@ -54,12 +54,12 @@ def train(
 ) -> dict[str, float]:
     """The reference, then one epoch; the seconds of both."""
     settings = Training(batch_size=options.batch, max_tokens=options.max_tokens)
-    groups = [Group(row["prompt_ids"], (row["chosen_ids"], row["rejected_ids"])) for row in rows]
+    groups = [PromptGroup(row["prompt_ids"], (row["chosen_ids"], row["rejected_ids"])) for row in rows]
     started = time.perf_counter()
     with model.disable_adapter() if options.lora else torch.no_grad():
         sums = all_sums(base, groups, settings, PAD)
     referred = time.perf_counter() - started
-    use_packed(plain(model))
+    use_packed(base_model(model))
     checkpointing = next(
         name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, name)
     )

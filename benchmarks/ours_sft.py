@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from benchmarks.common import peak_gib, read_rows
-from notus.core.records import Message
+from notus.core.records import Dialogue, Message
 from notus.core.run import Run
-from notus.models.settings import Limits
-from notus.train.runs import train_sft
+from notus.engine.settings import Limits
+from notus.train.run.policy import train_sft
 from notus.train.settings import Training
 
 LIMITS = Limits(max_length=1024, max_prompt_length=1023, system=None)
@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = read_rows(options.dialogues)
     started = time.perf_counter()
-    dialogues = [tuple(Message(**turn) for turn in row["messages"]) for row in rows]
+    dialogues = [Dialogue(messages=tuple(Message(**turn) for turn in row["messages"])) for row in rows]
     settings = Training(
         batch_size=options.batch,
         epochs=1,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmarks.common import read_rows
 from benchmarks.ours_dpo import LIMITS, preference
-from notus.models.local import load_tokenizer
-from notus.models.tokens import Encoder
-from notus.train.runs import encode_pairs
+from notus.engine.load import load_tokenizer
+from notus.engine.text.encoder import Encoder
+from notus.train.run.policy import encode_pairs
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         started = time.perf_counter()
         items = encode_pairs(Encoder(tokenizer, LIMITS), [preference(row) for row in rows])
         seconds.append(time.perf_counter() - started)
-    ids = [[item.group.prompt, *item.group.branches] for item in items]
+    ids = [[item.group.prompt, *item.group.completions] for item in items]
     Path(options.ids).write_text(json.dumps(ids), encoding="utf-8")
     print(json.dumps({"pairs_per_s": len(rows) / min(seconds), "seconds": seconds}))
 

@@ -15,7 +15,18 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import in_turn, matmul_gflops, ratio, read_rows, real_data, side, spread, train_flops, write_rows
+from benchmarks.common import (
+    KEEP_MEMORY,
+    in_turn,
+    matmul_gflops,
+    ratio,
+    read_rows,
+    real_data,
+    side,
+    spread,
+    train_flops,
+    write_rows,
+)
 from benchmarks.dpo import SETTINGS, SHAPE, TINY, find_best, group_lengths, make_model, per_second
 
 __all__ = ["all_pairs", "measure"]
@@ -41,7 +52,7 @@ def measure(*, small: bool = False) -> dict[str, Any]:
             rounds,
             {
                 "ours": lambda: side("ours_dpo", *arguments, "--max-tokens", 3072),
-                "trl": lambda: side("trl_dpo", *arguments, "--setting", searched["best"]),
+                "trl": lambda: side("trl_dpo", *arguments, "--setting", searched["best"], environment=KEEP_MEMORY),
             },
         )
     peak = matmul_gflops()

@@ -26,15 +26,13 @@ from typing import Any
 from benchmarks.common import THREADS, ratio, read_rows, real_data, spread
 from notus.core.records import Message
 from notus.core.run import read_manifest
-from notus.core.statistics import clustered_mean, proportion
-from notus.flow.experiment import run_step
-from notus.flow.rankertrainkinds import TrainRanker
-from notus.models.pairrm import load_pairrm
-from notus.models.pairrm_text import PairEncoder
-from notus.models.pairs_queue import score_pairs
-from notus.models.ranker import best_of
-from notus.models.ranker_pairs import margins, select
-from notus.models.ranker_settings import PairBudget
+from notus.rankers.make import best_of
+from notus.rankers.pairrm import PairEncoder, load_pairrm, score_pairs
+from notus.rankers.pairwise import margins, select
+from notus.rankers.settings import PairBudget
+from notus.stats.intervals import clustered_mean, proportion
+from notus.steps.perform import run_step
+from notus.steps.train.ranker import TrainRanker
 
 __all__ = ["measure"]
 
@@ -71,7 +69,7 @@ def measure(*, small: bool) -> dict[str, Any]:
 
 
 def _pairs(texts: list[tuple[str, list[str]]], rounds: int) -> dict[str, Any]:
-    from notus.models.pairs_queue import batches, padding, suited
+    from notus.rankers.pairrm import batches, padding, tokens_per_pass
 
     model, tokenizer = _model(_SHAPE, texts, 3.0)
     triples = [(prompt, a, b) for prompt, answers in texts for a in answers for b in answers if a != b]
@@ -86,7 +84,7 @@ def _pairs(texts: list[tuple[str, list[str]]], rounds: int) -> dict[str, Any]:
     apart = max(abs(one - other) for one, other in zip(scores["queue"], scores["loop"], strict=True))
     assert apart <= 1e-4, f"the scores of the two sides differ by {apart}"
     lengths = [len(pair) for pair in _encoded(tokenizer, triples)]
-    chosen = batches(lengths, suited(model.device))
+    chosen = batches(lengths, tokens_per_pass(model.device))
     looped = [list(range(start, min(start + _LOOP, len(lengths)))) for start in range(0, len(lengths), _LOOP)]
     return {
         **ratio("pairs", runs["queue"], runs["loop"], "pairs_per_s"),
@@ -153,8 +151,8 @@ def _best(
 def _model(shape: dict[str, int], texts: list[tuple[str, list[str]]], scale: float = 1.0) -> tuple[Any, Any]:
     import torch
 
-    from notus.models.pairrm import build_pairrm, train_pair_tokenizer
-    from notus.models.ranker_settings import EncoderShape
+    from notus.rankers.pairrm import build_pairrm, train_pair_tokenizer
+    from notus.rankers.settings import EncoderShape
 
     corpus = [text for prompt, answers in texts for text in (prompt, *answers)]
     tokenizer = train_pair_tokenizer(corpus, 4000)
@@ -168,13 +166,13 @@ def _model(shape: dict[str, int], texts: list[tuple[str, list[str]]], scale: flo
 
 
 def _encoded(tokenizer: Any, triples: Triples) -> list[Any]:
-    from notus.models.pairrm_text import PairEncoder
+    from notus.rankers.pairrm import PairEncoder
 
     return PairEncoder(tokenizer).encode(triples)
 
 
 def _queue(model: Any, tokenizer: Any) -> Callable[[Triples], list[float]]:
-    from notus.models.pairs_queue import score_pairs
+    from notus.rankers.pairrm import score_pairs
 
     return lambda triples: score_pairs(model, _encoded(tokenizer, triples), pad_id=tokenizer.pad_token_id)
 
@@ -182,7 +180,7 @@ def _queue(model: Any, tokenizer: Any) -> Callable[[Triples], list[float]]:
 def _loop(model: Any, tokenizer: Any) -> Callable[[Triples], list[float]]:
     import torch
 
-    from notus.models.pairrm_text import collate
+    from notus.rankers.pairrm import collate
 
     def score(triples: Triples) -> list[float]:
         scores: list[float] = []

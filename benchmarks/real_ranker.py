@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import RESULTS, versions
-from notus.core.agreement import agreement
 from notus.core.records import Message
 from notus.core.run import read_manifest
-from notus.core.statistics import Estimate, clustered_mean, mean_over_seeds, paired_difference, wider
+from notus.stats.agreement import agreement
+from notus.stats.intervals import Estimate, clustered_mean, mean_over_seeds, paired_difference, wider
 
 FOUR = ("Snorkel-Mistral-PairRM-DPO", "Mistral-7B-Instruct-v0.2", "zephyr-7b-beta", "zephyr-7b-alpha")
 """In the order of AlpacaEval 2, which is the same with and without its control of length."""
@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 5e-4,
     "weight_decay": 0.01,
     "schedule": "linear",
-    "limits": {"max_length": 512, "max_prompt_length": 256},
+    "limits": {"max_length": 512, "max_prompt_length": 256, "system": ""},
     "shape": {"vocabulary": 4000, "width": 32, "layers": 1, "heads": 4, "kv_heads": 2, "ffn": 64, "positions": 512},
 }
 _EARLIER = "text_davinci_003 of AlpacaEval 1"
@@ -55,9 +55,9 @@ def measure(data: Path, *, small: bool) -> dict[str, Any]:
     for seed in range(2 if small else 3):
         with tempfile.TemporaryDirectory() as folder:
             trained[seed] = _train(data / "ultrafeedback" / "binarized_1000.jsonl", settings, Path(folder), seed)
-            scores[seed] = _scored(f"reward-model:{folder}/run/model", answers)
+            scores[seed] = _score_answers(f"reward-model:{folder}/run/model", answers)
             print(f"seed {seed}: {trained[seed]}", file=sys.stderr, flush=True)
-    length = dict.fromkeys(scores, _scored("length", answers))
+    length = dict.fromkeys(scores, _score_answers("length", answers))
     judgements["all of these"] = [row for rows in judgements.values() for row in rows]
     return {
         "settings": settings,
@@ -91,31 +91,34 @@ def tables(found: Mapping[str, Any]) -> str:
     """The figures as the tables of ``docs/rankers.md``."""
     lines = ["| model | ranker: duels won | length: duels won | mean characters |", "|---|---|---|---|"]
     ours, control = found["order"]["ranker"], found["order"]["length"]
-    lines += [f"| {m} | {_said(ours[m])} | {_said(control[m])} | {found['mean_length'][m]:,.0f} |" for m in ours]
+    lines += [
+        f"| {m} | {_format_interval(ours[m])} | {_format_interval(control[m])} | {found['mean_length'][m]:,.0f} |"
+        for m in ours
+    ]
     lines += ["", "| duel | ranker prefers the first | length prefers the first |", "|---|---|---|"]
     ours, control = found["duels"]["ranker"], found["duels"]["length"]
-    lines += [f"| {duel} | {_said(ours[duel])} | {_said(control[duel])} |" for duel in ours]
+    lines += [f"| {duel} | {_format_interval(ours[duel])} | {_format_interval(control[duel])} |" for duel in ours]
     lines += [
         "",
         "| judgements of GPT-4 | n | ranker | length | ranker less length | a constant |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in found["agreement"].items():
-        said = " | ".join(_said(row[key]) for key in ("ranker", "length", "ranker less length"))
+        said = " | ".join(_format_interval(row[key]) for key in ("ranker", "length", "ranker less length"))
         lines.append(f"| {name} | {row['judgements']:,} | {said} | {row['always the more frequent winner']:.3f} |")
-    lines += ["", f"Longer answer preferred: {_said(found['longer_of_the_four_preferred'])}"]
+    lines += ["", f"Longer answer preferred: {_format_interval(found['longer_of_the_four_preferred'])}"]
     return "\n".join(lines)
 
 
-def _said(estimate: Mapping[str, Any]) -> str:
+def _format_interval(estimate: Mapping[str, Any]) -> str:
     return f"{estimate['mean']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]" if estimate else "no interval"
 
 
 def _train(pairs: Path, settings: Mapping[str, Any], folder: Path, seed: int) -> dict[str, Any]:
     import torch
 
-    from notus.flow.experiment import run_step
-    from notus.flow.rankertrainkinds import TrainRanker
+    from notus.steps.perform import run_step
+    from notus.steps.train.ranker import TrainRanker
 
     torch.set_num_threads(1)
     config = TrainRanker.parse({**settings, "pairs": str(pairs)}, where="real_ranker")
@@ -125,10 +128,10 @@ def _train(pairs: Path, settings: Mapping[str, Any], folder: Path, seed: int) ->
     return {name: summary[name] for name in kept} | {"seconds": read_manifest(run.path)["duration_s"]}
 
 
-def _scored(spec: str, answers: Answers) -> Scores:
-    from notus.models.ranker import make_ranker
-    from notus.models.ranker_settings import Ranking
-    from notus.models.settings import Limits
+def _score_answers(spec: str, answers: Answers) -> Scores:
+    from notus.engine.settings import Limits
+    from notus.rankers.make import make_ranker
+    from notus.rankers.settings import Ranking
 
     ranker = make_ranker(spec, Ranking(limits=Limits(**SETTINGS["limits"])))
     prompts = [(Message(role="user", content=instruction),) for instruction in answers]
@@ -173,7 +176,7 @@ def _agreement(scores: Mapping[int, Scores], length: Mapping[int, Scores], rows:
         "draws_left_out": len(rows) - len(decided),
         "ranker": _estimate(ours),
         "length": _estimate(control),
-        "ranker less length": _told(paired_difference(ours, control).deciding),
+        "ranker less length": _as_dict(paired_difference(ours, control).deciding),
         "kappa of each seed": [_kappa(of, decided) for of in scores.values()],
         "kappa of length": _kappa(length[0], decided),
         "always the more frequent winner": max(second, 1 - second),
@@ -182,7 +185,7 @@ def _agreement(scores: Mapping[int, Scores], length: Mapping[int, Scores], rows:
 
 def _kappa(scores: Scores, rows: Sequence[Judgement]) -> dict[str, Any]:
     ours = [scores[prompt][b] > scores[prompt][a] for prompt, a, b, _ in rows]
-    return _told(agreement(ours, [row[3] > 1.5 for row in rows], [row[0] for row in rows]).kappa)
+    return _as_dict(agreement(ours, [row[3] > 1.5 for row in rows], [row[0] for row in rows]).kappa)
 
 
 def _matches(scores: Mapping[int, Scores], rows: Sequence[Judgement]) -> dict[tuple[int, str], float]:
@@ -216,10 +219,10 @@ def _estimate(cells: Mapping[tuple[int, str], float]) -> dict[str, Any]:
     """Mean over (seed, prompt) with the wider of the intervals over prompts and over seeds."""
     values = list(cells.values())
     by_prompts = clustered_mean(values, [prompt for _, prompt in cells])
-    return _told(wider(by_prompts, mean_over_seeds(values, [seed for seed, _ in cells])))
+    return _as_dict(wider(by_prompts, mean_over_seeds(values, [seed for seed, _ in cells])))
 
 
-def _told(estimate: Estimate | None) -> dict[str, Any]:
+def _as_dict(estimate: Estimate | None) -> dict[str, Any]:
     return {} if estimate is None else asdict(estimate)
 
 

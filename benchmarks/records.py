@@ -1,7 +1,7 @@
 """Decoding and validating records, against a bare orjson parse of the same file.
 
 Two files: raw UltraFeedback rows (texts of the lengths that the published set has, about 13 KB a row), read by
-``data.sources`` into ``Feedback``, and our own records as JSON lines. The bar is 3 × the time of the bare parse.
+``formats.source`` into ``Feedback``, and our own records as JSON lines. The bar is 3 × the time of the bare parse.
 """
 
 import random
@@ -15,11 +15,18 @@ from typing import Any
 import msgspec
 import orjson
 
-from notus.core.records import ASPECTS, Completion, Critique, Feedback, Message, Rating
+from notus.core.records import (
+    ASPECTS,
+    Completion,
+    Critique,
+    Feedback,
+    Message,
+    Rating,
+)
 from notus.core.stage import Tally
-from notus.data.quarantine import Quarantine
-from notus.data.sources import open_source, write_jsonl
-from notus.data.ultrafeedback import to_ultrafeedback
+from notus.formats.families.ultrafeedback import to_ultrafeedback
+from notus.formats.quarantine import Quarantine
+from notus.formats.source import open_source, write_jsonl
 
 __all__ = ["measure"]
 

@@ -3,8 +3,8 @@
     python -m benchmarks.suspicion displaced FEEDBACK.jsonl [--seeds 20]      scores displaced by us, from text alone
     python -m benchmarks.suspicion planted FOLDER … [--picture FILE.svg]      1 → 10 faults of ``make_ultrafeedback``
 
-Owns the two trials and the picture of the second. The finder is ``notus.data``, the measures are
-``notus.evaluate.detection``. Prints JSON.
+Owns the two trials and the picture of the second. The finder is ``notus.audit``, the area under the
+curve is ``notus.stats.detection``. Prints JSON.
 """
 
 import argparse
@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from notus.app.pictures import Line, lines
+from notus.audit.signals import false_tens
+from notus.audit.wording import PROMPTS, TextScores, learn, learn_models
 from notus.core.records import Feedback
+from notus.core.splits import fold_of
 from notus.core.stage import Tally
-from notus.core.statistics import Estimate, clustered_mean, mean_over_seeds, proportion, wider
-from notus.data.critique_text import fold_of, learn
-from notus.data.quarantine import Quarantine
-from notus.data.reading import PROMPTS, Readings, learn_reader
-from notus.data.signals import false_tens
-from notus.data.sources import open_source
-from notus.evaluate.detection import auroc, precision_recall
+from notus.formats.quarantine import Quarantine
+from notus.formats.source import open_source
+from notus.report.curves import Line, lines
+from notus.stats.detection import auroc
+from notus.stats.intervals import Estimate, clustered_mean, mean_over_seeds, proportion, wider
 
 _SHARE, _FAR = 0.05, 2
 _CURVE = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
@@ -60,8 +60,8 @@ def displaced(path: str, seeds: int) -> dict[str, Any]:
     for name in values:
         by_prompts = auroc(values[name], bad, prompts * seeds)
         by_seeds = mean_over_seeds(areas[name], range(seeds))
-        found[f"AUROC, {name}"] = {"prompts": _told(by_prompts), "seeds": _told(by_seeds)}
-        found[f"AUROC, {name}"]["deciding"] = _told(wider(by_prompts, by_seeds))
+        found[f"AUROC, {name}"] = {"prompts": _rounded_interval(by_prompts), "seeds": _rounded_interval(by_seeds)}
+        found[f"AUROC, {name}"]["deciding"] = _rounded_interval(wider(by_prompts, by_seeds))
     return found
 
 
@@ -70,27 +70,36 @@ def planted(folder: Path) -> tuple[dict[str, Any], Line]:
     feedback = _read(str(folder / "feedback.jsonl"))
     truth = [json.loads(line) for line in (folder / "truth.jsonl").open()]
     bad = np.array([row["fault"] == "one-to-ten" for row in truth])
-    readings = Readings(learn_reader(feedback[:: max(1, len(feedback) // PROMPTS)]))
+    text_scores = TextScores(learn_models(feedback[:: max(1, len(feedback) // PROMPTS)]))
     for record in feedback:
-        readings.add(record)
-    readings.finish()
+        text_scores.add(record)
+    text_scores.finish()
     items = [(record.prompt_id, item) for record in feedback for item in record.completions]
     scores = np.array([item.overall_score for _, item in items], dtype=float)
     means = np.array([item.mean_rating for _, item in items], dtype=float)
-    expected, prompts = np.array(readings.expected), [prompt for prompt, _ in items]
+    expected, prompts = np.array(text_scores.expected), [prompt for prompt, _ in items]
     found: dict[str, Any] = {"completions": len(items), "planted": int(bad.sum()), "tens": int((scores == 10).sum())}
     for name, views in {"ratings": [means], "text": [expected], "both": [means, expected]}.items():
         hit = np.nan_to_num(false_tens(scores, views)) > 0.5
         found[name] = {
             "found": int(hit.sum()),
-            "precision": _told(_share(bad[hit], _of(prompts, hit))),
-            "recall": _told(_share(hit[bad], _of(prompts, bad))),
+            "precision": _rounded_interval(_share(bad[hit], _of(prompts, hit))),
+            "recall": _rounded_interval(_share(hit[bad], _of(prompts, bad))),
         }
     curve = precision_recall((scores - expected).tolist(), bad.tolist())
     found["text alone, score minus expected score: recall → precision"] = {
         at: round(max(precision for recall, precision in curve if recall >= at), 4) for at in _CURVE
     }
     return found, Line(f"{bad.mean():.1%} faulty", tuple(curve))
+
+
+def precision_recall(ranking: Sequence[float], faulty: Sequence[bool]) -> list[tuple[float, float]]:
+    """Recall and precision at each distinct value, from the most suspicious on; equal values come in together."""
+    values, bad = np.asarray(ranking, dtype=np.float64), np.asarray(faulty, dtype=bool)
+    order = np.argsort(-values, kind="stable")
+    hits, places = np.cumsum(bad[order]), np.arange(1, len(bad) + 1)
+    last = np.append(values[order][1:] != values[order][:-1], True)
+    return list(zip((hits[last] / bad.sum()).tolist(), (hits[last] / places[last]).tolist(), strict=True))
 
 
 def _displaced(true: Any, rng: np.random.Generator) -> tuple[Any, Any]:
@@ -117,7 +126,7 @@ def _of(prompts: list[str], mask: Any) -> list[str]:
     return [prompts[index] for index in np.flatnonzero(mask)]
 
 
-def _told(estimate: Estimate | None) -> list[float] | None:
+def _rounded_interval(estimate: Estimate | None) -> list[float] | None:
     return [round(value, 4) for value in (estimate.mean, estimate.low, estimate.high)] if estimate else None
 
 

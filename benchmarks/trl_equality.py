@@ -33,8 +33,9 @@ def main() -> None:
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     found = {}
     for name, settings in json.loads(options.losses):
-        trainer.loss_types, trainer.loss_weights = [name], [1.0]
-        trainer.beta = settings["beta"]
+        loss, weighed, _ = name.partition(", use_weighting")
+        trainer.loss_types, trainer.loss_weights, trainer.use_weighting = [loss], [1.0], bool(weighed)
+        trainer.beta = settings.get("beta", 0.1)
         trainer.label_smoothing = settings.get("label_smoothing", 0.0)
         trainer.args.discopop_tau = settings.get("tau", 0.05)
         trainer._metrics["train"].clear()
@@ -59,6 +60,7 @@ def make(options: argparse.Namespace, rows: list[dict[str, str]]) -> DPOTrainer:
         bf16=False,
         use_cpu=True,
         gradient_checkpointing=False,
+        use_weighting=True,  # so that it is computed; each loss says whether it is used
         report_to=[],
         disable_tqdm=True,
     )

@@ -2,10 +2,12 @@ import signal
 import subprocess
 import sys
 
+import hypothesis
 import pytest
 
-from notus.models.local import build_model, load_model, save_model, train_tokenizer
-from notus.models.settings import Lora, Shape
+from notus.engine.load import build_model, load_model, save_model, train_tokenizer
+from notus.engine.settings import Lora, Shape
+from tests.helpers.smollm2 import NAME, AbsentError, smollm2_folder
 
 TEXTS = [
     f"The opposite of {a} is {b}. I hope this helps, number {n}!"
@@ -18,6 +20,10 @@ TEXTS = [
 def pytest_configure():
     # A worker of xdist ignores SIGINT, and so would every process that its tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A busy machine is no failure.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +39,18 @@ def model(tokenizer):
 
 
 @pytest.fixture(scope="session")
+def smollm2():
+    """The folder of a real model, SmolLM2-135M-Instruct in bfloat16; for slow tests."""
+    try:
+        return smollm2_folder()
+    except AbsentError as why:
+        pytest.skip(f"{NAME} cannot be had: {why}")
+
+
+@pytest.fixture(scope="session")
 def lora_run(model, tokenizer, tmp_path_factory):
     """A folder with ``base``, a plain model, and ``lora/model``, an adapter on it."""
-    from notus.models.adapters import add_adapter  # takes two seconds, and few tests need it
+    from notus.engine.adapters import add_adapter
 
     folder = tmp_path_factory.mktemp("adapters")
     save_model(model, tokenizer, folder / "base")

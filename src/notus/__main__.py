@@ -1,6 +1,6 @@
 """``python -m notus`` is the command line."""
 
-from notus.cli import main
+from notus.cli.main import main
 
 __all__: list[str] = []
 

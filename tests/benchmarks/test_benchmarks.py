@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import random
 import re
@@ -6,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from benchmarks import common, equality, gpu, pairs, table, tokens
+from benchmarks import common, equality, gpu, pairs, table, tokens, updates
 
 
 def test_the_readme_holds_the_table_of_the_results():
@@ -113,6 +114,40 @@ def test_the_difference_of_figures_is_relative_and_leaves_ties_out():
     assert equality.difference(ours, theirs) == pytest.approx(5e-4)
 
 
+LN_2 = math.log(2)
+
+
+def logged(**changed):
+    return [dict.fromkeys(updates.FIGURES, 0.5) | {"loss": LN_2, "logps/chosen": -200.0} | changed]
+
+
+def test_the_distance_of_updates_is_relative_only_above_1():
+    found = updates.distance(logged(**{"logps/chosen": -200.2, "rewards/chosen": 0.501}), logged())
+    assert found["logps/chosen"] == pytest.approx(1e-3)
+    assert found["rewards/chosen"] == pytest.approx(1e-3)
+    assert found["loss"] == 0
+
+
+def test_what_is_not_equal_to_trl_is_refused():
+    def judge(ours, half=None, start=LN_2):
+        found = {"full_float32": {"ours": logged(loss=start, **ours), "trl": logged(loss=start)}}
+        if half is not None:
+            found["full_bfloat16"] = {"ours": logged(**half), "trl": logged(**{"rewards/margins": 0.51})}
+        updates._judge(found, "full")
+        return found
+
+    judge({"rewards/margins": 0.50009})
+    with pytest.raises(RuntimeError, match="differ in rewards/margins:"):
+        judge({"rewards/margins": 0.50011})
+    with pytest.raises(RuntimeError, match=r"differ in first loss 0\.6932"):
+        judge({}, start=0.6932)
+    # Under bf16 the two may be as far from each other as both are from their fp32 figures.
+    found = judge({}, {"rewards/margins": 0.49})
+    assert found["full_bfloat16_difference"]["to_trl"]["rewards/margins"] == pytest.approx(0.02)
+    with pytest.raises(RuntimeError, match=r"differ in first loss 0\.7"):
+        judge({}, {"loss": 0.7})
+
+
 def test_drawn_pairs_have_the_lengths_that_were_asked_for():
     drawn = gpu.draw(400, 200, 300, 1024, 32000)
     assert drawn == gpu.draw(400, 200, 300, 1024, 32000)
@@ -125,7 +160,30 @@ def test_drawn_pairs_have_the_lengths_that_were_asked_for():
             assert pair[key][-1] == gpu.END
 
 
+def test_a_side_is_given_further_variables(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(common, "peer", lambda: "python-with-trl")
+
+    def run(command, *, env, **_):
+        seen.update(env, command=command[0])
+        return common.subprocess.CompletedProcess(command, 0, '{"x": 1}\n', "")
+
+    monkeypatch.setattr(common.subprocess, "run", run)
+    assert common.side("trl_dpo", environment=common.KEEP_MEMORY) == {"x": 1}
+    assert seen["command"] == "python-with-trl"
+    assert seen["MALLOC_MMAP_THRESHOLD_"] == seen["MALLOC_TRIM_THRESHOLD_"] == str(2**30)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("NOTUS_BENCH_TRL" not in os.environ, reason="needs a Python with TRL in NOTUS_BENCH_TRL")
 def test_loss_and_rewards_equal_those_of_trl():
     assert equality.measure(small=True)["largest_relative_difference"] <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("NOTUS_BENCH_TRL" not in os.environ, reason="needs a Python with TRL in NOTUS_BENCH_TRL")
+def test_each_update_of_a_real_model_equals_that_of_trl(smollm2):  # noqa: ARG001  skips where the model is absent
+    found = updates.measure(small=True)
+    for kind in ("full", "lora"):
+        assert max(found[f"{kind}_difference"].values()) <= 1e-4
+        assert found[f"{kind}_float32"]["trl"][-1]["rewards/margins"] > 1e-3  # more than what may differ

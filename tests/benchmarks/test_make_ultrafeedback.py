@@ -6,7 +6,6 @@ import json
 import re
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,10 +22,11 @@ from benchmarks.ultrafeedback_quality import RATINGS, SCORES, SOURCES, Faults, d
 from benchmarks.ultrafeedback_text import Grammar, jaccard, load_rules, seeded, tokens
 from notus.core.errors import ConfigError, DataError
 from notus.core.stage import Tally
-from notus.data.quarantine import Quarantine
-from notus.data.sources import open_source
+from notus.formats.quarantine import Quarantine
+from notus.formats.source import open_source
+from tests.helpers.paths import SHARED as SHARED_FOLDER
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = SHARED_FOLDER / "data"
 MANY = Faults(displaced=0.02, swapped_scores=0.02, swapped_ratings=0.02)
 
 
@@ -208,7 +208,7 @@ def test_every_row_is_read_as_raw_ultrafeedback_and_none_is_quarantined(made):
     quarantine = Quarantine()
     source = open_source(str(folder / FILES[0]))
     records = list(source.records(Tally("read"), quarantine))
-    assert (source.layout, len(records), quarantine.total) == ("ultrafeedback", 1000, 0)
+    assert (source.format, len(records), quarantine.total) == ("ultrafeedback", 1000, 0)
     for row, record in zip(rows, records, strict=True):
         assert record.prompt[0].content == row["instruction"]
         assert [item.mean_rating for item in record.completions] == [

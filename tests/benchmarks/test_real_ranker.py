@@ -1,13 +1,12 @@
 """The figures of the trial on real answers, on made-up scores; and the trial itself, small, where the data are."""
 
-from pathlib import Path
-
 import pytest
 
 from benchmarks import real_ranker
 from benchmarks.real_ranker import FOUR
+from tests.helpers.paths import SHARED as SHARED_FOLDER
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = SHARED_FOLDER / "data"
 FIRST, SECOND, THIRD, LAST = FOUR
 
 

@@ -1,11 +1,20 @@
 import json
+from typing import ClassVar
 
 import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notus.core.config import Config, difference, digest_of, load_yaml, merge, parse_override, set_path
+from notus.core.config import (
+    Config,
+    difference,
+    digest_of,
+    load_yaml,
+    merge,
+    parse_override,
+    set_path,
+)
 from notus.core.errors import ConfigError
 
 
@@ -18,6 +27,74 @@ class Outer(Config):
     name: str
     inner: Inner = Inner()
     limit: int | None = pydantic.Field(default=None, ge=1)
+
+
+class Named(Config):
+    aliases: ClassVar = {
+        "tries": "limit",
+        "inner_beta": "inner.beta",
+        "quick": lambda value: {"limit": 1} if value else {},
+    }
+    meanings: ClassVar = {"count": "limit", "seed": "a seed is drawn elsewhere"}
+    limit: int | None = pydantic.Field(default=None, ge=1)
+    inner: Inner = Inner()
+    outer: Outer | None = None
+
+
+def test_other_names_of_a_setting_are_read_and_ours_are_written():
+    config = Named.parse({"tries": 3, "inner_beta": 0.5, "inner": {"rounds": [1, 2]}}, where="x")
+    assert config == Named(limit=3, inner=Inner(beta=0.5, rounds=(1, 2)))
+    assert Named(tries=3, inner_beta=0.5) == Named.parse({"limit": 3, "inner": {"beta": 0.5}}, where="x")
+    assert set(config.resolved()) == {"limit", "inner", "outer"}
+    assert Named.parse({"quick": True}, where="x").limit == 1
+    assert Named.parse({"quick": False, "tries": 2}, where="x").limit == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"tries": 1, "limit": 2}, "'limit' and 'tries' are two names of one setting"),
+        ({"tries": 1, "quick": True}, "'tries' and 'quick' are two names of one setting"),
+        ({"inner": {"beta": 1.0}, "inner_beta": 1.0}, "'inner.beta' and 'inner_beta' are two names"),
+        ({"tries": 0}, "'tries' is 0"),
+        ({"inner_beta": "much"}, "'inner_beta' is 'much'"),
+        ({"count": 1}, "unknown key 'count'; did you mean 'limit'?"),
+        ({"triess": 1}, "unknown key 'triess'; did you mean 'limit'?"),
+        ({"seed": 1}, "unknown key 'seed'; a seed is drawn elsewhere"),
+    ],
+)
+def test_two_names_and_unknown_ones_are_told_in_one_line(data, words):
+    with pytest.raises(ConfigError) as caught:
+        Named.parse(data, where="x.yaml")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("x.yaml: ")
+    if "two names" in words:
+        with pytest.raises(pydantic.ValidationError, match="two names"):
+            Named(**data)
+
+
+def test_a_config_below_has_names_of_its_own():
+    class Above(Config):
+        below: Named = Named()
+        several: tuple[Named, ...] = ()
+
+    config = Above.parse({"below": {"tries": 2}}, where="x")
+    assert config == Above(below={"tries": 2})
+    assert config.below.limit == 2
+
+
+def test_a_config_may_stand_among_plain_values():
+    inner = Inner(rounds=(3,))
+    assert Outer.parse({"name": "a", "inner": inner}, where="x") == Outer(name="a", inner=inner)
+    with pytest.raises(ConfigError, match="no plain value"):
+        Outer.parse({"name": object()}, where="x")
+
+
+def test_settings_are_laid_whatever_names_they_have():
+    assert Named.lay({"limit": 1, "inner": {"rounds": [3]}}, {"tries": 2, "inner_beta": 0.5}) == {
+        "limit": 2,
+        "inner": {"rounds": [3], "beta": 0.5},
+    }
 
 
 def test_lists_become_tuples_and_whole_numbers_floats():

@@ -1,6 +1,14 @@
 import pytest
 
-from notus.core.errors import ConfigError, DataError, MissingExtraError, NotusError, RunError, nearest, require
+from notus.core.errors import (
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    NotusError,
+    RunError,
+    nearest,
+    require,
+)
 
 
 def test_exit_codes():
@@ -11,6 +19,21 @@ def test_exit_codes():
 def test_nearest():
     assert nearest("bianrize", ["binarize", "audit"]) == "did you mean 'binarize'?"
     assert nearest("zzz", ["b", "a"]) == "known: a, b"
+
+
+def test_a_name_of_the_same_meaning_comes_before_one_of_like_spelling():
+    losses = ["ipo_mean", "simpo", "sigmoid", "hinge"]
+    meanings = {"ipo": "ipo_mean", "dpo": "sigmoid", "slic-hf": "hinge", "ppo": "PPO is done in rounds"}
+    assert nearest("ipo", losses, meanings) == "did you mean 'ipo_mean'?"
+    assert nearest("IPO", losses, meanings) == "did you mean 'ipo_mean'?"
+    assert nearest("dpo", losses, meanings) == "did you mean 'sigmoid'?"
+    assert nearest("SLiC_HF", losses, meanings) == "did you mean 'hinge'?"
+    assert nearest("ppo", losses, meanings) == "PPO is done in rounds"
+    assert nearest("ipoo", losses, meanings) == "did you mean 'ipo_mean'?"  # another name's misspelling
+    assert nearest("Sigmoid", losses, meanings) == "did you mean 'sigmoid'?"
+    assert nearest("ipo", losses).startswith("known: ")  # and not 'simpo'
+    assert nearest("dop", ["dpo", "sft"]) == "did you mean 'dpo'?"
+    assert nearest("an arm", ["an arm of ours"], meanings) == "did you mean 'an arm of ours'?"
 
 
 def test_a_missing_extra_names_the_line_that_installs_it():

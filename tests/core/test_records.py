@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notus.core.records import Completion, Critique, Feedback, Message, Preference, Rating, digest
+from notus.core.records import (
+    Completion,
+    Critique,
+    Feedback,
+    Message,
+    Preference,
+    Rating,
+    digest,
+    prompt_id,
+)
 
 USER = (Message(role="user", content="Name a colour."),)
 
@@ -31,10 +40,15 @@ def test_ids_follow_the_content():
     one, two = Feedback(prompt=USER, completions=(a, b)), Feedback(prompt=USER, completions=(b, a))
     assert one.id == Feedback(prompt=USER, completions=(a, b), source="elsewhere").id
     assert one.id != two.id
-    assert one.prompt_id == two.prompt_id
+    assert one.prompt_id == two.prompt_id == prompt_id(USER)
     pair = Preference(prompt=USER, chosen=answer("red"), rejected=answer("blue"))
     assert pair.prompt_id == one.prompt_id
     assert pair.id != Preference(prompt=USER, chosen=answer("blue"), rejected=answer("red")).id
+
+
+def test_a_prompt_of_one_user_turn_hashes_as_its_text_alone():
+    assert prompt_id((Message(role="user", content="hi"),)) == digest("hi")
+    assert prompt_id((Message(role="system", content="hi"),)) != digest("hi")
 
 
 @given(st.lists(st.text(), max_size=4), st.lists(st.text(), max_size=4))
@@ -61,7 +75,7 @@ def with_rating(rating: bytes) -> bytes:
         b'{"prompt": [{"role": "user", "content": "a"}], "completions": [{"txt": "a"}]}',
         with_rating(b'{"aspect": "x", "value": "4"}'),
         with_rating(b'{"aspect": "", "value": 4}'),
-        with_rating(b'{"aspect": "x", "value": -1}'),
+        with_rating(b'{"aspect": "x", "value": 1e301}'),
     ],
 )
 def test_decoding_validates(data):

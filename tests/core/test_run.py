@@ -6,8 +6,22 @@ import sys
 
 import pytest
 
-from notus.core.errors import InputError, RunError
-from notus.core.run import Run, atomic, hash_file, locked, read_json, read_manifest
+from notus.core.artifacts import find_model
+from notus.core.config import digest_of
+from notus.core.errors import DataError, InputError, RunError
+from notus.core.run import (
+    MANIFEST,
+    Run,
+    atomic,
+    hash_file,
+    hash_folder,
+    hash_model,
+    locked,
+    read_json,
+    read_manifest,
+    write_json,
+)
+from notus.core.stage import Place
 from notus.core.tables import read_table
 
 
@@ -19,14 +33,22 @@ def test_a_finished_run_holds_all_its_parts(tmp_path):
     with enter(tmp_path / "run") as run:
         tally = run.tally("filter")
         tally.taken, tally.given = 2, 1
-        tally.drop("r1", "odd", "3 leaves a rest")
+        tally.drop("r1", "odd", "3 leaves a rest", at=Place("f.jsonl", 4))
         run.metric(step=1, loss=0.5)
         run.note(rows=1)
     path = tmp_path / "run"
     assert read_json(path / "config.json") == {"stage": "demo", "beta": 0.1, "limit": None}
     assert read_json(path / "inputs.json") == {"data": {"hash": "aa", "path": "x"}}
     assert read_table(path / "dropped.parquet") == [
-        {"record": "r1", "stage": "filter", "reason": "odd", "detail": "3 leaves a rest"}
+        {
+            "id": "r1",
+            "stage": "filter",
+            "reason": "odd",
+            "detail": "3 leaves a rest",
+            "file": "f.jsonl",
+            "line": 4,
+            "asked_by": "",
+        }
     ]
     assert read_json(path / "tally.json")[0]["dropped"] == {"odd": 1}
     assert json.loads((path / "metrics.jsonl").read_text()) == {"step": 1, "loss": 0.5}
@@ -147,6 +169,35 @@ def test_an_atomic_file_appears_whole_or_not_at_all(tmp_path):
 def test_hash_file(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert hash_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_folder_is_known_by_the_names_and_bytes_of_its_files(tmp_path):
+    for name, text in {"b": "2", "a/c": "3", ".hidden": "h"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    files = {name: hash_file(tmp_path / name) for name in ("a/c", "b")}
+    assert hash_folder(tmp_path) == digest_of([["a/c", files["a/c"]], ["b", files["b"]]])
+    # What answers are kept under in ledgers: a model's folder with all that is in it.
+    whole = {".hidden": hash_file(tmp_path / ".hidden")} | files
+    assert hash_model(str(tmp_path)) == digest_of(whole)
+    assert hash_model("owner/name") == digest_of({"hub": "owner/name"})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no model"):
+        hash_model(str(tmp_path / "empty"))
+
+
+def test_the_model_of_a_run_a_folder_and_a_hub_id(tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    write_json(tmp_path / "run" / MANIFEST, {"stage": "sft"})
+    assert find_model(str(tmp_path / "run")) == str(tmp_path / "run" / "model")
+    assert find_model(str(tmp_path)) == str(tmp_path)
+    assert find_model("owner/name") == "owner/name"
+
+
+def test_a_run_without_a_model_says_what_it_is(tmp_path):
+    write_json(tmp_path / MANIFEST, {"stage": "alpaca"})
+    with pytest.raises(DataError, match="is a run of 'alpaca', which leaves no model"):
+        find_model(str(tmp_path))
 
 
 def test_two_processes_never_work_in_one_directory(tmp_path):

@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notus.core.errors import DataError
-from notus.core.records import Completion, Critique, Decision, Feedback, Message, Preference, Rating
+from notus.core.records import (
+    Completion,
+    Critique,
+    Decision,
+    Feedback,
+    Message,
+    Preference,
+    Rating,
+)
 from notus.core.stage import Dropped
 from notus.core.tables import (
     from_row,
@@ -102,12 +111,13 @@ def test_equal_records_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_preferences_lie_in_the_explicit_prompt_layout(tmp_path: Path) -> None:
     write_records(tmp_path / "p.parquet", [PAIR], Preference)
-    turns = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     schema = pq.read_schema(tmp_path / "p.parquet")
-    assert [schema.field(name).type for name in ("prompt", "chosen", "rejected")] == [turns] * 3
+    for name in ("prompt", "chosen", "rejected"):
+        turn = schema.field(name).type.value_type
+        assert [(field.name, field.type) for field in turn][:2] == [("role", pa.string()), ("content", pa.string())]
     assert schema.field("score_chosen").type == pa.float64()
     row = read_table(tmp_path / "p.parquet")[0]
-    assert row["prompt"] == [{"role": "user", "content": "Name a river."}]
+    assert [(turn["role"], turn["content"]) for turn in row["prompt"]] == [("user", "Name a river.")]
     assert row["score_rejected"] is None
     assert row["extra"] == '{"index":3}'
     assert record_kind(tmp_path / "p.parquet") == "Preference"
@@ -116,7 +126,7 @@ def test_preferences_lie_in_the_explicit_prompt_layout(tmp_path: Path) -> None:
 def test_no_record_still_gives_a_file_with_all_columns(tmp_path: Path) -> None:
     assert write_records(tmp_path / "p.parquet", [], Preference) == 0
     assert list(read_records(tmp_path / "p.parquet", Preference)) == []
-    assert pq.read_schema(tmp_path / "p.parquet").names == list(Preference.__struct_fields__)
+    assert pq.read_schema(tmp_path / "p.parquet").names == ["id", "prompt_id", *Preference.__struct_fields__]
 
 
 @pytest.mark.parametrize("value", [None, 10.0, 3, "ten", [1, {"a": None}]])
@@ -130,6 +140,16 @@ def test_dataclasses_have_columns_too(tmp_path: Path) -> None:
     dropped = [Dropped("id", "binarize", "all-tied", "all 4 scores are 5")]
     write_records(tmp_path / "dropped.parquet", dropped, Dropped)
     assert list(read_records(tmp_path / "dropped.parquet", Dropped)) == dropped
+
+
+def test_a_renamed_record_keeps_its_files(tmp_path: Path) -> None:
+    class Renamed(Dropped):
+        STORED_AS: ClassVar[str] = "Dropped"
+
+    for kind in (Renamed, Dropped):
+        write_records(tmp_path / f"{kind.__name__}.parquet", [kind("id", "s", "r", "d")], kind)
+    assert record_kind(tmp_path / "Renamed.parquet") == "Dropped"
+    assert (tmp_path / "Renamed.parquet").read_bytes() == (tmp_path / "Dropped.parquet").read_bytes()
 
 
 def test_a_failing_write_leaves_what_was_there(tmp_path: Path) -> None:

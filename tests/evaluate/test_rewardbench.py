@@ -6,9 +6,9 @@ import random
 import numpy as np
 import pytest
 
-from notus.core.statistics import clustered_mean, proportion, t_quantile
-from notus.evaluate.rewardbench import COUNTS, SECTIONS, reward_report, weighted
-from notus.evaluate.rewards import PairScore
+from notus.evaluate.rewards import COUNTS, SECTIONS, PairScore, reward_report, weighted_accuracy
+from notus.stats.distributions import t_quantile
+from notus.stats.intervals import clustered_mean, proportion
 
 
 def scored(value, prompt="p", subset="", section="", lengths=(5, 4), margin=None):
@@ -92,7 +92,7 @@ def test_the_interval_of_a_weighted_sum_is_as_written():
         part = weights[row.subset] / 3 * (row.value - means[row.subset])
         sums[row.prompt_id] = sums.get(row.prompt_id, 0.0) + part
     error = math.sqrt(5 / 3 * sum(value**2 for value in sums.values()))
-    found = weighted(rows, weights)
+    found = weighted_accuracy(rows, weights)
     total = 0.3 * 2 / 3 + 0.7 / 3
     assert found.mean == pytest.approx(total)
     assert found.high == pytest.approx(min(1, total + t_quantile(0.975, 3) * error))
@@ -103,7 +103,7 @@ def test_one_subset_is_the_clustered_mean():
     rng = random.Random(1)
     rows = [scored(float(rng.random() < 0.6), str(n // 3), "x") for n in range(90)]
     plain = clustered_mean([row.value for row in rows], [row.prompt_id for row in rows])
-    found = weighted(rows, {"x": 1.0})
+    found = weighted_accuracy(rows, {"x": 1.0})
     assert (found.mean, found.low, found.high) == pytest.approx((plain.mean, plain.low, plain.high))
 
 
@@ -118,20 +118,20 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
                 shift = rng.choice([-0.2, 0.2])
                 values = [float(rng.random() < truth + shift) for _ in range(2)]
                 rows += [scored(value, f"{subset}{prompt}", subset) for value in values]
-        found = weighted(rows, {"x": 0.2, "y": 0.8})
+        found = weighted_accuracy(rows, {"x": 0.2, "y": 0.8})
         hits += found.low <= 0.2 * 0.5 + 0.8 * 0.7 <= found.high
     assert abs(hits / 1000 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 1000)
 
 
 def test_where_nothing_varies_the_interval_still_has_a_width():
     rows = [scored(1.0, f"x{n}", "x") for n in range(10)] + [scored(0.0, f"y{n}", "y") for n in range(10)]
-    found = weighted(rows, {"x": 0.5, "y": 0.5})
+    found = weighted_accuracy(rows, {"x": 0.5, "y": 0.5})
     side = 0.5 * (1 - proportion(10, 10).low)
     assert (found.mean, found.low, found.high) == pytest.approx((0.5, 0.5 - side, 0.5 + side))
 
 
 def test_a_subset_of_one_prompt_alone_says_nothing():
-    assert weighted([scored(1.0, "a", "x"), scored(1.0, "b", "y")], {"x": 0.5, "y": 0.5}) is None
+    assert weighted_accuracy([scored(1.0, "a", "x"), scored(1.0, "b", "y")], {"x": 0.5, "y": 0.5}) is None
 
 
 def test_length_is_told_apart_from_what_wins():

@@ -7,8 +7,8 @@ import pytest
 from notus.core.errors import RunError
 from notus.core.records import Message, Preference
 from notus.core.stage import Tally
-from notus.evaluate.rewards import score_pairs
-from tests.evaluate.judge_examples import Scores
+from notus.evaluate.rewards import COUNTS, default_tie, score_pairs
+from tests.helpers.judged_pairs import Scores
 
 
 def preference(prompt, chosen, rejected, **extra):
@@ -36,11 +36,20 @@ def test_the_higher_score_wins_and_a_tie_counts_what_was_set():
     assert {item.subset for item in score_pairs(BY_LENGTH, PAIRS, Tally("t"), subset="source")} == {"here"}
 
 
+def test_a_tie_counts_half_and_by_rewardbenchs_rule_on_its_data_alone():
+    of_rewardbench = [preference(f"p{n}", "a", "b", subset=subset) for n, subset in enumerate(sorted(COUNTS))]
+    assert default_tie(of_rewardbench) == 0.0
+    assert default_tie([*of_rewardbench, PAIRS[0]]) == 0.5
+    assert default_tie(of_rewardbench, subset="source") == 0.5
+    assert default_tie(PAIRS) == default_tie([]) == 0.5
+    assert [item.value for item in score_pairs(BY_LENGTH, PAIRS, Tally("t"))] == [1.0, 0.0, 0.5]
+
+
 def test_what_has_no_score_is_counted_and_no_number():
     tally = Tally("t")
     ranker = Scores(lambda _, text: None if text == "no" else 1.0)
     found = score_pairs(ranker, PAIRS, tally)
-    assert [item.value for item in found] == [0.0, None, 0.0]
+    assert [item.value for item in found] == [0.5, None, 0.5]
     assert found[1].margin is None
     assert tally.counts == {"tie": 2, "unscored": 1}
     assert (tally.taken, tally.given) == (3, 3)
@@ -51,7 +60,7 @@ def test_a_pair_of_several_turns_is_dropped_and_named():
     odd = Preference(prompt=PAIRS[0].prompt, chosen=(*more, *more[:1]), rejected=more[:1])
     tally = Tally("t")
     assert len(score_pairs(BY_LENGTH, [*PAIRS, odd], tally)) == 3
-    assert [(item.record, item.reason) for item in tally.dropped] == [(odd.id, "several-turns")]
+    assert [(item.id, item.reason) for item in tally.dropped] == [(odd.id, "several-turns")]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -5,16 +5,16 @@ from itertools import combinations
 import pytest
 import torch
 
-from notus.models.attention import use_packed
-from notus.models.local import load_model, save_model
-from notus.models.pack import Group
-from notus.train.batches import Collator, Item, branch_sums
+from notus.engine.attention import use_packed
+from notus.engine.load import load_model, save_model
+from notus.engine.pack import PromptGroup
+from notus.train.batches import Collator, Item, completion_sums
 from notus.train.settings import Training
 
 PROMPTS = ([5, 6, 7], [8, 9])
 ANSWERS = ([10, 11, 2], [12, 2], [13, 14, 15, 16, 2], [17, 2])
-ITEMS = [Item(Group(prompt, pair)) for prompt in PROMPTS for pair in combinations(ANSWERS, 2)]
-ITEMS += [Item(Group([9], (ANSWERS[0], ANSWERS[0]))), ITEMS[3]]  # two answers that are the same, and a pair twice
+ITEMS = [Item(PromptGroup(prompt, pair)) for prompt in PROMPTS for pair in combinations(ANSWERS, 2)]
+ITEMS += [Item(PromptGroup([9], (ANSWERS[0], ANSWERS[0]))), ITEMS[3]]  # two answers that are the same, and a pair twice
 PADDED = {"engine": "padded"}
 WAYS = [
     {},
@@ -42,8 +42,9 @@ def computed(policy, items, **settings):
     number = {id(item): n for n, item in enumerate(items)}
     found, total = {}, 0.0
     for forward in collated(items, **settings).forwards:
-        prefix = [min(map(len, item.group.branches)) for item in forward.items for _ in item.group.branches]
-        by_item = [values.view(-1, 2) for values in branch_sums(policy, forward, prefix)]
+        prefix = [min(map(len, item.group.completions)) for item in forward.items for _ in item.group.completions]
+        sums = completion_sums(policy, forward, prefix=prefix)
+        by_item = [values.view(-1, 2) for values in (sums.sums, sums.tokens, sums.prefixes)]
         for item, sums, tokens, seconds in zip(forward.items, *by_item, strict=True):
             found[id(item)] = [*sums.tolist(), *tokens.tolist(), *seconds.tolist()]
             weight = 1 + number[id(item)] / 10
@@ -66,18 +67,18 @@ def test_shared_answers_give_what_each_pair_gives_alone(policy, way):
 
 def test_a_prompt_and_each_of_its_answers_are_computed_once():
     (forward,) = collated(ITEMS).forwards
-    assert [(span.prompt, span.branches) for span in forward.row.spans] == [
+    assert [(span.prompt, span.completions) for span in forward.row.spans] == [
         (3, (3, 2, 5, 2)),
         (2, (3, 2, 5, 2)),
         (1, (3,)),
     ]
     assert len(forward.items) == len(ITEMS)
-    assert forward.branches == 9
+    assert forward.completions == 9
     assert forward.numbers.tolist()[:12] == [0, 1, 0, 2, 0, 3, 1, 2, 1, 3, 2, 3]
 
 
 def test_pairs_of_different_prompts_are_packed_as_they_are():
-    items = [Item(Group([5, n], (ANSWERS[0], ANSWERS[1]))) for n in range(6, 10)]
+    items = [Item(PromptGroup([5, n], (ANSWERS[0], ANSWERS[1]))) for n in range(6, 10)]
     ours, plainly = (collated(items, share_prompts=share).forwards for share in (True, False))
     assert len(ours) == len(plainly) == 1
     assert torch.equal(ours[0].row.input_ids, plainly[0].row.input_ids)
@@ -87,14 +88,14 @@ def test_pairs_of_different_prompts_are_packed_as_they_are():
 @pytest.mark.parametrize("engine", ["packed", "padded"])
 def test_only_marked_tokens_count(policy, engine):
     marks = ([True, False, True],)
-    items = [Item(Group([5, 6], ([10, 11, 2],), marks)), Item(Group([5, 6], ([12, 2],)))]
+    items = [Item(PromptGroup([5, 6], ([10, 11, 2],), marks)), Item(PromptGroup([5, 6], ([12, 2],)))]
     assert [item.answered for item in items] == [2, 2]
     (forward,) = collated(items, engine=engine).forwards
     with torch.no_grad():
         logits = policy(input_ids=torch.tensor([[5, 6, 10, 11, 2]])).logits[0].double().log_softmax(-1)
         if engine == "packed":
             use_packed(policy)
-        sums, tokens, _ = branch_sums(policy, forward)
+        found = completion_sums(policy, forward)
     order = [forward.items.index(item) for item in items]
-    assert tokens.tolist() == [2, 2]
-    assert float(sums[order[0]]) == pytest.approx(float(logits[1, 10] + logits[3, 2]), abs=1e-5)
+    assert found.tokens.tolist() == [2, 2]
+    assert float(found.sums[order[0]]) == pytest.approx(float(logits[1, 10] + logits[3, 2]), abs=1e-5)

@@ -7,17 +7,16 @@ import torch
 
 from notus.core.records import Message, Preference
 from notus.core.run import Run
-from notus.models.adapters import add_adapter
-from notus.models.attention import packed
-from notus.models.local import load_model, save_model
-from notus.models.logps import token_logps
-from notus.models.pack import PackedRow
-from notus.models.padded import answer_token_logps, pad
-from notus.models.settings import Limits, Lora
-from notus.models.tokens import Encoder
-from notus.train.batches import Collator, all_sums, plain
-from notus.train.encoding import encode_pairs
-from notus.train.references import kept_sums
+from notus.engine.adapters import add_adapter, base_model
+from notus.engine.attention import packed
+from notus.engine.load import load_model, save_model
+from notus.engine.logps import token_logps
+from notus.engine.pack import PackedRow
+from notus.engine.padded import answer_token_logps, pad
+from notus.engine.settings import Limits, Lora
+from notus.engine.text.encoder import Encoder
+from notus.train.batches import Collator, all_sums, encode_pairs
+from notus.train.reference import kept_sums
 from notus.train.settings import Training
 
 AGREES = 1e-5
@@ -67,12 +66,12 @@ def base(model, tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(base, items):
-    """For each item and branch the log-probabilities of its tokens, one row at a time, without padding, in fp64."""
+    """For each item and completion the log-probabilities of its tokens, one row at a time, without padding, in fp64."""
     model, _ = base
     found = []
     for item in items:
-        for branch in item.group.branches:
-            ids = item.group.prompt + branch
+        for completion in item.group.completions:
+            ids = item.group.prompt + completion
             with torch.no_grad():
                 logits = model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
             start = len(item.group.prompt)
@@ -90,19 +89,19 @@ def models(base, tokenizer, tmp_path_factory):
     return dict(zip(MODELS, found, strict=True))
 
 
-def by_branch(model, items, settings, head):
-    """Log-probabilities of each item's branches, token by token, in the order of the items."""
+def by_completion(model, items, settings, head):
+    """Log-probabilities of each item's completions, token by token, in the order of the items."""
     found = {}
     for forward in Collator(settings, 3)(items)["batch"].forwards:
         if isinstance(forward.row, PackedRow):
-            with packed(plain(model)):
-                logps = token_logps(plain(model), forward.row, **head)
-            branch_of = forward.row.branch_of
+            with packed(base_model(model)):
+                logps = token_logps(base_model(model), forward.row, **head)
+            completion_of = forward.row.completion_of
         else:
-            logps, branch_of = answer_token_logps(model, forward.row)
+            logps, completion_of = answer_token_logps(model, forward.row)
         numbers = iter(forward.numbers.tolist())
         for item in forward.items:
-            of = [logps[branch_of == number].tolist() for number in (next(numbers), next(numbers))]
+            of = [logps[completion_of == number].tolist() for number in (next(numbers), next(numbers))]
             found[id(item)] = of
     return [logps for item in items for logps in found[id(item)]]
 
@@ -112,7 +111,7 @@ def by_branch(model, items, settings, head):
 def test_every_way_gives_the_same_to_1e_5(models, items, expected, kind, way):
     settings, head = WAYS[way]
     with torch.set_grad_enabled(kind == "with a backward pass"):
-        ours = by_branch(models[kind], items, settings, head)
+        ours = by_completion(models[kind], items, settings, head)
     assert max(abs(logp) for of in expected for logp in of) > 5
     for found, plainly in zip(ours, expected, strict=True):
         assert found == pytest.approx(plainly, abs=AGREES)
@@ -138,7 +137,7 @@ def test_shared_references_are_computed_once_for_each_answer(base, items, tmp_pa
     counted = []
 
     def compute(groups):
-        counted.append(sum(len(group.branches) for group in groups))
+        counted.append(sum(len(group.completions) for group in groups))
         return all_sums(model, groups, Training(), 3)
 
     for share in (True, False):
@@ -151,5 +150,5 @@ def test_one_row_at_a_time_is_what_padding_gives(base, items, expected):
     model, _ = base
     for item, plainly in zip(items, expected[0::2], strict=True):
         with torch.no_grad():
-            logps, _ = answer_token_logps(model, pad([(item.group.prompt, item.group.branches[0])], 3))
+            logps, _ = answer_token_logps(model, pad([(item.group.prompt, item.group.completions[0])], 3))
         assert logps.tolist() == pytest.approx(plainly, abs=AGREES)

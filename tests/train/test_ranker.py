@@ -6,22 +6,31 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from notus.core.errors import ConfigError, DataError
 from notus.core.run import Run
 from notus.core.stage import Tally
-from notus.models.local import save_model
-from notus.models.pairrm import budget_of, load_pairrm
-from notus.models.ranker import make_ranker
-from notus.models.ranker_models import load_reward_model
-from notus.models.ranker_settings import Ranking
-from notus.train.ranker import RankerTrainer, judge_pairs, preference_loss, train_ranker
-from notus.train.ranker_items import ComparedCollator, ComparedItems, encode_compared
+from notus.engine.load import save_model
+from notus.rankers.make import make_ranker
+from notus.rankers.pairrm import budget_of, load_pairrm
+from notus.rankers.reward import load_reward_model
+from notus.rankers.settings import Ranking
+from notus.train.ranker import (
+    ComparedCollator,
+    ComparedItems,
+    RankerTrainer,
+    encode_compared,
+    judge_pairs,
+    preference_loss,
+    start_ranker,
+    train_ranker,
+)
 from notus.train.ranker_quality import Judged, quality_of
-from notus.train.ranker_start import start_ranker
-from notus.train.runs import training_arguments
-from tests.train.ranker_examples import THINGS, pair, polite_pairs, training
+from notus.train.ranker_settings import RankerTraining
+from notus.train.run.fit import training_arguments
+from tests.helpers.families import save_family_model
+from tests.helpers.ranker_examples import THINGS, pair, polite_pairs, training
 
 FORMS = ("reward-model", "pairrm")
 ALIKE = polite_pairs(12)
@@ -250,3 +259,32 @@ def test_ties_count_half():
 
 def _two():
     return [Judged("a", 1.0, 4, 2), Judged("b", -1.0, 3, 9)]
+
+
+@pytest.mark.parametrize("name", ["llama3", "phi3", "r1"])
+def test_a_reward_model_is_scored_at_the_end_of_a_text_by_transformers_too(name, tmp_path):
+    """Of a start whose padding token ends a text, or that has none: another one pads the ranker that is made of it."""
+    save_family_model(name, tmp_path / "start")
+    limits = {"max_length": 128, "max_prompt_length": 64}
+    config = RankerTraining.parse({"form": "reward-model", "batch_size": 8, "limits": limits}, where="x")
+    path = train_ranker(
+        run_in(tmp_path / "run"),
+        config,
+        start=str(tmp_path / "start"),
+        preferences=polite_pairs(16),
+        held_out=(),
+        seed=0,
+    )
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    model = AutoModelForSequenceClassification.from_pretrained(path).eval()
+    prompt, answers = polite_pairs(1)[0].prompt, ["Certainly.", "No, and please go away."]
+    turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
+    texts = [[*turns, {"role": "assistant", "content": answer}] for answer in answers]
+    (scores,) = make_ranker(f"reward-model:{path}", Ranking(limits=config.limits)).rank([prompt], [answers])
+    batch = tokenizer.apply_chat_template(texts, padding=True, return_tensors="pt", return_dict=True)
+    with torch.no_grad():
+        together = model(**batch).logits[:, 0].tolist()
+        rows = [tokenizer.apply_chat_template(text, return_tensors="pt", return_dict=False) for text in texts]
+        apart = [float(model.score.weight[0] @ model.model(row)[0][0, -1]) for row in rows]
+    assert scores == pytest.approx(together, abs=1e-5)
+    assert scores == pytest.approx(apart, abs=1e-5)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notus.core.errors import DataError
-from notus.core.statistics import clustered_mean
+from notus.stats.intervals import clustered_mean
 from notus.train.ranker_quality import Judged, quality_of, scored
 
 PAIRS = [
@@ -53,9 +53,9 @@ def test_bins_hold_confidence_and_what_was_right():
     assert found.calibration_error.mean == pytest.approx(wanted)
 
 
-def test_stretches_of_length_hold_each_pair_once():
+def test_bins_of_length_hold_each_pair_once():
     found = {
-        of.label: of.pairs for of in quality_of([*PAIRS, Judged("f", 1.0, 0, 0), Judged("g", 1.0, 9, 0)]).stretches
+        of.label: of.pairs for of in quality_of([*PAIRS, Judged("f", 1.0, 0, 0), Judged("g", 1.0, 9, 0)]).length_bins
     }
     assert found == {
         "at most half as long": 1,
@@ -80,7 +80,7 @@ def test_stretches_of_length_hold_each_pair_once():
 )
 def test_what_holds_of_any_ranker(judged):
     found = quality_of(judged)
-    assert sum(of.pairs for of in found.stretches) == len(judged)
+    assert sum(of.pairs for of in found.length_bins) == len(judged)
     if len({item.prompt_id for item in judged}) < 2:
         assert found.accuracy is None
         return

@@ -1,7 +1,7 @@
 import pytest
 
 from notus.core.errors import ConfigError
-from notus.flow.rankertrainkinds import TrainRanker
+from notus.steps.train.ranker import TrainRanker
 from notus.train.ranker_settings import RankerTraining
 
 

@@ -1,6 +1,11 @@
 """A reference that is not the start: the loss before the first update says which model it is."""
 
+import json
 import math
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -8,12 +13,13 @@ from notus.core.errors import ConfigError
 from notus.core.records import Message, Preference
 from notus.core.run import read_manifest
 from notus.core.tables import write_records
-from notus.flow import kinds
-from notus.flow.experiment import run_step
-from notus.models.local import build_model, load_model, save_model, train_tokenizer
-from notus.models.padded import all_logps
-from notus.models.settings import Limits, Shape
-from notus.models.tokens import Encoder
+from notus.engine.load import build_model, load_model, save_model, train_tokenizer
+from notus.engine.padded import all_logps
+from notus.engine.settings import Limits, Shape
+from notus.engine.text.encoder import Encoder
+from notus.steps.perform import run_step
+from notus.steps.train.dpo import Dpo
+from notus.train.reference import identity_of_model
 
 LIMITS = {"max_length": 96, "max_prompt_length": 48}
 PAIRS = [
@@ -44,7 +50,7 @@ def trained(place, out, **values):
         "warmup": 0,
         "limits": LIMITS,
     }
-    run = run_step("dpo", kinds.Dpo.parse(given | values, where="x"), place / out)
+    run = run_step("dpo", Dpo.parse(given | values, where="x"), place / out)
     return read_manifest(run.path)["summary"]
 
 
@@ -74,3 +80,44 @@ def test_a_reference_with_another_tokenizer_is_refused(place, model):
     save_model(model, train_tokenizer(["quite another text, of other words"] * 20, 300), place / "foreign")
     with pytest.raises(ConfigError, match="has another tokenizer than the policy"):
         trained(place, "foreign-run", reference=str(place / "foreign"))
+
+
+def test_a_name_on_the_hub_is_a_model_only_with_its_commit(place):
+    commit = "0123456789abcdef" * 2 + "01234567"
+    assert identity_of_model(f"owner/name@{commit}") == {"hub": f"owner/name@{commit}"}
+    assert identity_of_model("owner/name") == identity_of_model("owner/name@main") == {}
+    assert set(identity_of_model(str(place / "start"))) == {"model.safetensors"}
+
+
+def test_the_reference_of_an_adapter_is_that_of_its_base_too(place, lora_run):
+    ours = identity_of_model(str(lora_run / "lora/model"))
+    assert set(ours) == {"base/model.safetensors", "adapter_model.safetensors"}
+    settings = lora_run / "lora/model/adapter_config.json"
+    text = settings.read_text()
+    try:
+        settings.write_text(text.replace(str(lora_run / "base"), str(place / "other")))
+        assert identity_of_model(str(lora_run / "lora/model")) != ours
+    finally:
+        settings.write_text(text)
+
+
+@pytest.mark.slow
+def test_the_reference_of_a_commit_in_the_cache_is_kept(place):
+    commit = "a" * 40
+    at = place / "cache/models--owner--name"
+    shutil.copytree(place / "start", at / "snapshots" / commit)
+    (at / "refs").mkdir()
+    (at / "refs/main").write_text(commit)
+    offline = {"HF_HUB_CACHE": str(place / "cache"), "HF_HUB_OFFLINE": "1"}
+    start, limits = f"owner/name@{commit}", json.dumps(LIMITS)
+    for out, lora in (("one", "null"), ("two", "{rank: 2}")):
+        options = ["batch_size=2", "warmup=0", f"limits={limits}", f"lora={lora}"]
+        command = [sys.executable, "-m", "notus", "train", "dpo", str(place / "data"), "--start", start]
+        sets = [word for option in options for word in ("--set", option)]
+        done = subprocess.run(
+            [*command, *sets, "--out", str(place / out)], capture_output=True, text=True, env=os.environ | offline
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(list((place / out / "references").glob("*.parquet"))) == 1
+    settings = json.loads((place / "two/model/adapter_config.json").read_text())
+    assert (settings["base_model_name_or_path"], settings["revision"]) == ("owner/name", commit)

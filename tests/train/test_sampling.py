@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notus.train.sampling import LengthSampler, batches_of
+from notus.train.batches import LengthSampler, batches_of
 
 
 @settings(max_examples=50)

@@ -9,21 +9,22 @@ from transformers import TrainingArguments
 
 from notus.core.errors import DataError
 from notus.core.stage import Tally
-from notus.models.attention import use_packed
-from notus.models.local import load_model, save_model
-from notus.models.pack import Group
-from notus.models.padded import all_logps
-from notus.train.batches import Collator, Item
-from notus.train.loss_settings import BcoUnpaired, Kto
-from notus.train.sampling import Items
+from notus.engine.attention import use_packed
+from notus.engine.load import load_model, save_model
+from notus.engine.pack import PromptGroup
+from notus.engine.padded import all_logps
+from notus.train.batches import Collator, Item, Items
+from notus.train.losses.unpaired import BcoUnpaired, Kto
 from notus.train.settings import Training
 from notus.train.unpaired import UnpairedTrainer, with_mismatches
-from tests.train.loss_examples import cost, s
+from tests.helpers.loss_examples import minus_log_sigmoid, s
 
 
 def rows(prompts):
     """Rows whose answers are all different."""
-    return [Item(Group([1, 5 + prompt], ([30 + n, 2],)), desirable=bool(n % 2)) for n, prompt in enumerate(prompts)]
+    return [
+        Item(PromptGroup([1, 5 + prompt], ([30 + n, 2],)), desirable=bool(n % 2)) for n, prompt in enumerate(prompts)
+    ]
 
 
 def mismatched(items, batch_size, max_length=50, tally=None):
@@ -32,16 +33,16 @@ def mismatched(items, batch_size, max_length=50, tally=None):
 
 def test_answer_i_goes_with_prompt_i_plus_1_of_its_batch():
     found = mismatched(rows(range(8)), 4)
-    assert sorted(item.group.branches[0] for item in found) == [[30 + n, 2] for n in range(8)]
+    assert sorted(item.group.completions[0] for item in found) == [[30 + n, 2] for n in range(8)]
     for batch in (found[:4], found[4:]):
         for n, item in enumerate(batch):
-            assert item.mismatched.group == Group(item.group.prompt, batch[n - 1].group.branches)
+            assert item.mismatched.group == PromptGroup(item.group.prompt, batch[n - 1].group.completions)
 
 
 def test_two_rows_of_each_prompt_go_with_the_next_prompt():
     found = mismatched(rows([0, 0, 1, 1, 2, 2]), 6)
-    answers = [item.group.branches for item in found]
-    assert [item.mismatched.group.branches for item in found] == answers[-2:] + answers[:-2]
+    answers = [item.group.completions for item in found]
+    assert [item.mismatched.group.completions for item in found] == answers[-2:] + answers[:-2]
 
 
 @settings(max_examples=200)
@@ -52,14 +53,14 @@ def test_no_answer_meets_its_own_prompt(prompts, batch_size):
         with pytest.raises(DataError, match="all rows have the same"):
             mismatched(items, batch_size)
         return
-    own = {item.group.branches[0][0]: item.group.prompt for item in items}
+    own = {item.group.completions[0][0]: item.group.prompt for item in items}
     found = mismatched(items, batch_size)
-    assert sorted(item.group.branches for item in found) == sorted(item.group.branches for item in items)
+    assert sorted(item.group.completions for item in found) == sorted(item.group.completions for item in items)
     for start in range(0, len(found), batch_size):
         batch = found[start : start + batch_size]
-        inside = {item.group.branches[0][0] for item in batch}
+        inside = {item.group.completions[0][0] for item in batch}
         most = max(sum(a.group.prompt == b.group.prompt for a in batch) for b in batch)
-        given = [item.mismatched.group.branches[0][0] for item in batch]
+        given = [item.mismatched.group.completions[0][0] for item in batch]
         if 2 * most <= len(batch):
             assert sorted(given) == sorted(inside)  # the same answers, behind other prompts
         for item, answer in zip(batch, given, strict=True):
@@ -68,9 +69,12 @@ def test_no_answer_meets_its_own_prompt(prompts, batch_size):
 
 def test_a_mismatched_answer_that_does_not_fit_is_cut_and_counted():
     tally = Tally("encode")
-    items = [Item(Group([1, 2, 3, 4], ([5],)), desirable=True), Item(Group([1], ([6, 7, 8, 2],)), desirable=False)]
+    items = [
+        Item(PromptGroup([1, 2, 3, 4], ([5],)), desirable=True),
+        Item(PromptGroup([1], ([6, 7, 8, 2],)), desirable=False),
+    ]
     found = mismatched(items, 2, max_length=6, tally=tally)
-    assert {tuple(item.mismatched.group.branches[0]) for item in found} == {(5,), (6, 7)}
+    assert {tuple(item.mismatched.group.completions[0]) for item in found} == {(5,), (6, 7)}
     assert tally.counts == {"mismatched-cut": 1}
 
 
@@ -100,7 +104,7 @@ def test_a_batch_has_the_loss_of_the_equation(policy, tmp_path, split, loss):
     items = mismatched(rows([0, 0, 1, 2, 2, 3, 4, 5]), 4)
 
     def logps(of):
-        return all_logps(policy, [(item.group.prompt, item.group.branches[0]) for item in of], 3, 1)
+        return all_logps(policy, [(item.group.prompt, item.group.completions[0]) for item in of], 3, 1)
 
     own, others = logps(items), logps([item.mismatched for item in items])
     # A reference that is off by what a formula says: by more for the later rows, and in the second batch below 0.
@@ -118,9 +122,9 @@ def test_a_batch_has_the_loss_of_the_equation(policy, tmp_path, split, loss):
             if isinstance(loss, Kto):
                 expected += (0.8 if item.desirable else 1.3) * s(-sign * 0.4 * (r - z)) / 8
             else:
-                expected += cost(sign * 0.4 * r) / 8
+                expected += minus_log_sigmoid(sign * 0.4 * r) / 8
     settings = Training(batch_size=4, **split)
-    if settings.engine == "packed":
+    if settings.engine != "padded":
         use_packed(policy)
     trainer = UnpairedTrainer(
         objective=loss,

@@ -6,13 +6,17 @@ all its values in one call, so that neither way makes an object for each value t
     str → string    float → double    int → int64    bool → bool    Literal → its values' type
     X | None → nullable X    tuple[X, ...], list[X] → list    a record → struct    dict, Any → JSON in a string
 
+What tables are joined by, ``id`` and ``prompt_id``, stands first, also where a record only computes it; such a column
+is written, and passed over when it is read (``JOINED_BY``).
+
 Reading proves whole columns: no null where a value is needed, and the bounds of numbers, lengths and names. Only what
 is proven becomes records without a look at each row. What is not of exactly the type's columns, or breaks a rule, is
 left to ``core.tables``, which reads row by row and says what is wrong.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -20,15 +24,21 @@ import msgspec
 import msgspec.inspect as kinds
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-__all__ = ["arrow_type", "from_columns", "leaves", "optional", "to_columns"]
+__all__ = ["JOINED_BY", "arrow_type", "computed_columns", "from_columns", "leaves", "optional", "to_columns"]
 
 T = TypeVar("T")
+
+JOINED_BY = ("id", "prompt_id")
+"""Properties of records that are written as columns."""
 
 _Writer = Callable[[Sequence[Any]], pa.Array]
 _Reader = Callable[[pa.Array], list[Any]]
 _Values = Sequence[Any]
+_MANY = 4096
+"""Values from which on pyarrow lays out an array, and the import of pandas does not count."""
+_CODES = {pa.float64(): "d", pa.int64(): "q"}
 
 
 class _UnprovenError(Exception):
@@ -55,6 +65,11 @@ def arrow_type(info: kinds.Type) -> pa.DataType:
     raise TypeError(f"there is no column for {info}; use text, numbers, lists, records, dict or Any")
 
 
+def computed_columns(type: type[Any]) -> tuple[str, ...]:  # noqa: A002
+    """The columns of a type that are no fields of it: those of ``JOINED_BY`` that it computes."""
+    return tuple(name for name in JOINED_BY if isinstance(getattr(type, name, None), property))
+
+
 def optional(info: kinds.UnionType) -> kinds.Type:
     """The one type that a union makes optional.
 
@@ -68,7 +83,7 @@ def optional(info: kinds.UnionType) -> kinds.Type:
 
 
 def to_columns(records: Sequence[Any], type: type[Any]) -> list[pa.Array]:  # noqa: A002
-    """The columns of some records, one for each field of their type.
+    """The columns of some records: what they are joined by, then one for each field of their type.
 
     Raises:
         pyarrow.ArrowException, UnicodeError, OverflowError, TypeError: if a value has no place in its column.
@@ -124,7 +139,9 @@ def _info(type: type[Any]) -> kinds.StructType | kinds.DataclassType:  # noqa: A
 
 def _columns_of(type: type[Any]) -> list[tuple[Callable[[Any], Any], _Writer]]:  # noqa: A002
     if type not in _WRITERS:
-        _WRITERS[type] = [(attrgetter(field.name), _writer(field.type)) for field in _info(type).fields]
+        fields = [(attrgetter(field.name), _writer(field.type)) for field in _info(type).fields]
+        computed = [(attrgetter(name), _writer(kinds.StrType())) for name in computed_columns(type)]
+        _WRITERS[type] = [*computed, *fields]
     return _WRITERS[type]
 
 
@@ -139,7 +156,38 @@ def _writer(info: kinds.Type) -> _Writer:
     if isinstance(info, (kinds.DictType, kinds.AnyType)):
         return _json_writer
     column = arrow_type(info)
-    return lambda values: pa.array(values, column)
+    return lambda values: _column(values, column)
+
+
+def _column(values: _Values, column: pa.DataType) -> pa.Array:
+    """Values of one plain type, or None, as an array.
+
+    A few are laid out here: ``pa.array`` asks pandas whether the list is one of its own, and for that imports it, which
+    takes longer than most commands on a small file.
+    """
+    if len(values) > _MANY:
+        return pa.array(values, column)
+    missing = [value is None for value in values]
+    validity = _bits([not none for none in missing]) if any(missing) else None
+    if column == pa.string():
+        texts = [b"" if value is None else str.encode(value) for value in values]
+        ends = accumulate(map(len, texts), initial=0)
+        data = [pa.py_buffer(array("i", ends)), pa.py_buffer(b"".join(texts))]
+    elif column == pa.bool_():
+        if wrong := next((value for value in values if not isinstance(value, bool | None)), None):
+            raise TypeError(f"{wrong!r} is no truth value")
+        data = [_bits([bool(value) for value in values])]
+    else:
+        data = [pa.py_buffer(array(_CODES[column], [0 if value is None else value for value in values]))]
+    return pa.Array.from_buffers(column, len(values), [validity, *data], sum(missing))
+
+
+def _bits(values: Sequence[bool]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(np.array(values, bool), bitorder="little").tobytes())
+
+
+def _truths(values: Sequence[bool]) -> pa.Array:
+    return _column(values, pa.bool_())
 
 
 def _struct_writer(info: kinds.StructType | kinds.DataclassType) -> _Writer:
@@ -152,7 +200,7 @@ def _struct_writer(info: kinds.StructType | kinds.DataclassType) -> _Writer:
             columns = [column(list(map(get, values))) for get, column in parts]
             return pa.StructArray.from_arrays(columns, fields=fields)
         columns = [column([None if value is None else get(value) for value in values]) for get, column in parts]
-        return pa.StructArray.from_arrays(columns, fields=fields, mask=pa.array(missing))
+        return pa.StructArray.from_arrays(columns, fields=fields, mask=_truths(missing))
 
     return write
 
@@ -162,20 +210,18 @@ def _list_writer(info: kinds.VarTupleType | kinds.ListType) -> _Writer:
 
     def write(values: _Values) -> pa.Array:
         missing = [value is None for value in values]
-        mask = pa.array(missing) if any(missing) else None
+        mask = _truths(missing) if any(missing) else None
         full = [value or () for value in values] if mask is not None else values
-        offsets = np.zeros(len(values) + 1, dtype=np.int32)
-        np.cumsum(list(map(len, full)), out=offsets[1:])
-        return pa.ListArray.from_arrays(
-            pa.array(offsets), item(list(chain.from_iterable(full))), type=column, mask=mask
-        )
+        ends = array("i", accumulate(map(len, full), initial=0))
+        offsets = pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)])
+        return pa.ListArray.from_arrays(offsets, item(list(chain.from_iterable(full))), type=column, mask=mask)
 
     return write
 
 
 def _json_writer(values: _Values) -> pa.Array:
     # An Any that is None is JSON's null. Below a record that is None the text is hidden, whatever it is.
-    return pa.array(["{}" if value == {} else msgspec.json.encode(value).decode() for value in values], pa.string())
+    return _column(["{}" if value == {} else msgspec.json.encode(value).decode() for value in values], pa.string())
 
 
 # ── columns → records ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,10 +270,10 @@ def _proof(info: kinds.Type) -> Callable[[pa.Array], bool]:
     """Whether all values of a column without nulls keep the rules of the type."""
     if isinstance(info, kinds.LiteralType):
         known = set(info.values)
-        return lambda array: set(pc.unique(array).to_pylist()) <= known
+        return lambda array: set(array.unique().to_pylist()) <= known
     if isinstance(info, kinds.StrType) and info.pattern is None:
         least, most = info.min_length, info.max_length
-        return lambda array: _within(pc.utf8_length(array), least, most) if least or most else True
+        return lambda array: _within(_lengths(array), least, most) if least or most else True
     if isinstance(info, (kinds.FloatType, kinds.IntType)) and info.multiple_of is info.gt is info.lt is None:
         least_value, most_value = info.ge, info.le
         return lambda array: _within(array, least_value, most_value)
@@ -236,8 +282,27 @@ def _proof(info: kinds.Type) -> Callable[[pa.Array], bool]:
     raise _UnprovenError
 
 
+def _lengths(array: pa.Array) -> pa.Array:
+    """Characters of each text."""
+    from pyarrow import compute  # takes a fifth of a second to import, and few commands read such columns
+
+    return compute.utf8_length(array)
+
+
+def _numbers(array: pa.Array) -> NDArray[Any]:
+    """Numbers or truth values, none of them null. Arrow's own way to NumPy imports pandas."""
+    held = array.buffers()[1]
+    if held is None or not len(array):
+        return np.zeros(0)
+    if array.type == pa.bool_():
+        bits = np.unpackbits(np.frombuffer(held, np.uint8), count=array.offset + len(array), bitorder="little")
+        return bits[array.offset :].astype(bool)
+    numbers = np.frombuffer(held, array.type.to_pandas_dtype(), count=array.offset + len(array))
+    return numbers[array.offset :]
+
+
 def _within(array: pa.Array, least: float | None, most: float | None) -> bool:
-    values = array.to_numpy(zero_copy_only=False)
+    values = _numbers(array)
     return (least is None or bool((values >= least).all())) and (most is None or bool((values <= most).all()))
 
 
@@ -247,7 +312,7 @@ def _optional_reader(read: _Reader) -> _Reader:
             return read(array)
         found: list[Any] = [None] * len(array)
         valid = array.is_valid()
-        places = np.flatnonzero(valid.to_numpy(zero_copy_only=False)).tolist()
+        places = np.flatnonzero(_numbers(valid)).tolist()
         for place, value in zip(places, read(array.filter(valid)), strict=True):
             found[place] = value
         return found
@@ -259,15 +324,24 @@ def _struct_reader(info: kinds.StructType | kinds.DataclassType, without: frozen
     if isinstance(info, kinds.StructType) and (info.tag is not None or info.array_like):
         raise _UnprovenError
     kept = [field for field in info.fields if f"{at}{field.name}" not in without]
-    parts = [_reader(field.type, without, f"{at}{field.name}.") for field in kept]
-    names = [field.encode_name for field in kept]
-    make = _maker(info.cls, [field.name for field in kept])
+    parts = {field.encode_name: (field, _reader(field.type, without, f"{at}{field.name}.")) for field in kept}
+    needed = {field.encode_name for field in kept if field.required}
+    makers: dict[tuple[str, ...], Callable[..., Any]] = {}
+    computed = set() if at else set(computed_columns(info.cls))
 
     def read(array: pa.Array) -> list[Any]:
-        if not pa.types.is_struct(array.type) or array.null_count or [field.name for field in array.type] != names:
+        if not pa.types.is_struct(array.type) or array.null_count:
             raise _UnprovenError
-        columns = [part(column) for part, column in zip(parts, array.flatten(), strict=True)]
-        return list(map(make, *columns))
+        # Files of an earlier release lack the fields that were added since, which take their defaults.
+        held = {field.name: place for place, field in enumerate(array.type) if field.name not in computed}
+        names = tuple(held)
+        if not needed <= set(names) <= parts.keys():
+            raise _UnprovenError
+        if names not in makers:
+            makers[names] = _maker(info.cls, [parts[name][0].name for name in names])
+        flat = array.flatten()
+        columns = [parts[name][1](flat[place]) for name, place in held.items()]
+        return list(map(makers[names], *columns))
 
     return read
 
@@ -288,7 +362,7 @@ def _list_reader(info: kinds.VarTupleType | kinds.ListType, without: frozenset[s
     def read(array: pa.Array) -> list[Any]:
         if not pa.types.is_list(array.type) or array.null_count:
             raise _UnprovenError
-        lengths = array.value_lengths().to_numpy(zero_copy_only=False)
+        lengths = _numbers(array.value_lengths())
         if len(lengths) and ((least and lengths.min() < least) or (most is not None and lengths.max() > most)):
             raise _UnprovenError
         values = part(array.flatten())

@@ -1,25 +1,32 @@
 """Configs: strict, frozen, read from YAML written by hand, kept as resolved JSON.
 
-Owns the parsing, the overrides (``a.b=c``), the digest and the difference of two configs. What a config *means* is
-owned by the module that defines it.
+Owns the parsing, the field's other names for a setting, the overrides (``a.b=c``), the digest and the difference of two
+configs. What a config *means* is owned by the module that defines it.
 """
 
+import ast
 import hashlib
+import inspect
+import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeGuard
+from typing import Any, ClassVar, Self, TypeAlias, TypeGuard
 
 import pydantic
 import yaml
+from pydantic_core import CoreSchema, core_schema
 
 from notus.core.errors import ConfigError, nearest
 
 __all__ = [
+    "Alias",
     "Config",
     "difference",
     "digest_of",
+    "field_docs",
     "load_yaml",
     "merge",
     "parse_override",
@@ -27,36 +34,112 @@ __all__ = [
 ]
 
 
+Alias: TypeAlias = str | Callable[[Any], Mapping[str, Any]]
+"""What another name of a setting means: our dotted key, or a function of the value that gives our keys and values and
+raises ``ValueError`` for a value that has no meaning here."""
+
+
 class Config(pydantic.BaseModel):
     """Base of all configs: frozen, no unknown key, no silent conversion of types."""
 
-    model_config = pydantic.ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    aliases: ClassVar[Mapping[str, Alias]] = {}
+    """Names that others have for these settings. They are read, never written."""
+    meanings: ClassVar[Mapping[str, str]] = {}
+    """What a wrong key is answered with, by meaning: see ``nearest``."""
+
+    @classmethod
+    def translate(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The same settings under our names. What is under our names already, or unknown, stays as it is.
+
+        Raises:
+            ValueError: if two names of one setting are there, or a value has no meaning here.
+        """
+        ours = {key: cls._translate_value(key, value) for key, value in data.items() if key not in cls.aliases}
+        names: dict[str, str] = {}
+        for name in data:
+            for key, value in _expand_alias(cls.aliases[name], data[name]) if name in cls.aliases else ():
+                other = names.get(key) or (key if _has_value(ours, key) else None)
+                if other is not None:
+                    raise ValueError(f"'{other}' and '{name}' are two names of one setting; leave one of them out")
+                names[key] = name
+                ours = set_path(ours, key, value)
+        return ours
+
+    @classmethod
+    def lay(cls, base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+        """One mapping of settings laid over another, whatever names each of them uses; the result is under ours.
+
+        Raises:
+            ValueError: as ``translate`` does.
+        """
+        return merge(cls.translate(base), cls.translate(over))
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], *, where: str, typed: Mapping[str, str] | None = None) -> Self:
         """Validate a mapping.
 
         Args:
-            data: key → plain value.
+            data: key → plain value, or a config.
             where: its origin, for errors.
             typed: key → what the user typed for it, such as an option, where that is another name; for errors.
 
         Raises:
             ConfigError: with one line that names the key, its value, the rule and, for an unknown key, the nearest.
         """
+        named = {key: name for name, key in _renames(cls).items() if name in data}
         try:
             # Through JSON, because only there strict mode takes a list for a tuple.
-            return cls.model_validate_json(json.dumps(data))
+            return cls.model_validate_json(json.dumps(cls.translate(data), default=_config_as_plain))
         except pydantic.ValidationError as error:
-            raise ConfigError(_explain(cls, error, where, typed or {})) from None
+            raise ConfigError(_explain(cls, error, where, {**named, **(typed or {})})) from None
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{where}: {error}; a config holds plain YAML values") from None
+            plain = "" if isinstance(error, ValueError) else "; a config holds plain YAML values"
+            raise ConfigError(f"{where}: {error}{plain}") from None
 
     def resolved(self) -> dict[str, Any]:
         """The config as plain JSON values, defaults and nulls included."""
         return self.model_dump(mode="json")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: pydantic.GetCoreSchemaHandler) -> CoreSchema:
+        """Python's values are translated here. JSON's are by ``parse``: a step in front would end JSON's own rules."""
+        schema = handler(source)
+        if not cls.aliases:
+            return schema
+        python = core_schema.no_info_before_validator_function(cls._from_python, schema)
+        return core_schema.json_or_python_schema(schema, python)
+
+    @classmethod
+    def _from_python(cls, data: Any) -> Any:
+        return cls.translate(data) if isinstance(data, Mapping) else data
+
+    @classmethod
+    def _translate_value(cls, key: str, value: Any) -> Any:
+        """A value with the keys of the config below it under our names."""
+        below = _config_at(cls, [key]) if isinstance(value, Mapping) else None
+        return below.translate(value) if below else value
+
+
+def field_docs(cls: type[pydantic.BaseModel]) -> dict[str, str]:
+    """The docstring below each field of a config, those of its bases included.
+
+    Read from the source when help is printed: pydantic's own way would do it at every start.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not issubclass(base, Config) or base is Config:
+            continue
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        except (OSError, TypeError):  # made at run time, or without its source
+            continue
+        assert isinstance(body, ast.ClassDef)
+        for field, doc in itertools.pairwise(body.body):
+            named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            if named and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+                found[field.target.id] = inspect.cleandoc(str(doc.value.value))  # type: ignore[attr-defined]
+    return found
 
 
 def digest_of(value: object) -> str:
@@ -120,7 +203,8 @@ def parse_override(text: str, option: str = "--set", example: str = "dpo.loss.be
     try:
         return key, _read_yaml(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{option} {key}: the value {value!r} is no valid YAML: {_one_line(error)}") from None
+        hint = "; a text with : , ? or # in it stands in quotes" if value.lstrip()[:1] in ("{", "[") else ""
+        raise ConfigError(f"{option} {key}: the value {value!r} is no valid YAML: {_one_line(error)}{hint}") from None
 
 
 def set_path(data: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
@@ -175,34 +259,62 @@ for _tag, (_pattern, _first) in _TAGS.items():
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 
 
-def _explain(
-    cls: type[pydantic.BaseModel], error: pydantic.ValidationError, where: str, typed: Mapping[str, str]
-) -> str:
+def _expand_alias(alias: Alias, value: Any) -> Iterator[tuple[str, Any]]:
+    yield from (alias(value) if callable(alias) else {alias: value}).items()
+
+
+def _config_as_plain(value: object) -> Any:
+    """A config that stands among plain values, as plain values."""
+    if isinstance(value, Config):
+        return value.resolved()
+    raise TypeError(f"{value!r:.60} is no plain value")
+
+
+def _renames(cls: type[Config]) -> dict[str, str]:
+    return {name: key for name, key in cls.aliases.items() if isinstance(key, str)}
+
+
+def _has_value(data: Mapping[str, Any], key: str) -> bool:
+    """Whether a dotted key has a value."""
+    found: Any = data
+    for part in key.split("."):
+        if not isinstance(found, Mapping):
+            return True
+        if part not in found:
+            return False
+        found = found[part]
+    return True
+
+
+def _explain(cls: type[Config], error: pydantic.ValidationError, where: str, typed: Mapping[str, str]) -> str:
     first = error.errors()[0]
     # pydantic puts the names of union members into the path; keys that the user can write hold no brackets.
     path = [str(part) for part in first["loc"] if not str(part).endswith("]")]
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
-        return f"{where}: unknown key '{key}'; {nearest(path[-1], _fields_at(cls, path[:-1]))}"
+        at = _config_at(cls, path[:-1])
+        hint = nearest(path[-1], at.model_fields, {**_renames(at), **at.meanings}) if at else "known: "
+        return f"{where}: unknown key '{key}'; {hint}"
     if first["type"] == "missing":
         return f"{where}: the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "literal_error" and isinstance(first["input"], str):
         message = nearest(first["input"], re.findall(r"'([^']*)'", first["ctx"]["expected"]))
-    at = f"'{typed.get(key, key)}' is {_short(first['input'])}: " if key else ""
+    at_key = f"'{typed.get(key, key)}' is {_short(first['input'])}: " if key else ""
     more = len(error.errors()) - 1
-    return f"{where}: {at}{message}" + (f" (and {more} more)" if more else "")
+    return f"{where}: {at_key}{message}" + (f" (and {more} more)" if more else "")
 
 
-def _fields_at(cls: type[pydantic.BaseModel], path: Iterable[str]) -> list[str]:
+def _config_at(cls: type[Config], path: Iterable[str]) -> type[Config] | None:
+    """The config that a setting holds; None where it holds none."""
     for part in path:
         field = cls.model_fields.get(part)
-        inner = [a for a in _flatten(field.annotation) if field is not None] if field else []
-        models = [a for a in inner if isinstance(a, type) and issubclass(a, pydantic.BaseModel)]
-        if not models:
-            return []
-        cls = models[0]
-    return list(cls.model_fields)
+        inner = _flatten(field.annotation) if field else []
+        below = next((a for a in inner if isinstance(a, type) and issubclass(a, Config)), None)
+        if below is None:
+            return None
+        cls = below
+    return cls
 
 
 def _flatten(annotation: Any) -> list[Any]:

@@ -4,21 +4,26 @@
     ├── InputError        what the user gave cannot be used          exit code 2
     │   ├── ConfigError   a config, a recipe or a ``--set``
     │   ├── DataError     a file, a row, a layout
+    │   │   └── LossError  more rows are lost than may be
     │   └── MissingExtraError  a library that an optional part needs
-    └── RunError          what was given is fine, the work failed    exit code 1
+    ├── RunError          what was given is fine, the work failed    exit code 1
+    └── InterruptedRunError  a signal ended the work, which was kept  exit code 128 + signal
 
-A message is one line that names the thing, its value, the rule and the way out.
+A message is one line that names the thing, its value, the rule and the way out; that of a ``LossError`` has a line for
+each of the reasons.
 """
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 __all__ = [
     "ConfigError",
     "DataError",
     "InputError",
+    "InterruptedRunError",
+    "LossError",
     "MissingExtraError",
     "NotusError",
     "RunError",
@@ -47,6 +52,10 @@ class DataError(InputError):
     """A file or a row breaks a rule."""
 
 
+class LossError(DataError):
+    """So many rows cannot be used, for reasons that no setting asked for, that the result would be another set."""
+
+
 class MissingExtraError(InputError):
     """A library of an optional part is not installed."""
 
@@ -55,11 +64,40 @@ class RunError(NotusError):
     """A run could not be finished although its input is fine."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant, and otherwise which names there are."""
+class InterruptedRunError(NotusError):
+    """Somebody stopped a run by a signal (Ctrl-C, a cluster's SIGTERM), and what was done is kept."""
+
+    def __init__(self, message: str, signal: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
+def nearest(name: str, known: Iterable[str], meanings: Mapping[str, str] | None = None) -> str:
+    """Say which known name was meant: the one of that meaning, then the nearest by spelling, then all there are.
+
+    Args:
+        name: the wrong name.
+        known: the right ones.
+        meanings: other names of the field → the known name that means the same, or a sentence that says what there is
+            instead.
+    """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+    others = {other: meant for other, meant in (meanings or {}).items() if other not in names}
+    found = {_plain(each): each for each in (*others, *names)}.get(_plain(name))
+    if found is None:
+        spelled = [*names, *(other for other, meant in others.items() if " " not in meant)]
+        if len(name) <= 3:
+            # An acronym: what is two letters longer is another thing, as SimPO is not IPO.
+            spelled = [each for each in spelled if abs(len(each) - len(name)) < 2]
+        found = next(iter(difflib.get_close_matches(name, spelled, n=1, cutoff=0.6)), None)
+    if found is None:
+        return f"known: {', '.join(names)}"
+    meant = others.get(found, found)
+    return meant if found in others and " " in meant else f"did you mean '{meant}'?"
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def require(module: str, *, extra: str) -> ModuleType:

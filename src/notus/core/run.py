@@ -1,9 +1,10 @@
 """Run directories: what a piece of work read, decided, made and dropped, so that it can be traced and repeated.
 
     config.json    the resolved config, nulls kept       inputs.json      path and hash of all that was read
-    …              the outputs                           dropped.parquet  record, stage, reason, detail
+    …              the outputs                           dropped.parquet  what was not kept: id, reason, place …
     tally.json     what each stage took and gave         metrics.jsonl    numbers on the way
     log.txt        what happened, with times             manifest.json    last: digest, versions, machine, duration
+    checkpoints/   of a training, while it goes on
 
 A directory is re-entered knowingly. With the same config and inputs a finished run is left as it is and a broken one is
 done again; with others it is refused, and the differing keys are named, unless nothing was made in it yet. The
@@ -17,31 +18,76 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Literal, Protocol, Self
 
 from notus.core.config import difference, digest_of
-from notus.core.errors import InputError, RunError
-from notus.core.stage import Tally
+from notus.core.errors import InputError, LossError, RunError
+from notus.core.stage import REMEDIES, Dropped, Tally, count_rows, describe_lost, find_losses, share_lost
 from notus.core.tables import write_table
+from notus.core.text import one_line
 
-__all__ = ["MANIFEST", "Run", "atomic", "hash_file", "locked", "read_json", "read_manifest", "write_json"]
+__all__ = [
+    "CHECKPOINTS",
+    "MANIFEST",
+    "Moment",
+    "Run",
+    "atomic",
+    "hash_file",
+    "hash_folder",
+    "hash_model",
+    "locked",
+    "observed_by",
+    "read_json",
+    "read_manifest",
+    "write_json",
+]
 
 MANIFEST = "manifest.json"
 """The file that makes a directory a finished run."""
+CHECKPOINTS = "checkpoints"
+"""The folder of what a training that is stopped goes on from; the log of a run that has one is carried on."""
 _BEGUN = frozenset(["config.json", "inputs.json", "log.txt"])
-_NOTHING_MADE = _BEGUN | {"quarantine.jsonl"}
+_LEFT_BEFORE = frozenset(["dropped.parquet", "metrics.jsonl", "quarantine.jsonl", "tally.json"])
+_NOTHING_MADE = _BEGUN | _LEFT_BEFORE
 """All that a run leaves which was stopped before it made anything: another run may take its directory."""
+_REASONS_SHOWN = 3
+_EVIDENCE = 200
+"""Characters of evidence that an error shows of a row; a bad value is cut before, so that the way out still fits."""
 _DIGITS = 16
 """Of a hash, which are compared and shown."""
 _NOTED_VERSIONS = ("notus", "torch", "transformers", "tokenizers", "accelerate", "numpy", "pyarrow", "msgspec")
+
+
+class Moment(Protocol):
+    """Where a piece of work stands."""
+
+    def describe(self, width: int | None = None) -> str:
+        """One line, of at most so many characters where that can be done."""
+        ...
+
+
+_OBSERVER: ContextVar[Callable[[Moment], None] | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def observed_by(observer: Callable[[Moment], None]) -> Iterator[None]:
+    """Let somebody see where the work of this block stands; what is not worth a line of metrics is told too."""
+    token = _OBSERVER.set(observer)
+    try:
+        yield
+    finally:
+        _OBSERVER.reset(token)
 
 
 class Run:
@@ -74,6 +120,15 @@ class Run:
         self.sources = dict(sources or {})
         self.tallies: list[Tally] = []
         self.summary: dict[str, Any] = {}
+        self.allow_losses = False
+        """Whether the work goes on where more than half of the rows are lost."""
+        self.artifacts: dict[str, str] = {}
+        """Name of each artifact that the work left → its file."""
+        self.of_no_use: list[Path] = []
+        """Folders that nobody needs once the run is finished: they are removed behind the manifest."""
+        self.closing = ExitStack()
+        """What is to be closed when the work ends, well or not."""
+        self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self._enter_directory()
         self.reused = self.finished
 
@@ -87,11 +142,34 @@ class Run:
         """Hash of config and inputs: what the result depends on."""
         return digest_of({"config": self.config, "inputs": self.inputs})
 
-    def tally(self, stage: str) -> Tally:
-        """A new tally, whose counts and dropped records are written with the run."""
-        tally = Tally(stage)
+    def tally(self, stage: str, of: Literal["rows", "records", "parts"] = "records") -> Tally:
+        """A new tally of rows, records or parts, whose counts and dropped records are written with the run."""
+        tally = Tally(stage, of)
         self.tallies.append(tally)
         return tally
+
+    def check_losses(self, name: str = "", tallies: Sequence[Tally] | None = None) -> None:
+        """Stop where more than half of the rows are lost for reasons that no setting asked for.
+
+        Args:
+            name: what was read; without it the error begins with the rows.
+            tallies: those that count; None takes all of the run.
+
+        Raises:
+            LossError: with the three commonest reasons, a row of each, where they all are, and what to try. Where
+                ``allow_losses`` is set it is logged instead, and kept in the manifest.
+        """
+        counted = self.tallies if tallies is None else tallies
+        if share_lost(counted) <= 0.5:
+            return
+        text = _describe_losses(self.path, counted, name)
+        if not self.allow_losses:
+            raise LossError(f"{text}\nto go on with the rest: --allow-losses (allow_losses: true)")
+        self.note(losses=text.partition("\n")[0].removesuffix(":"))
+
+    def refuse_losses(self, what: str) -> LossError:
+        """The error for work that nothing is left for: ``what`` says it, the reasons follow."""
+        return LossError(what + _describe_losses(self.path, self.tallies))
 
     def log(self, text: str) -> None:
         """Add a line to ``log.txt``."""
@@ -104,6 +182,28 @@ class Run:
             # A loss that broke is NaN, which JSON does not have.
             finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
             file.write(json.dumps(finite) + "\n")
+        for listener in self._listeners:
+            listener(finite)
+
+    def listen(self, listener: Callable[[Mapping[str, Any]], None]) -> None:
+        """Tell somebody each line of metrics, those first that are there already."""
+        path = self.path / "metrics.jsonl"
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            listener(json.loads(line))
+        self._listeners.append(listener)
+
+    def restore_metrics(self, text: str) -> None:
+        """Take up the lines of metrics that a run which goes on had written, and tell them to those who listen."""
+        with atomic(self.path / "metrics.jsonl") as file:
+            file.write(text)
+        for line in text.splitlines():
+            for listener in self._listeners:
+                listener(json.loads(line))
+
+    def tell(self, moment: Moment) -> None:
+        """Say where the work stands, to whoever looks."""
+        if (observer := _OBSERVER.get()) is not None:
+            observer(moment)
 
     def note(self, **values: Any) -> None:
         """Keep figures that sum up the run; they are written into the manifest."""
@@ -117,15 +217,23 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.closing.close()
         if error is not None:
-            self.log(f"{self.stage}: stopped by {type(error).__name__}: {error}")
+            self.log(f"{self.stage}: stopped by {type(error).__name__}: {' '.join(str(error).split())}")
+            if isinstance(error, LossError):
+                self._write_tallies()
             return
+        self._write_tallies()
+        self.log(f"{self.stage}: done")
+        write_json(self.path / MANIFEST, self._manifest())
+        for folder in self.of_no_use:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _write_tallies(self) -> None:
         dropped = [vars(item) for tally in self.tallies for item in tally.dropped]
         if dropped:
             write_table(self.path / "dropped.parquet", dropped)
         write_json(self.path / "tally.json", [tally.summary() for tally in self.tallies])
-        self.log(f"{self.stage}: done")
-        write_json(self.path / MANIFEST, self._manifest())
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -133,6 +241,8 @@ class Run:
             "digest": self.digest,
             "seed": self.config.get("seed"),
             "summary": self.summary,
+            "rows": count_rows(self.tallies),
+            "artifacts": self.artifacts,
             "duration_s": round(time.perf_counter() - self._started, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": _versions(),
@@ -156,7 +266,8 @@ class Run:
         try:
             write_json(self.path / "config.json", self.config)
             write_json(self.path / "inputs.json", self._inputs())
-            for name in ("log.txt", "metrics.jsonl", "dropped.parquet", "quarantine.jsonl"):
+            carried_on = (self.path / CHECKPOINTS).is_dir()
+            for name in _LEFT_BEFORE if carried_on else ("log.txt", *_LEFT_BEFORE):
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise _unwritable(self.path, error) from None
@@ -178,10 +289,75 @@ class Run:
             raise InputError(f"{self.path} holds another run; it differs in {keys}; choose another --out or remove it")
 
 
+def _describe_losses(folder: Path, tallies: Sequence[Tally], name: str | None = None) -> str:
+    """What was lost: how much of it, the commonest reasons with a row each, where it lies, what to try.
+
+    Without a name it is what follows a sentence that says that nothing is left: what was asked for counts too.
+    """
+    lost = find_losses(tallies)
+    if name is None:
+        lost = [item for tally in tallies if tally.of != "parts" for item in tally.dropped]
+    reasons = Counter(item.reason for item in lost).most_common()
+    shown = [next(item for item in lost if item.reason == reason) for reason, _ in reasons[:_REASONS_SHOWN]]
+    lines = [
+        f"{name}: " * bool(name) + f"{describe_lost(tallies)} would be lost, more than half:"
+        if name is not None
+        else ""
+    ]
+    width = max((len(f"{count:,}") for _, count in reasons[:_REASONS_SHOWN]), default=0)
+    for item, (reason, count) in zip(shown, reasons, strict=False):
+        evidence = f" ({one_line(item.detail, _EVIDENCE)})" if item.detail else ""
+        lines.append(f"  {count:>{width},} {reason}, as {item.place}{evidence}")
+    if more := len(reasons) - len(shown):
+        lines.append(f"  and for {more} more reason{'s' if more > 1 else ''}")
+    if lost:
+        quarantines = sorted(f", {path.name}" for path in folder.glob("quarantine*.jsonl"))
+        lines.append(f"all of them: {folder / 'dropped.parquet'}{''.join(quarantines)}")
+    lines += [f"try: {each}" for each in dict.fromkeys(map(_remedy, shown))]
+    return "\n".join(lines)
+
+
+def _remedy(item: Dropped) -> str:
+    if item.asked_by:
+        return f"another value of '{item.asked_by}', which asks for {item.reason}"
+    if item.reason in REMEDIES:
+        return REMEDIES[item.reason]
+    unread = "notus formats FILE, which shows what the rows look like; then --layout NAME, or --map"
+    return f"look at {item.reason} in dropped.parquet" if item.id else unread
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_folder(folder: Path) -> str:
+    """What tells the content of one folder from another's: names and bytes of all files but hidden ones, and but the
+    checkpoints that a finished run kept, which are many times its result."""
+    skipped = CHECKPOINTS if (folder / MANIFEST).is_file() else None
+    return digest_of([[name, value] for name, value in _hashes(folder, hidden=False, skipped=skipped)])
+
+
+def hash_model(source: str) -> str:
+    """What tells one model from another: names and bytes of all files of its folder, or its hub id.
+
+    Raises:
+        InputError: if a folder holds no file.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return digest_of({"hub": source})
+    if not (found := dict(_hashes(folder, hidden=True))):
+        raise InputError(f"{folder} holds no model")
+    return digest_of(found)
+
+
+def _hashes(folder: Path, *, hidden: bool, skipped: str | None = None) -> Iterator[tuple[str, str]]:
+    """Name and hash of each file in a folder and below it, sorted; without a folder in it that is skipped."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.relative_to(folder).parts[0] != skipped and (hidden or not path.name.startswith(".")):
+            yield str(path.relative_to(folder)), hash_file(path)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Tables: records and plain rows as Parquet, with a schema that follows from the type.
 
 Owns the files: atomic, repeatable writing, and validated reading. How values get into columns is owned by
-``core.columns``, what a column means by the record; reading the layouts of others is the business of ``data.sources``.
+``core.columns``, what a column means by the record; reading the layouts of others is the business of
+``formats.source``.
 
 A large table is a folder under the name that the file would have, with the parts ``00000.parquet``, ``00001.parquet``
 …, which processes write side by side (``part_path``). All that reads a table reads either.
@@ -21,7 +22,7 @@ import msgspec.inspect as kinds
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from notus.core.columns import arrow_type, from_columns, leaves, optional, to_columns
+from notus.core.columns import arrow_type, computed_columns, from_columns, leaves, optional, to_columns
 from notus.core.errors import DataError
 
 __all__ = [
@@ -62,7 +63,7 @@ def write_records(path: Path, records: Iterable[T], type: type[T]) -> int:  # no
     schema = schema_of(type)
     rows = iter(records)
     count = 0
-    with _appearing(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+    with _atomic_path(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
         while chunk := list(islice(rows, _CHUNK)):
             try:
                 table = pa.Table.from_arrays(to_columns(chunk, type), schema=schema)
@@ -110,7 +111,7 @@ def read_at(path: Path, type: type[T], places: Sequence[int]) -> list[T]:  # noq
                     rows = file.read_row_group(group, use_threads=False).take([place - start for place in inside])
                     numbers = [place - first for place in inside]
                     found |= zip(
-                        inside, _taken(part, numbers, rows.combine_chunks().to_batches()[0], type), strict=True
+                        inside, _read_rows(part, numbers, rows.combine_chunks().to_batches()[0], type), strict=True
                     )
                 start = stop
     missing = sorted(set(places) - found.keys())
@@ -139,7 +140,7 @@ def write_columns(path: Path, tables: Iterable[pa.Table], type: type[Any]) -> in
     """
     schema = schema_of(type)
     count, waiting = 0, schema.empty_table()
-    with _appearing(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+    with _atomic_path(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
         for table in tables:
             try:
                 waiting = pa.concat_tables([waiting, table.cast(schema)])
@@ -200,7 +201,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]] | Mapping[str, Seq
         table = pa.table(columns)
     except (*_ARROW_ERRORS, TypeError) as error:
         raise DataError(f"{path}: the rows cannot be written as Parquet: {_line(error)}") from None
-    with _appearing(path) as part:
+    with _atomic_path(path) as part:
         pq.write_table(table, part, compression="zstd", row_group_size=65536)
     return int(table.num_rows)
 
@@ -231,20 +232,24 @@ def record_kind(path: Path) -> str | None:
 def schema_of(type: type[Any]) -> pa.Schema:  # noqa: A002
     """The Arrow schema of a record type or a dataclass.
 
+    The file notes the name of the type, or the one in its class variable ``STORED_AS``, so that a class may be renamed
+    and its files stay the same.
+
     Raises:
         TypeError: if a field has a type that no column can hold.
     """
     info = kinds.type_info(type)
     if not isinstance(info, (kinds.StructType, kinds.DataclassType)):
         raise TypeError(f"{type.__name__} is neither a record nor a dataclass; its fields give the columns")
-    fields = [(field.encode_name, arrow_type(field.type)) for field in info.fields]
-    return pa.schema(fields, metadata={_KIND: type.__name__.encode()})
+    fields = [(name, pa.string()) for name in computed_columns(type)]
+    fields += [(field.encode_name, arrow_type(field.type)) for field in info.fields]
+    return pa.schema(fields, metadata={_KIND: getattr(type, "STORED_AS", type.__name__).encode()})
 
 
 def to_row(record: object) -> dict[str, Any]:
     """The record as a row of plain values, as it stands in the table."""
     row: dict[str, Any] = _coders(type(record))[0](record)
-    return row
+    return {name: getattr(record, name) for name in computed_columns(type(record))} | row
 
 
 def from_row(row: Mapping[str, Any], type: type[T]) -> T:  # noqa: A002
@@ -254,6 +259,8 @@ def from_row(row: Mapping[str, Any], type: type[T]) -> T:  # noqa: A002
         msgspec.ValidationError: if the row does not hold such a record.
     """
     try:
+        if computed := computed_columns(type):
+            row = {key: value for key, value in row.items() if key not in computed}
         return msgspec.convert(_coders(type)[1](row), type)
     except (OverflowError, RecursionError) as error:
         raise msgspec.ValidationError(str(error)) from None
@@ -272,11 +279,11 @@ def _records(
         with file:
             for batch in file.iter_batches(batch_size=_CHUNK, columns=known, use_threads=False):
                 found = from_columns(batch, type, without)
-                yield from _careful(path, number, batch, type) if found is None else found
+                yield from _records_row_by_row(path, number, batch, type) if found is None else found
                 number += batch.num_rows
 
 
-def _careful(path: Path, number: int, batch: pa.RecordBatch, type: type[T]) -> Iterator[T]:  # noqa: A002
+def _records_row_by_row(path: Path, number: int, batch: pa.RecordBatch, type: type[T]) -> Iterator[T]:  # noqa: A002
     """The records of a batch row by row, so that what is wrong can be named."""
     for row in batch.to_pylist():
         number += 1
@@ -286,12 +293,12 @@ def _careful(path: Path, number: int, batch: pa.RecordBatch, type: type[T]) -> I
             raise DataError(f"{path}, row {number}: no {type.__name__}: {error}") from None
 
 
-def _taken(path: Path, numbers: list[int], batch: pa.RecordBatch, type: type[T]) -> list[T]:  # noqa: A002
+def _read_rows(path: Path, numbers: list[int], batch: pa.RecordBatch, type: type[T]) -> list[T]:  # noqa: A002
     """The records of a batch whose rows lie apart in the file, at ``numbers``."""
     records = from_columns(batch, type)
     if records is not None:
         return records
-    rows = (_careful(path, number, batch.slice(index, 1), type) for index, number in enumerate(numbers))
+    rows = (_records_row_by_row(path, number, batch.slice(index, 1), type) for index, number in enumerate(numbers))
     return [record for row in rows for record in row]
 
 
@@ -323,7 +330,7 @@ def _encoder(info: kinds.Type) -> Callable[[Any], Any]:
         return lambda value: [item(part) for part in value]
     if isinstance(info, (kinds.DictType, kinds.AnyType)):
         return lambda value: msgspec.json.encode(value).decode()
-    return _same
+    return _as_is
 
 
 def _decoder(info: kinds.Type) -> Callable[[Any], Any]:
@@ -333,19 +340,19 @@ def _decoder(info: kinds.Type) -> Callable[[Any], Any]:
     if isinstance(info, (kinds.StructType, kinds.DataclassType)):
         parts = {field.encode_name: _decoder(field.type) for field in info.fields}
         return lambda value: (
-            {key: parts.get(key, _same)(part) for key, part in value.items()} if isinstance(value, Mapping) else value
+            {key: parts.get(key, _as_is)(part) for key, part in value.items()} if isinstance(value, Mapping) else value
         )
     if isinstance(info, (kinds.VarTupleType, kinds.ListType)):
         item = _decoder(info.item_type)
         return lambda value: [item(part) for part in value] if isinstance(value, list) else value
-    return _parsed if isinstance(info, (kinds.DictType, kinds.AnyType)) else _same
+    return _parse_json if isinstance(info, (kinds.DictType, kinds.AnyType)) else _as_is
 
 
-def _same(value: Any) -> Any:
+def _as_is(value: Any) -> Any:
     return value
 
 
-def _parsed(value: Any) -> Any:
+def _parse_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
@@ -369,7 +376,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
+def _atomic_path(path: Path) -> Iterator[Path]:
     """A path to write to; the file appears under its own name only when it is complete."""
     part = path.with_name(f".{path.name}.part")
     try:

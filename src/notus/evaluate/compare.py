@@ -1,7 +1,8 @@
 """Compare arms by their scores: tables of means with intervals, paired differences, and the words for them.
 
-Owns what is compared with what, and how the outcome is said. Does not own the arithmetic (``core.statistics``), nor
-where the scores come from. The higher score is the better one. An unscored answer is counted and never a number.
+Owns what is compared with what, how the outcome is put into words, and how a score changes along a sweep. Does not own
+the arithmetic (``stats.intervals``), nor where the scores come from. The higher score is the better one. An unscored
+answer is counted and never a number.
 """
 
 import itertools
@@ -10,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from notus.core.errors import ConfigError, DataError, nearest
-from notus.core.exact import ENUMERATED, Exact, mcnemar, permutation_test
-from notus.core.statistics import (
+from notus.stats.intervals import (
     Estimate,
     Paired,
     clustered_mean,
@@ -24,12 +26,28 @@ from notus.core.statistics import (
     paired_difference,
     wider,
 )
+from notus.stats.tests import ENUMERATED, Exact, mcnemar, permutation_test
 
-__all__ = ["Arm", "Comparison", "Pair", "Score", "compare", "signed", "spoken"]
+__all__ = [
+    "Arm",
+    "ArmPair",
+    "Comparison",
+    "Score",
+    "SweepPoint",
+    "compare",
+    "describe_slope",
+    "differs",
+    "format_estimate",
+    "format_signed",
+    "negated",
+    "shifted",
+    "slope",
+]
 
 Cells = Mapping[tuple[int, str], float]
+Needed = tuple[tuple[str, int | None], ...]
 _LIMIT = 0.05
-_SPEAKING = 6
+_FEWEST_FOR_SIGNS = 6
 """Groups from which on a test of signs can reach 5 %: 2 · ½⁶ = .03."""
 _NAMED = 4
 """Pairs that the summary names."""
@@ -80,7 +98,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ArmPair:
     """The difference of two arms, ``a − b``, on the (seed, prompt) cells that both have."""
 
     a: str
@@ -104,7 +122,7 @@ class Pair:
     exact: Exact | None = None
     """A test that leans on no distribution, where groups are few: McNemar's for one seed with scores of 0 and 1, else
     signs by permutation over the seeds or the prompts, whichever gives the larger p. None where both are many."""
-    needed: tuple[tuple[str, int | None], ...] = ()
+    needed: Needed = ()
     """What would set the observed difference apart, roughly: ``("seeds", 5)``; None is more than 10,000."""
     detectable: float | None = None
     """The difference that as many seeds or prompts would have set apart with 80 % power, roughly."""
@@ -122,7 +140,7 @@ class Comparison:
     """All arms, in the order in which they came, and the pairs between them."""
 
     arms: tuple[Arm, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ArmPair, ...]
     baseline: str | None
     summary: tuple[str, ...] = ()
     """The outcome over all pairs in a few sentences: what can be told apart, what cannot and what it would need."""
@@ -156,18 +174,40 @@ def compare(scores: Iterable[Score], baseline: str | None = None, marks: Mapping
     known = marks or {}
     arms = tuple(replace(_arm(name, rows[name], cells[name]), mark=known.get(name, "")) for name in rows)
     found = tuple(_with_holm(pairs))
-    return Comparison(arms, found, baseline, tuple(_summary(arms, found)))
+    return Comparison(arms, found, baseline, tuple(_summarise(arms, found)))
 
 
-def signed(value: float, digits: int = 3) -> str:
+def format_signed(value: float, digits: int = 3) -> str:
     """A difference with its sign: ``+0.098``. Zero, also a rounded one, has none that would mislead: ``+0.000``."""
     return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
-def spoken(estimate: Estimate, *, sign: bool = False, digits: int = 3) -> str:
+def format_estimate(estimate: Estimate, *, sign: bool = False, digits: int = 3) -> str:
     """An estimate as text: ``0.720 [0.690, 0.750]``, or with ``sign`` as a difference: ``+0.098 [0.010, 0.186]``."""
-    mean = signed(estimate.mean, digits) if sign else f"{_tidy(estimate.mean, digits)}"
-    return f"{mean} [{_tidy(estimate.low, digits)}, {_tidy(estimate.high, digits)}]"
+
+    def unsigned(value: float) -> str:
+        return f"{round(value, digits) + 0.0:.{digits}f}"
+
+    mean = format_signed(estimate.mean, digits) if sign else unsigned(estimate.mean)
+    return f"{mean} [{unsigned(estimate.low)}, {unsigned(estimate.high)}]"
+
+
+def differs(estimate: Estimate, value: float = 0.0) -> bool:
+    """Whether the true mean can be told from a value at 5 %.
+
+    By the p-value and not the interval alone: an interval of no width, from two equal differences, proves nothing.
+    """
+    return p_value(shifted(estimate, -value)) < _LIMIT
+
+
+def shifted(estimate: Estimate, by: float) -> Estimate:
+    """The estimate of the mean plus a constant."""
+    return replace(estimate, mean=estimate.mean + by, low=estimate.low + by, high=estimate.high + by)
+
+
+def negated(estimate: Estimate) -> Estimate:
+    """The estimate of minus the mean, for a difference that is put the other way round."""
+    return replace(estimate, mean=-estimate.mean, low=-estimate.high, high=-estimate.low)
 
 
 def _by_arm(scores: Iterable[Score]) -> dict[str, list[Score]]:
@@ -216,16 +256,16 @@ def _arm(name: str, rows: list[Score], cells: Cells) -> Arm:
     )
 
 
-def _pair(a: str, b: str, cells_a: Cells, cells_b: Cells) -> Pair:
+def _pair(a: str, b: str, cells_a: Cells, cells_b: Cells) -> ArmPair:
     paired = paired_difference(cells_a, cells_b)
     shared = cells_a.keys() & cells_b.keys()
     seeds = len({seed for seed, _ in shared})
     better = _better(a, b, paired.deciding)
     exact = _exact({cell: cells_a[cell] - cells_b[cell] for cell in sorted(shared)}, paired)
-    needed = () if better is not None else tuple(_needed(paired))
+    needed = () if better is not None else tuple(_groups_for_claim(paired))
     varies = paired.deciding is not None and paired.deciding.width > 0
     least = detectable(paired.deciding) if paired.deciding is not None and varies else None
-    return Pair(
+    return ArmPair(
         a=a,
         b=b,
         shared=paired.shared,
@@ -234,10 +274,10 @@ def _pair(a: str, b: str, cells_a: Cells, cells_b: Cells) -> Pair:
         not_shared=paired.only_a + paired.only_b,
         by_prompts=paired.by_prompts,
         by_seeds=paired.by_seeds,
-        verdict=_verdict(a, b, better, paired),
+        verdict=_describe_outcome(a, b, better, paired),
         better=better,
         survives_holm=False,
-        remarks=tuple(_remarks(better, paired, seeds, (exact, needed, least))),
+        remarks=tuple(_remarks(better, paired, seeds, exact, needed, least)),
         exact=exact,
         needed=needed,
         detectable=least,
@@ -246,23 +286,21 @@ def _pair(a: str, b: str, cells_a: Cells, cells_b: Cells) -> Pair:
 
 
 def _better(a: str, b: str, deciding: Estimate | None) -> str | None:
-    # The p-value and not the interval alone: an interval of no width, from two equal differences, proves nothing.
-    if deciding is None or p_value(deciding) >= _LIMIT:
+    if deciding is None or not differs(deciding):
         return None
     return a if deciding.mean > 0 else b
 
 
-def _verdict(a: str, b: str, better: str | None, paired: Paired) -> str:
+def _describe_outcome(a: str, b: str, better: str | None, paired: Paired) -> str:
     deciding = paired.deciding
     if deciding is None:
         found = "they share no scored prompt" if not paired.shared else "they share one prompt under one seed only"
         return f"{a} and {b} cannot be compared: {found}"
     if better is None:
-        return f"{a} and {b} are not distinguishable: {spoken(deciding, sign=True)}"
+        return f"{a} and {b} are not distinguishable: {format_estimate(deciding, sign=True)}"
     if better == a:
-        return f"{a} is better than {b} by {spoken(deciding, sign=True)}"
-    mirrored = replace(deciding, mean=-deciding.mean, low=-deciding.high, high=-deciding.low)
-    return f"{b} is better than {a} by {spoken(mirrored, sign=True)}"
+        return f"{a} is better than {b} by {format_estimate(deciding, sign=True)}"
+    return f"{b} is better than {a} by {format_estimate(negated(deciding), sign=True)}"
 
 
 def _exact(differences: Cells, paired: Paired) -> Exact | None:
@@ -282,11 +320,11 @@ def _exact(differences: Cells, paired: Paired) -> Exact | None:
     return max(found, key=lambda test: test.p, default=None)
 
 
-def _needed(paired: Paired) -> Iterable[tuple[str, int | None]]:
+def _groups_for_claim(paired: Paired) -> Iterable[tuple[str, int | None]]:
     """What a rough estimate says would be needed to set the observed difference apart."""
     sides = [(what, side) for what, side in (("seeds", paired.by_seeds), ("prompts", paired.by_prompts)) if side]
     # Each kind of group is looked at on its own, so a side that 80 % power would leave as it is says nothing new.
-    alone = [(what, groups_needed(side)) for what, side in sides if side.width > 0 and p_value(side) >= _LIMIT]
+    alone = [(what, groups_needed(side)) for what, side in sides if side.width > 0 and not differs(side)]
     yield from alone
     both = paired.by_both
     if not alone and both is not None and both.width > 0:  # neither is short on its own: more of each, by one factor
@@ -294,11 +332,9 @@ def _needed(paired: Paired) -> Iterable[tuple[str, int | None]]:
         yield from ((what, math.ceil(side.groups * factor)) for what, side in sides)
 
 
-Planned = tuple[Exact | None, tuple[tuple[str, int | None], ...], float | None]
-
-
-def _remarks(better: str | None, paired: Paired, seeds: int, planned: Planned) -> Iterable[str]:
-    exact, needed, least = planned
+def _remarks(
+    better: str | None, paired: Paired, seeds: int, exact: Exact | None, needed: Needed, least: float | None
+) -> Iterable[str]:
     if paired.deciding is None:
         return
     if seeds == 1:
@@ -306,18 +342,18 @@ def _remarks(better: str | None, paired: Paired, seeds: int, planned: Planned) -
     if paired.deciding.width == 0:
         yield "the differences do not vary at all, so the interval has no width; a sign test decided"
     elif better is None:
-        yield from _power(needed, least)
-    elif exact is not None and exact.n >= _SPEAKING and exact.p >= _LIMIT:
+        yield from _describe_power(needed, least)
+    elif exact is not None and exact.n >= _FEWEST_FOR_SIGNS and exact.p >= _LIMIT:
         yield f"an exact test does not go along ({exact.method}, p = {exact.p:.2f}, n = {exact.n}): take it with care"
     if lost := paired.only_a + paired.only_b:
         yield f"{lost} (seed, prompt) cells have a score in one arm only and were not compared"
 
 
-def _power(needed: tuple[tuple[str, int | None], ...], least: float | None) -> Iterable[str]:
-    told = [f"about {count:,} {what}" for what, count in needed if count]
-    if told:
+def _describe_power(needed: Needed, least: float | None) -> Iterable[str]:
+    enough = [f"about {count:,} {what}" for what, count in needed if count]
+    if enough:
         yield (
-            f"rough estimate: {' and '.join(told)} would be needed to set the observed difference apart"
+            f"rough estimate: {' and '.join(enough)} would be needed to set the observed difference apart"
             " (in all, at 80 % power, if it and its spread are the true ones)"
         )
     elif needed:
@@ -327,25 +363,25 @@ def _power(needed: tuple[tuple[str, int | None], ...], least: float | None) -> I
         yield f"what was compared would show a true difference of about ±{least:.3f} four times in five"
 
 
-def _summary(arms: tuple[Arm, ...], pairs: tuple[Pair, ...]) -> Iterable[str]:
+def _summarise(arms: tuple[Arm, ...], pairs: tuple[ArmPair, ...]) -> Iterable[str]:
     """What can be told apart, what cannot and what that would need, and on what the claims lean."""
     yield from (f"{arm.name} is {arm.mark}" for arm in arms if arm.mark)
     compared = [pair for pair in pairs if pair.interval is not None]
     if len(compared) > 1:
-        yield from _told_apart(compared)
+        yield from _describe_pairs(compared)
     few = [
         pair.by_seeds.groups
         for pair in compared
-        if pair.better is not None and pair.by_seeds is not None and pair.by_seeds.groups < _SPEAKING
+        if pair.better is not None and pair.by_seeds is not None and pair.by_seeds.groups < _FEWEST_FOR_SIGNS
     ]
     if few:
         yield (
             f"With {min(few)} seeds a claim leans on Student's t, that is on trainings that differ about normally: "
-            f"no exact test of fewer than {_SPEAKING} seeds can reach 5 %"
+            f"no exact test of fewer than {_FEWEST_FOR_SIGNS} seeds can reach 5 %"
         )
 
 
-def _told_apart(pairs: Sequence[Pair]) -> Iterable[str]:
+def _describe_pairs(pairs: Sequence[ArmPair]) -> Iterable[str]:
     apart = [pair for pair in pairs if pair.better is not None]
     whole = sum(pair.survives_holm for pair in apart)
     order = ", ".join(f"{pair.better} over {pair.b if pair.better == pair.a else pair.a}" for pair in apart[:_NAMED])
@@ -364,7 +400,7 @@ def _told_apart(pairs: Sequence[Pair]) -> Iterable[str]:
         yield f"not told apart, by a rough estimate: {'; '.join(needs)}{rest}"
 
 
-def _with_holm(pairs: list[Pair]) -> Iterable[Pair]:
+def _with_holm(pairs: list[ArmPair]) -> Iterable[ArmPair]:
     adjusted = holm([_worst_p(pair) for pair in pairs])
     for pair, p in zip(pairs, adjusted, strict=True):
         survives = pair.better is not None and p < _LIMIT
@@ -374,11 +410,58 @@ def _with_holm(pairs: list[Pair]) -> Iterable[Pair]:
         yield replace(pair, survives_holm=survives, remarks=remarks)
 
 
-def _worst_p(pair: Pair) -> float:
+def _worst_p(pair: ArmPair) -> float:
     # Which interval is wider depends on the level, and Holm's levels are stricter than 95 %: all must hold.
     sides = (pair.by_prompts, pair.by_seeds, pair.by_both)
     return max((p_value(side) for side in sides if side is not None), default=1.0)
 
 
-def _tidy(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:.{digits}f}"
+@dataclass(frozen=True)
+class SweepPoint:
+    """One arm with its level of what is swept, for example the share of noise in its data."""
+
+    level: float
+    arm: Arm
+
+
+def slope(arms: Sequence[SweepPoint]) -> Estimate | None:
+    """Change of the mean score for each unit of the level: the least-squares slope of each seed, and their t interval.
+
+    With levels x and the means y_s(x) of seed s::
+
+        b_s = Σ (x − x̄)(y_s(x) − ȳ_s) / Σ (x − x̄)²
+
+    A slope for each seed takes what a seed has in common out of the noise. Seeds that lack a level are left out.
+
+    Returns:
+        None with fewer than two such seeds.
+
+    Raises:
+        DataError: if there are fewer than two different levels.
+    """
+    levels = np.array([item.level for item in arms], dtype=np.float64)
+    if len(set(levels.tolist())) < 2:
+        raise DataError(f"a slope needs two different levels; there are {len(set(levels.tolist()))}")
+    means = [dict(item.arm.seed_means) for item in arms]
+    seeds = sorted(set.intersection(*(set(of) for of in means)))
+    centred = levels - levels.mean()
+    slopes = [float(centred @ np.array([of[seed] for of in means]) / (centred @ centred)) for seed in seeds]
+    return mean_over_seeds(slopes, seeds) if len(seeds) > 1 else None
+
+
+def describe_slope(name: str, found: Estimate | None, unit: float = 0.01, unit_name: str = "percentage point") -> str:
+    """The slope in a sentence.
+
+    Args:
+        name: of the line.
+        found: change for each unit of the level, from ``slope``.
+        unit: the step of the level that the sentence speaks of.
+        unit_name: what that step is called.
+    """
+    if found is None:
+        return f"{name}: a slope needs two seeds that have every dose"
+    scaled = replace(found, mean=found.mean * unit, low=found.low * unit, high=found.high * unit)
+    change = format_estimate(scaled, sign=True)
+    if not differs(found):
+        return f"{name}: a change with the dose is not distinguishable from none, {change} for each {unit_name}"
+    return f"{name}: each {unit_name} changes the score by {change}"

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from notus.core.errors import DataError
-from notus.core.reliability import Bin, brier, calibration_error, reliability_bins
-from notus.core.statistics import Estimate, clustered_mean
+from notus.stats.calibration import Bin, brier, calibration_error, reliability_bins
+from notus.stats.intervals import Estimate, clustered_mean
 
-__all__ = ["BINS", "Judged", "Quality", "Stretch", "quality_of", "scored"]
+__all__ = ["BINS", "Judged", "LengthBin", "Quality", "quality_of", "scored"]
 
 BINS = 10
 """Bins from 0 to 1; a confidence is at least ½, so that five of them are in use."""
-_STRETCHES: tuple[tuple[str, float, float], ...] = (
+_LENGTH_BINS: tuple[tuple[str, float, float], ...] = (
     ("at most half as long", -math.inf, -1.0),
     ("shorter", -1.0, -math.log2(1.1)),
     ("about as long", -math.log2(1.1), math.log2(1.1)),
@@ -35,10 +35,14 @@ class Judged:
     chosen_length: int
     """Characters."""
     rejected_length: int
+    id: str = ""
+    """Of the pair."""
+    file: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True)
-class Stretch:
+class LengthBin:
     """The pairs whose lengths differ in one way."""
 
     label: str
@@ -70,7 +74,7 @@ class Quality:
     """The same share in the data."""
     excess: Estimate | None
     """Longer preferred less longer chosen: the ranker's own leaning."""
-    stretches: tuple[Stretch, ...]
+    length_bins: tuple[LengthBin, ...]
 
 
 def scored(item: Judged) -> float:
@@ -108,15 +112,15 @@ def quality_of(judged: Sequence[Judged]) -> Quality:
         longer_preferred=_mean(taken, among),
         longer_chosen=_mean(chosen, among),
         excess=_mean([a - b for a, b in zip(taken, chosen, strict=True)], among),
-        stretches=tuple(_stretch(label, low, high, judged) for label, low, high in _STRETCHES),
+        length_bins=tuple(_length_bin(label, low, high, judged) for label, low, high in _LENGTH_BINS),
     )
 
 
-def _stretch(label: str, low: float, high: float, judged: Sequence[Judged]) -> Stretch:
+def _length_bin(label: str, low: float, high: float, judged: Sequence[Judged]) -> LengthBin:
     inside = [item for item in judged if low < _ratio(item) <= high] if low < 0 else []
     if low >= 0:
         inside = [item for item in judged if low <= _ratio(item) < high or _ratio(item) == high == math.inf]
-    return Stretch(label, len(inside), _mean([scored(item) for item in inside], [item.prompt_id for item in inside]))
+    return LengthBin(label, len(inside), _mean([scored(item) for item in inside], [item.prompt_id for item in inside]))
 
 
 def _ratio(item: Judged) -> float:

@@ -4,8 +4,8 @@ from typing import Literal
 
 import pydantic
 
-from notus.models.ranker_settings import EncoderShape, PairBudget
-from notus.models.settings import Limits, Shape
+from notus.engine.settings import Limits, Shape
+from notus.rankers.settings import EncoderShape, PairBudget
 from notus.train.settings import Updates
 
 __all__ = ["RankerTraining"]
@@ -16,7 +16,8 @@ class RankerTraining(Updates):
 
     form: Literal["reward-model", "pairrm"] = "reward-model"
     """``reward-model`` scores each answer for itself, ``pairrm`` compares two at a time."""
-    learning_rate: float = pydantic.Field(default=1e-5, gt=0)
+    learning_rate: float | None = pydantic.Field(default=1e-5, gt=0)
+    """The highest one; the schedule goes up to it and down again."""
     margin: float = pydantic.Field(default=0.0, ge=0)
     """By how much the logit must exceed, for each point of the difference of the two scores; 0 asks for no margin."""
     max_tokens: int = pydantic.Field(default=8192, ge=16)

@@ -12,19 +12,16 @@ from transformers import PreTrainedModel
 
 from notus.core.errors import DataError
 from notus.core.stage import Tally
-from notus.models.pack import Group
-from notus.train.batches import Batch, Forward, Item, branch_sums
-from notus.train.loss_inputs import RunningMean, UnpairedLogps, kl_estimate
-from notus.train.loss_settings import UnpairedObjective, needs_kl, needs_shift, reward_beta
-from notus.train.losses import row_losses
-from notus.train.sampling import batches_of
-from notus.train.sharing import prompt_numbers
-from notus.train.trainer import Told, UpdateTrainer
+from notus.engine.pack import PromptGroup, prompt_numbers
+from notus.train.batches import Batch, Forward, Item, batches_of, completion_sums
+from notus.train.losses.inputs import UnpairedLogps, kl_estimate
+from notus.train.losses.objective import UnpairedObjective, needs, reward_beta, row_losses
+from notus.train.trainer import PassMetrics, ShiftingTrainer
 
 __all__ = ["UnpairedTrainer", "with_mismatches"]
 
 
-class UnpairedTrainer(UpdateTrainer):
+class UnpairedTrainer(ShiftingTrainer):
     """Losses of single rows. The reference is computed before, of mismatched rows too, never in a step.
 
     KTO's reference point z_0 is one number for each update, worked out in forward passes of their own before those
@@ -35,9 +32,8 @@ class UnpairedTrainer(UpdateTrainer):
     def __init__(self, *, objective: UnpairedObjective, **options: Any) -> None:
         super().__init__(**options)
         self.objective = objective
-        self.shift = RunningMean()
+        self.needs = needs(objective)
         self._kl: torch.Tensor | None = None
-        self._ratios: list[torch.Tensor] = []
 
     def weight_of(self, items: Sequence[Item]) -> int:
         """Rows."""
@@ -45,46 +41,41 @@ class UnpairedTrainer(UpdateTrainer):
 
     def before_batch(self, model: PreTrainedModel, batch: Batch) -> None:
         """Estimate the KL divergence on the batch's mismatched rows, without gradient."""
-        if not needs_kl(self.objective):
+        if "kl" not in self.needs:
             return
         policy, reference = [], []
         with torch.no_grad(), self.autocast():
             for forward in batch.mismatched:
-                sums, _, _ = branch_sums(model, forward)
+                sums = completion_sums(model, forward).sums
                 policy.append(sums)
                 reference.append(_references(forward.items, sums))
         self._kl = kl_estimate(torch.cat(policy), torch.cat(reference))
 
-    def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, Told]:
-        """Σ over rows of the loss that the recipe names."""
+    def row_losses(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, PassMetrics]:
+        """The loss that the recipe names, of each row."""
         with self.autocast():
-            sums, tokens, _ = branch_sums(model, forward)
-        desirable = torch.tensor([bool(item.desirable) for item in forward.items], device=sums.device)
-        rows = UnpairedLogps(sums, _references(forward.items, sums), desirable, kl=self._kl, shift=self.shift.value)
-        if needs_shift(self.objective) and model.training:
+            found = completion_sums(model, forward)
+        desirable = torch.tensor([bool(item.desirable) for item in forward.items], device=found.sums.device)
+        reference = _references(forward.items, found.sums)
+        rows = UnpairedLogps(found.sums, reference, desirable, kl=self._kl, shift=self.shift.value)
+        if "shift" in self.needs and model.training:
             self._ratios.append(rows.ratios.detach())
-        return row_losses(self.objective, rows).sum(), self._told(rows, tokens)
+        return row_losses(self.objective, rows), self._metrics(rows, found.tokens)
 
-    def after_update(self) -> None:
-        """Move the shift of BCO on, once for each update, so that the split into forward passes does not matter."""
-        for ratios in self._ratios:
-            self.shift = self.shift.including(ratios)
-        self._ratios = []
-
-    def _told(self, rows: UnpairedLogps, tokens: torch.Tensor) -> Told:
+    def _metrics(self, rows: UnpairedLogps, tokens: torch.Tensor) -> PassMetrics:
         rewards = reward_beta(self.objective) * rows.ratios
-        wanted = int(rows.desirable.sum())
-        told = {}
+        desirable = int(rows.desirable.sum())
+        metrics = {}
         for side, mask, count in (
-            ("desirable", rows.desirable, wanted),
-            ("undesirable", ~rows.desirable, len(rewards) - wanted),
+            ("desirable", rows.desirable, desirable),
+            ("undesirable", ~rows.desirable, len(rewards) - desirable),
         ):
-            told[f"rewards/{side}"] = (rewards[mask], count)
-            told[f"logps/{side}"] = (rows.policy[mask], count)
-            told[f"lengths/{side}"] = (tokens[mask], count)
+            metrics[f"rewards/{side}"] = (rewards[mask], count)
+            metrics[f"logps/{side}"] = (rows.policy[mask], count)
+            metrics[f"lengths/{side}"] = (tokens[mask], count)
         if self._kl is not None:
-            told["kl"] = (self._kl.expand(len(rewards)), len(rewards))
-        return told
+            metrics["kl"] = (self._kl.expand(len(rewards)), len(rewards))
+        return metrics
 
 
 def with_mismatches(items: Sequence[Item], batch_size: int, max_length: int, seed: int, tally: Tally) -> list[Item]:
@@ -124,17 +115,18 @@ def with_mismatches(items: Sequence[Item], batch_size: int, max_length: int, see
             while prompts[other] == prompts[row]:
                 other = order[ahead % len(order)]
                 ahead += 1
-            group = _against(items[row].group.prompt, items[other].group.branches[0], max_length, tally)
+            group = _mismatched_group(items[row].group.prompt, items[other].group, max_length, tally)
             found.append(replace(items[row], mismatched=Item(group)))
         start += len(batch)
     return found
 
 
-def _against(prompt: list[int], answer: list[int], max_length: int, tally: Tally) -> Group:
-    room = max_length - len(prompt)
+def _mismatched_group(prompt: list[int], other: PromptGroup, max_length: int, tally: Tally) -> PromptGroup:
+    room, answer = max_length - len(prompt), other.completions[0]
     if len(answer) > room:
         tally.count("mismatched-cut")
-    return Group(prompt, (answer[:room],))
+    marks = None if other.trained is None else (other.trained[0][:room],)
+    return PromptGroup(prompt, (answer[:room],), marks)
 
 
 def _references(items: Sequence[Item], like: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,414 @@
+"""What score does the wording of a critique, or of a rationale, speak for? Learned on a sample of the set itself.
+
+    models = learn_models(sample_prompts(source))       # of the critiques, and of the rationales of each aspect
+    scores = TextScores(models)
+    scores.add(feedback) …                              # numbers only are held: no text beyond a block of rows
+
+A text is its words and pairs of neighbouring words; a word is a run of ASCII letters (without case), digits,
+underscores and of what is not ASCII. Words are hashed in whole arrays: with b the bytes of a block of texts and p odd,
+
+    H[i] = Σ_{k<i} b[k]·p^k  (mod 2^64)          hash of bytes s … e−1 = (H[e] − H[s]) · p^{−s}
+
+which does not depend on where the word stands. The most frequent words and pairs of the sample are the features:
+x = number of occurrences / √(words of the text). The score is predicted by ridge regression, for each fold of the
+prompts with the texts of the other folds; only λ, one number, is chosen by the error on all of them.
+
+Faulty scores teach too. So each model is fitted twice, the second time without the twentieth of the texts that the
+first fits worst (least trimmed squares in one step: Rousseeuw 1984, J. American Statistical Association 79, pages
+871–880), and scores that are known to be often wrong can be left out from the beginning. Where wording does not bring
+the error on unseen prompts below that of a constant, there is no model.
+
+Owns which text is learned against which number, the features and the models. What a difference between text and score
+means is the business of ``audit.signals``, the folds of prompts are those of ``core.splits``.
+"""
+
+import math
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from notus.core.errors import DataError
+from notus.core.records import Feedback
+from notus.core.splits import FOLDS, fold_of
+from notus.core.stage import Tally
+from notus.formats.quarantine import Quarantine
+from notus.formats.source import Source
+
+__all__ = ["LEAST", "PROMPTS", "TextModel", "TextModels", "TextScores", "learn", "learn_models", "sample_prompts"]
+
+LEAST = 100
+"""Texts with a score below which nothing is learned."""
+PROMPTS = 2048
+"""Prompts to learn from. With four answers to each their texts take a model's size; more would teach little."""
+
+_TEXTS_AT_ONCE = 512
+_PARTS = 64
+_LEAST_PART = 1 << 20
+_TEN = 10.0
+_DISTRUSTED = 0.5
+"""10s teach nothing, for they are often misread 1s; unless most scores are 10s, and there is nothing else to learn."""
+_FEATURES = 512
+_LEAST_COUNT = 3
+_BITS = 20
+_BLOCK = 1 << 16
+"""Characters of texts that are hashed at once: their arrays, eight times as large, stay in the processor's cache."""
+_ODD = 0x9E3779B97F4A7C15
+_MIX = np.uint64(0xD6E8FEB86659FD93)
+_PENALTIES = (0.125, 0.5, 2.0, 8.0)
+_TRIM = 0.05
+_SKILL = 0.99
+
+Floats = NDArray[np.float64]
+Hashes = NDArray[np.uint64]
+
+_LOWER = bytes((byte + 32 if 65 <= byte <= 90 else byte) + 1 & 255 for byte in range(256))
+"""Byte → what is hashed of it: 1 + the byte without case. 255, for which there is no room, stands in no UTF-8."""
+_IN_WORD = bytes(byte >= 128 or byte == 95 or chr(byte).isalnum() for byte in range(256))
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A model for each fold of the prompts, which has seen no text of that fold."""
+
+    buckets: NDArray[np.int32]
+    """Hash bucket of each feature."""
+    weights: Floats
+    """Of shape (folds, features)."""
+    intercepts: Floats
+    penalty: float
+    """λ of the ridge."""
+    texts: int
+    """Number of texts that it was learned from."""
+
+    @cached_property
+    def _column(self) -> NDArray[np.int16]:
+        """Bucket → feature, −1 for none."""
+        column = np.full(1 << _BITS, -1, np.int16)
+        column[self.buckets] = np.arange(len(self.buckets), dtype=np.int16)
+        return column
+
+    def predict(self, texts: Sequence[str], folds: Sequence[int] | NDArray[np.intp]) -> Floats:
+        """The score that each text speaks for, from the model that has not seen its prompt; NaN without a word."""
+        of = np.asarray(folds, dtype=np.intp)
+        found = np.empty(len(texts))
+        for start, stop in _blocks(texts):
+            columns, owners, lengths = _features(texts[start:stop], self._column)
+            here = of[start:stop]
+            weights = self.weights.ravel()[(here * self.weights.shape[1])[owners] + columns]
+            sums = np.bincount(owners, weights, minlength=stop - start)
+            with np.errstate(invalid="ignore"):
+                found[start:stop] = self.intercepts[here] + sums / np.sqrt(lengths)  # 0/0, NaN, of no word
+        return found
+
+
+def learn(
+    texts: Sequence[str], scores: Sequence[float], folds: Sequence[int], trusted: Sequence[bool] | None = None
+) -> TextModel | None:
+    """Learn what texts say of their scores.
+
+    Args:
+        texts: of critiques or rationales.
+        scores: one for each text, finite.
+        folds: the fold of each text's prompt, from ``core.splits.fold_of``.
+        trusted: which scores may teach; by default all.
+
+    Returns:
+        None where there is too little to learn from: fewer than ``LEAST`` texts, a single score, a single prompt's
+        fold, no word that stands three times, or wording that says nothing of the score on unseen prompts.
+
+    Raises:
+        DataError: if the three differ in length.
+    """
+    if not len(texts) == len(scores) == len(folds):
+        raise DataError(f"{len(texts)} texts came with {len(scores)} scores and {len(folds)} folds; each needs its own")
+    kept = [index for index in range(len(texts)) if trusted is None or trusted[index]]
+    target = np.array([scores[index] for index in kept])
+    of = np.array([folds[index] for index in kept], dtype=np.intp)
+    if len(kept) < LEAST or np.ptp(target) == 0 or len(np.unique(of)) < 2:
+        return None
+    chosen = [texts[index] for index in kept]
+    buckets = _vocabulary(chosen)
+    if not len(buckets):
+        return None
+    model = TextModel(buckets, np.empty((0, 0)), np.empty(0), 0.0, len(kept))
+    matrix = _matrix(chosen, model._column, len(buckets))
+    parts = [_moments(matrix[of == fold], target[of == fold]) for fold in range(FOLDS)]
+    errors = {one: np.abs(target - _out_of_fold(matrix, of, *_cross_fit(parts, one))) for one in _PENALTIES}
+    fits = len(target) - int(len(target) * _TRIM)
+    # Without the worst errors: faulty scores are missed by every model alike, and by the best one most of all.
+    penalty = min(_PENALTIES, key=lambda one: float(np.sort(errors[one])[:fits].mean()))
+    constant = np.abs(target - float(np.median(target)))
+    if np.sort(errors[penalty])[:fits].mean() > _SKILL * min(
+        np.sort(constant)[:fits].mean(), np.sort(np.abs(target - target.mean()))[:fits].mean()
+    ):
+        return None
+    bad = np.zeros(len(target), bool)
+    bad[np.argsort(errors[penalty], kind="stable")[fits:]] = True
+    worst = [_moments(matrix[bad & (of == fold)], target[bad & (of == fold)]) for fold in range(FOLDS)]
+    weights, intercepts = _cross_fit([part.minus(other) for part, other in zip(parts, worst, strict=True)], penalty)
+    return replace(model, weights=weights, intercepts=intercepts, penalty=penalty)
+
+
+@dataclass(frozen=True)
+class TextModels:
+    """The models of a set; a critique without one, or an aspect that is missing, is not read."""
+
+    critique: TextModel | None = None
+    aspects: dict[str, TextModel] = field(default_factory=dict)
+
+
+def sample_prompts(source: Source) -> Iterator[Feedback]:
+    """About ``PROMPTS`` prompts from the beginnings of parts all over a source; bad rows are passed over.
+
+    Raises:
+        DataError: if a file cannot be read, or, in strict mode, at a bad row.
+    """
+    size = sum(path.stat().st_size for path in source.paths)
+    shards = source.shards(max(size // _PARTS, _LEAST_PART))
+    for shard in shards:
+        for record in islice(shard.records(Tally("sample"), Quarantine()), -(-PROMPTS // len(shards))):
+            assert isinstance(record, Feedback)
+            yield record
+
+
+def learn_models(sample: Iterable[Feedback]) -> TextModels:
+    """Learn what critiques say of overall scores, and rationales of ratings, from prompts of all parts of the set.
+
+    Args:
+        sample: all of it is learned from: see ``PROMPTS`` and ``sample_prompts``.
+    """
+    critiques: list[tuple[str, float, int]] = []
+    by_aspect: defaultdict[str, list[tuple[str, float, int]]] = defaultdict(list)
+    for feedback in sample:
+        fold = fold_of(feedback.prompt_id)
+        for item in feedback.completions:
+            if item.critique and item.critique.score is not None and item.critique.text:
+                critiques.append((item.critique.text, item.critique.score, fold))
+            for rating in item.ratings:
+                if rating.value is not None and rating.rationale:
+                    by_aspect[rating.aspect].append((rating.rationale, rating.value, fold))
+    tens = sum(score == _TEN for _, score, _ in critiques)
+    trusting = tens > _DISTRUSTED * len(critiques)
+    models = {aspect: _learn_from(rows, True) for aspect, rows in sorted(by_aspect.items())}
+    found = {aspect: model for aspect, model in models.items() if model is not None}
+    return TextModels(_learn_from(critiques, trusting), found)
+
+
+class TextScores:
+    """Numbers of each completion: the score that its critique speaks for, its ratings and those of its rationales."""
+
+    def __init__(self, models: TextModels) -> None:
+        self._models: TextModels | None = models
+        self._pending: list[Feedback] = []
+        self.expected, self.repeated = array("d"), array("b")
+        self._rationales = {name: _Rationales() for name in sorted(models.aspects)}
+
+    def add(self, feedback: Feedback) -> None:
+        """Take a row in; it is read with others."""
+        self._pending.append(feedback)
+        if len(self._pending) >= _TEXTS_AT_ONCE:
+            self._flush()
+
+    def finish(self) -> None:
+        """Read what waits, and let go of the models: what is left are numbers."""
+        self._flush()
+        self._models = None
+
+    def merge(self, other: "TextScores") -> None:
+        """Take in what another holds of the rows that follow."""
+        self._flush()
+        other._flush()
+        before = len(self.expected)
+        self.expected.extend(other.expected)
+        self.repeated.extend(other.repeated)
+        for name, theirs in other._rationales.items():
+            self._rationales.setdefault(name, _Rationales()).merge(theirs, before)
+
+    def rationales(self) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]]:
+        """Aspect by aspect: number of the completion, its rating, and the rating that the rationale speaks for.
+
+        Of a completion with four rated aspects these are most of what is held: they are given once, and let go of.
+        """
+        while self._rationales:
+            columns = self._rationales.pop(min(self._rationales))
+            if len(columns.owners):
+                yield np.asarray(columns.owners), np.asarray(columns.values), np.asarray(columns.predicted)
+            del columns
+
+    def _flush(self) -> None:
+        rows, self._pending = self._pending, []
+        if not rows or self._models is None:
+            return
+        folds = [fold_of(feedback.prompt_id) for feedback in rows for _ in feedback.completions]
+        items = [item for feedback in rows for item in feedback.completions]
+        first = len(self.expected)
+        if (model := self._models.critique) is not None:
+            texts = [item.critique.text if item.critique else "" for item in items]
+            self.expected.frombytes(model.predict(texts, folds).tobytes())
+        else:
+            self.expected.extend([math.nan] * len(items))
+        self.repeated.extend(mark for feedback in rows for mark in _mark_repeated(feedback))
+        for name, columns in self._rationales.items():
+            found = [
+                (index, rating.value, rating.rationale)
+                for index, item in enumerate(items)
+                for rating in item.ratings
+                if rating.aspect == name and rating.value is not None and rating.rationale
+            ]
+            columns.owners.extend([first + index for index, _, _ in found])
+            columns.values.extend([value for _, value, _ in found])
+            texts, of = [text for _, _, text in found], [folds[index] for index, _, _ in found]
+            columns.predicted.frombytes(self._models.aspects[name].predict(texts, of).astype(np.float32).tobytes())
+
+
+class _Rationales:
+    """The rated rationales of one aspect, twelve bytes of each."""
+
+    def __init__(self) -> None:
+        self.owners, self.values, self.predicted = array("I"), array("f"), array("f")
+
+    def merge(self, other: "_Rationales", before: int) -> None:
+        """Take in those of the rows that follow ``before`` completions."""
+        self.owners.frombytes((np.asarray(other.owners) + np.uint32(before)).tobytes())
+        self.values.extend(other.values)
+        self.predicted.extend(other.predicted)
+
+
+def _mark_repeated(feedback: Feedback) -> list[int]:
+    """1 for each completion whose text another has too, with another overall score or mean rating."""
+    texts = Counter([item.text for item in feedback.completions])
+    if len(texts) == len(feedback.completions):
+        return [0] * len(texts)
+    marks = []
+    for item in feedback.completions:
+        twins = [other for other in feedback.completions if other.text == item.text] if texts[item.text] > 1 else []
+        marks.append(int(len({(other.overall_score, other.mean_rating) for other in twins}) > 1))
+    return marks
+
+
+def _learn_from(rows: list[tuple[str, float, int]], trusting: bool) -> TextModel | None:
+    texts, scores, folds = ([row[part] for row in rows] for part in range(3))
+    return learn(texts, scores, folds, None if trusting else [score != _TEN for score in scores])  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Count, Σx, Σxxᵀ, Σxy and Σy of some texts."""
+
+    count: int
+    sums: Floats
+    gram: Floats
+    cross: Floats
+    total: float
+
+    def minus(self, other: "_Moments") -> "_Moments":
+        return _Moments(
+            self.count - other.count,
+            self.sums - other.sums,
+            self.gram - other.gram,
+            self.cross - other.cross,
+            self.total - other.total,
+        )
+
+
+def _cross_fit(parts: Sequence[_Moments], penalty: float) -> tuple[Floats, Floats]:
+    """Ridge weights and intercepts for each fold, from the texts of the others."""
+    whole = [sum(getattr(part, name) for part in parts) for name in ("count", "sums", "gram", "cross", "total")]
+    everything = _Moments(*whole)
+    weights, intercepts = np.zeros((len(parts), len(everything.sums))), np.zeros(len(parts))
+    for fold, part in enumerate(parts):
+        rest = everything.minus(part)
+        mean, middle = rest.sums / rest.count, rest.total / rest.count
+        centred = rest.gram - rest.count * np.outer(mean, mean) + penalty * np.eye(len(mean))
+        weights[fold] = np.linalg.solve(centred, rest.cross - rest.sums * middle)
+        intercepts[fold] = middle - mean @ weights[fold]
+    return weights, intercepts
+
+
+def _moments(rows: NDArray[np.float32], target: Floats) -> _Moments:
+    gram = (rows.T @ rows).astype(np.float64)
+    return _Moments(len(rows), rows.sum(axis=0, dtype=np.float64), gram, rows.T @ target, float(target.sum()))
+
+
+def _out_of_fold(matrix: NDArray[np.float32], folds: NDArray[np.intp], weights: Floats, intercepts: Floats) -> Floats:
+    found = np.empty(len(folds))
+    for fold in range(FOLDS):
+        found[folds == fold] = matrix[folds == fold] @ weights[fold] + intercepts[fold]
+    return found
+
+
+def _vocabulary(texts: Sequence[str]) -> NDArray[np.int32]:
+    """The most frequent buckets, which get a feature each."""
+    buckets = np.concatenate([_occurrences(texts[start:stop])[0] for start, stop in _blocks(texts)])
+    counts = np.bincount(buckets, minlength=1 << _BITS)
+    chosen = np.argsort(-counts, kind="stable")[:_FEATURES]
+    return chosen[counts[chosen] >= _LEAST_COUNT].astype(np.int32)
+
+
+def _matrix(texts: Sequence[str], column: NDArray[np.int16], size: int) -> NDArray[np.float32]:
+    matrix = np.zeros((len(texts), size), np.float32)
+    for start, stop in _blocks(texts):
+        columns, owners, lengths = _features(texts[start:stop], column)
+        counts = np.bincount(owners * size + columns, minlength=(stop - start) * size).reshape(stop - start, size)
+        matrix[start:stop] = counts / np.sqrt(np.maximum(lengths, 1))[:, None]
+    return matrix
+
+
+def _features(
+    texts: Sequence[str], column: NDArray[np.int16]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The feature of each occurrence that has one, its text, and the number of words of each text."""
+    buckets, owners, lengths = _occurrences(texts)
+    columns = column[buckets]
+    known = np.flatnonzero(columns >= 0)
+    return columns[known].astype(np.int64), owners[known], lengths
+
+
+def _occurrences(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Bucket of each word and each pair of neighbours, the text that it stands in, and the words of each text."""
+    words, owners = _words(texts)
+    same = owners[1:] == owners[:-1]
+    pairs = (words[:-1] * _MIX + words[1:])[same]
+    buckets = ((np.concatenate((words, pairs)) * _MIX) >> np.uint64(64 - _BITS)).astype(np.int64)
+    return buckets, np.concatenate((owners, owners[1:][same])), np.bincount(owners, minlength=len(texts))
+
+
+def _words(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.int64]]:
+    """Hash of each word of a block of texts, in order, and the text that it stands in."""
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    joined = b"\n".join(encoded)
+    inside = np.frombuffer(b"\0" + joined.translate(_IN_WORD) + b"\0", np.bool_)
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    starts, ends = edges[::2], edges[1::2]
+    up, down = _powers(1 << max(len(joined).bit_length(), _BLOCK.bit_length() + 1))
+    sums = np.zeros(len(joined) + 1, np.uint64)
+    np.cumsum(np.frombuffer(joined.translate(_LOWER), np.uint8) * up[: len(joined)], out=sums[1:])
+    hashes = (sums[ends] - sums[starts]) * down[starts]
+    before = np.searchsorted(starts, np.cumsum([len(text) + 1 for text in encoded]))
+    return hashes, np.repeat(np.arange(len(texts)), np.diff(before, prepend=0))
+
+
+@lru_cache(maxsize=2)
+def _powers(count: int) -> tuple[Hashes, Hashes]:
+    """p^k and p^−k modulo 2^64, for k from 0."""
+    up, down = np.full(count, _ODD, np.uint64), np.full(count, pow(_ODD, -1, 1 << 64), np.uint64)
+    up[0] = down[0] = 1
+    return np.multiply.accumulate(up), np.multiply.accumulate(down)
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Borders of blocks of texts of about ``_BLOCK`` characters."""
+    start, size = 0, 0
+    for index, text in enumerate(texts):
+        size += len(text) + 1
+        if size >= _BLOCK or index - start >= 4095:
+            yield start, index + 1
+            start, size = index + 1, 0
+    if start < len(texts):
+        yield start, len(texts)

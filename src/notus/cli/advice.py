@@ -1,0 +1,110 @@
+"""What a command tells at its end: what became of the rows, where things lie, which command to try next.
+
+Owns the words. How they look is owned by ``cli.terminal``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from notus.core.artifacts import (
+    DIALOGUES,
+    DROPPED,
+    FEEDBACK,
+    OUTPUTS,
+    PREFERENCES,
+    QUARANTINE,
+    UNPAIRED,
+    Artifact,
+    page_in,
+    tables_in,
+)
+from notus.core.run import MANIFEST, Run, read_json
+
+__all__ = ["EXPORTED", "NEXT", "describe_rows", "find_places", "next_command"]
+
+_TRAIN = (
+    (PREFERENCES, "train dpo {run} --start MODEL"),
+    (UNPAIRED, "train dpo {run} --start MODEL --set loss=kto"),
+    (DIALOGUES, "train sft {run} --start MODEL"),
+)
+_COMPLETIONS = Artifact("completions", "completions.parquet")
+NEXT: Mapping[str, tuple[tuple[Artifact | None, str], ...]] = {
+    "read": ((FEEDBACK, "audit {run}"), *_TRAIN),
+    "collect": ((FEEDBACK, "audit {run}"),),
+    "audit": ((_COMPLETIONS, "repair {data}"), (None, "clean {data}")),
+    "repair": ((FEEDBACK, "clean {run}"),),
+    "clean": ((FEEDBACK, "binarize {run}"), *_TRAIN, (None, "clean {data}")),
+    "binarize": ((PREFERENCES, "train dpo {run} --start MODEL"),),
+    "create": ((None, "train sft DATA --start {run}"),),
+    "sft": ((None, "train dpo PAIRS --start {run}"),),
+    "dpo": ((None, "generate {run} PROMPTS"),),
+    "train-ranker": ((None, "eval rewards reward-model:{run} PAIRS"),),
+    "sample": ((OUTPUTS, "rank RANKER {run}"),),
+    "rank": ((FEEDBACK, "binarize {run} --strategy ranker"),),
+    "best-of-n": ((OUTPUTS, "eval answers length {run}"),),
+    "alpaca": ((None, "compare {run} OTHER"),),
+    "alpaca-judge": ((None, "compare {run} OTHER"),),
+    "mtbench": ((None, "compare {run} OTHER"),),
+    "harness": ((None, "compare {run} OTHER"),),
+    "evaluate": ((None, "compare {run} OTHER"),),
+    "reward-check": ((None, "compare {run} OTHER"),),
+}
+"""Step type → what it left, and the command to try where that is there; words in capitals are to be filled in."""
+
+
+EXPORTED: Mapping[str, str] = {
+    "Feedback": "audit {run}",
+    "Preference": "train dpo {run} --start MODEL",
+    "Unpaired": "train dpo {run} --start MODEL --set loss=kto",
+    "Dialogue": "train sft {run} --start MODEL",
+}
+"""What an export's rows are → the command to try with them; other trainers read the file."""
+
+
+def next_command(run: Run) -> str | None:
+    """The command to try after a run; None where none follows."""
+    if run.stage == "export":
+        from notus.formats.write import writer_named  # heavy, and loaded already where something was exported
+
+        record = writer_named(run.config["to"]).record
+        return None if record is None else f"notus {EXPORTED[record.__name__].format(run=run.path)}"
+    for artifact, command in NEXT.get(run.stage, ()):
+        if artifact is None or artifact.is_in(run.path):
+            if artifact is _COMPLETIONS and not _has_scores(run):
+                command = "binarize {data}"  # noqa: PLW2901
+            data = run.sources.get("data", "DATA")
+            mapped = " --map …" if run.config.get("map") and "{data}" in command else ""
+            return f"notus {command.format(run=run.path, data=data)}{mapped}"
+    return None
+
+
+def _has_scores(run: Run) -> bool:
+    """Whether an audit met an overall score: without one there is nothing to repair."""
+    figures = read_json(run.path / MANIFEST)["summary"].get("figures", {})
+    return bool(figures.get("scored", True))
+
+
+def describe_rows(rows: Mapping[str, Any]) -> str:
+    """What became of the rows: ``9 rows in = 6 kept + 3 quarantined (3 broken-json) + 0 dropped``."""
+    parts = [f"{rows['kept']:,} kept"]
+    parts += [f"{rows['joined']:,} joined"] if rows["joined"] else []
+    for name in ("quarantined", "dropped"):
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in rows[name].items())
+        parts.append(f"{sum(rows[name].values()):,} {name}{f' ({reasons})' if reasons else ''}")
+    expanded = f" + {rows['expanded']:,} expanded" if rows["expanded"] else ""
+    return f"{rows['in']:,} rows in{expanded} = {' + '.join(parts)}"
+
+
+def find_places(run: Run) -> dict[str, Any]:
+    """What a run wrote, as JSON: what was put aside (``quarantine``, ``dropped``), page, tables, and ``next``."""
+    folder = run.path
+    aside = sorted(folder.glob(f"{QUARANTINE.name}*.jsonl"))
+    page = page_in(folder)
+    return {
+        "rows": read_json(folder / MANIFEST).get("rows"),
+        "quarantine": [str(path) for path in aside],
+        "dropped": str(DROPPED.at(folder)) if DROPPED.is_in(folder) else None,
+        "page": None if page is None else str(page),
+        "tables": [name for name in tables_in(folder) if folder / name not in aside and name != DROPPED.file],
+        "next": next_command(run),
+    }

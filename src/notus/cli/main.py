@@ -1,0 +1,267 @@
+"""The command line: which commands there are. What was typed is read, the same functions are called as from Python, and
+the result is printed.
+
+A command is made when it is called (``cli.options``), so that ``notus --help`` answers at once.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from notus.cli.options import Command, LazyGroup, StepCommand
+from notus.core.errors import NotusError
+
+__all__ = ["COMMANDS", "EVALUATIONS", "TRAININGS", "app", "main"]
+
+_READING = {key: ("read", key) for key in ("held_out", "held_out_by", "layout", "limit", "strict", "map", "encoding")}
+"""How ``notus train`` reads what is no run directory yet."""
+TRAININGS: Mapping[str, StepCommand] = {
+    "sft": StepCommand(
+        "Fine-tune a model on dialogues, or on the chosen answers of pairs.",
+        "sft",
+        "notus train sft dialogues.jsonl --start runs/base --out runs/sft",
+        several="data",
+        also=_READING,
+        prepare="notus.cli.prepare:read_before_sft",
+    ),
+    "dpo": StepCommand(
+        "Train a policy on pairs (or single rows) against the model that it starts from.",
+        "dpo",
+        "notus train dpo new_pairs.jsonl --start runs/base --out runs/dpo",
+        arguments=("pairs",),
+        several="pairs",
+        also=_READING,
+        prepare="notus.cli.prepare:read_before_dpo",
+    ),
+    "ranker": StepCommand(
+        "Train a ranker on preference pairs: accuracy, calibration and length bias on prompts that are held out.",
+        "train-ranker",
+        "notus train ranker new_pairs.jsonl --start runs/base --out runs/ranker",
+        arguments=("pairs",),
+    ),
+}
+"""What stands below ``notus train``."""
+EVALUATIONS: Mapping[str, StepCommand] = {
+    "alpaca": StepCommand(
+        "Score AlpacaEval's judgements, or have them made: win rates, controlled for length too, with their errors.",
+        "alpaca",
+        "notus eval alpaca --annotations annotations.json --out runs/alpaca",
+        arguments=(),
+        settings_file=True,
+        prepare="notus.cli.prepare:judged_or_stored",
+    ),
+    "mtbench": StepCommand(
+        "Score MT-Bench: two turns, eight categories, single grades and pairs, with intervals over questions.",
+        "mtbench",
+        "notus eval mtbench --judgments judgments.jsonl --out runs/mtbench",
+        arguments=(),
+        settings_file=True,
+    ),
+    "harness": StepCommand(
+        "Score a model on an academic benchmark by lm-eval, with n and interval; its version is part of the score.",
+        "harness",
+        "notus eval harness runs/base --task arc_easy --data arc.jsonl",
+        arguments=("model",),
+        prepare="notus.cli.prepare:task_or_file",
+    ),
+    "rewards": StepCommand(
+        "Measure how often a ranker prefers the chosen answer, by subset, with its bias to length.",
+        "reward-check",
+        "notus eval rewards length new_pairs.jsonl --out runs/rewards",
+        arguments=("ranker", "data"),
+        hide=("models",),
+    ),
+    "answers": StepCommand(
+        "Score the answers of a model by a measure: toy, length, or a function of your own.",
+        "evaluate",
+        "notus eval answers length runs/answers --out runs/lengths",
+        arguments=("by", "outputs"),
+        metavars={"by": "MEASURE"},
+    ),
+    "judges": StepCommand(
+        "Evaluate judges: agreement with people, the order, the length, and answers they must not fall for.",
+        "judges",
+        "notus eval judges new_pairs.jsonl --ranker length --out runs/judges",
+        names={"rankers": "--ranker"},
+        hide=("models",),
+        settings_file=True,
+    ),
+}
+"""What stands below ``notus eval``."""
+COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepCommand]]] = {
+    "demo": Command(
+        "The whole way in the toy world, to a report with error bars.",
+        "notus.cli.recipes:demo",
+        "notus demo --seeds 1 --out runs/demo",
+    ),
+    "run": Command(
+        "Run a recipe: its steps, arms and seeds. What is done already is not done again.",
+        "notus.cli.recipes:run",
+        "notus run demo --dry-run",
+    ),
+    "formats": Command(
+        "List the formats that are read; of a file, say what it looks like, what it is, and a mapping to try.",
+        "notus.cli.formats:formats",
+        "notus formats feedback.jsonl",
+    ),
+    "read": StepCommand(
+        "Read a file, a folder or a hub set into records; three of them are shown as they were understood.",
+        "read",
+        "notus read feedback.jsonl --out runs/read",
+        arguments=("path",),
+        metavars={"path": "FILE"},
+        show="notus.cli.formats:show_read",
+    ),
+    "collect": Command(
+        "Collect AI feedback by a recipe. What was answered is in the ledger, and is never asked or paid for again.",
+        "notus.cli.recipes:collect",
+        "notus collect collect-local --out runs/collect-local",
+    ),
+    "audit": StepCommand(
+        "Look for scores and labels that are wrong, and at the health of a set.",
+        "audit",
+        "notus audit feedback.jsonl --out runs/audit",
+    ),
+    "repair": StepCommand(
+        "Repair overall scores by the published rule: each change recorded, what is in doubt queued.",
+        "repair",
+        "notus repair feedback.jsonl --out runs/repair",
+    ),
+    "clean": StepCommand(
+        "Take out prompts that repeat others or hold benchmark items, and answers nobody should learn.",
+        "clean",
+        "notus clean feedback.jsonl --dry-run --out runs/clean",
+        names={"filters": "--filter", "personal_kinds": "--personal-kind"},
+        examples={"personal_kinds": "phone=mask"},
+        flatten=("private",),
+    ),
+    "binarize": StepCommand(
+        "Turn feedback into preferences: a chosen and a rejected answer for each prompt.",
+        "binarize",
+        "notus binarize feedback.jsonl --strategy mean-rating --out runs/binarize",
+        names={"weights": "--weight", "without_raters": "--without-rater"},
+        examples={"weights": "truthfulness=2"},
+    ),
+    "diff": StepCommand(
+        "Compare two preference sets: what is chosen and rejected differently, by source, model and length.",
+        "diff",
+        "notus diff old_pairs.jsonl new_pairs.jsonl --out runs/diff",
+        arguments=("a", "b"),
+    ),
+    "explain": Command(
+        "Tell what became of a record: its source row, what touched it, why its rejected answer was taken.",
+        "notus.cli.single:explain",
+        "notus explain 406ad529 --run feedback.jsonl",
+    ),
+    "export": StepCommand(
+        "Write a source in somebody else's format: pairs, unpaired rows for KTO, dialogues for SFT.",
+        "export",
+        "notus export feedback.jsonl --layout trl-sft --out runs/sft",
+        names={"to": "--layout", "layout": "--read-as"},
+    ),
+    "train": ("Train a model or a ranker.", TRAININGS),
+    "merge": Command(
+        "Merge an adapter into its base: a plain model, with its tokenizer.",
+        "notus.cli.single:merge",
+        "notus merge runs/lora/model --out runs/merged",
+    ),
+    "generate": StepCommand(
+        "Draw answers to prompts, the prompt computed once for all of them; answers cut at the limit are marked.",
+        "sample",
+        "notus generate runs/base feedback.jsonl --samples 5 --out runs/answers",
+        arguments=("model", "data"),
+        metavars={"data": "PROMPTS"},
+        flatten=("sampling",),
+        hide=("prompts",),
+        flags={"--held-out": ("prompts", "held-out", "Take the prompts that a step left for evaluation.")},
+        run_name="generate",
+    ),
+    "rank": StepCommand(
+        "Score the answers to each prompt: PairRM, a reward model, a judge, a policy's own reward, a function, length.",
+        "rank",
+        "notus rank length feedback.jsonl --out runs/rank",
+        arguments=("ranker", "outputs"),
+        hide=("model", "reference"),
+    ),
+    "best-of-n": StepCommand(
+        "Tell what the ranker's pick among k answers is worth, for all k up to n, from the same answers.",
+        "best-of-n",
+        "notus best-of-n length feedback.jsonl --out runs/best-of-n",
+        arguments=("ranker", "outputs"),
+        names={"n": "-n"},
+        hide=("model", "reference", "check_model", "check_reference"),
+    ),
+    "eval": ("Evaluate: published benchmarks, rewards, judges.", EVALUATIONS),
+    "compare": Command(
+        "Compare arms, of one run or of several: means with intervals, and what can be told apart.",
+        "notus.cli.recipes:compare",
+        "notus compare runs/demo",
+    ),
+    "report": Command(
+        "Write the report of a run again, as one HTML file that needs no network.",
+        "notus.cli.recipes:report",
+        "notus report runs/demo",
+    ),
+    "ledger": Command(
+        "Show what was asked and paid, by model and step, and what failed.",
+        "notus.cli.single:ledger",
+        "notus ledger runs/ledger.sqlite --export ledger.jsonl",
+    ),
+}
+"""All commands, in the order of the work."""
+
+
+class _Commands(LazyGroup):
+    table = COMMANDS
+
+
+app = typer.Typer(
+    name="notus",
+    cls=_Commands,
+    help="From AI feedback to an aligned model, data first.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from notus import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _notus(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def main() -> None:
+    """Run the command line; every error is one line on stderr and an exit code."""
+    try:
+        app()
+    except NotusError as error:
+        print(f"notus: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001  the top: nothing may end in a traceback
+        print(f"notus: unexpected {type(error).__name__}: {error}; details in {_keep_trace()}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _keep_trace() -> Path:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="notus-error-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        file.write(traceback.format_exc())
+    return Path(file.name)

@@ -1,0 +1,137 @@
+"""The commands around recipes: demo, run, collect, compare, report."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from notus.cli.options import AsJson, Out, Preview, Sets
+
+__all__ = ["collect", "compare", "demo", "report", "run"]
+
+_Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")]
+
+
+def demo(
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="How many replicates.")] = 3,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """The whole way in the toy world, to a report with error bars."""
+    # Seeds on which nothing was tuned; LOG.md says which were.
+    run("demo", [f"seeds={list(range(20, 20 + seeds))}"], out, as_json=as_json)
+
+
+def run(
+    recipe: _Recipe,
+    sets: Sets = None,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print the plan, do nothing.")] = False,
+    until: Annotated[str | None, typer.Option(help="Stop after the steps of this name.")] = None,
+    preview: Preview = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe: its steps, arms and seeds. What is done already is not done again."""
+    from notus.cli import experiments, terminal
+    from notus.recipes.check import check_plan
+    from notus.recipes.experiment import dry_plan, run_recipe
+    from notus.recipes.recipe import find_recipe, load_recipe, make_plan
+    from notus.recipes.report import write_report
+
+    loaded = load_recipe(find_recipe(recipe), sets or [])
+    if dry_run:
+        experiments.show_plan(dry_plan(loaded, until), as_json=as_json)
+        terminal.show_checks(check_plan(make_plan(loaded), until=until), loaded.head.name)
+        return
+    folder = out or Path("runs") / loaded.head.name
+    if preview is not None:
+        from notus.cli.preview import show_recipe_preview
+
+        show_recipe_preview(loaded, folder, preview, as_json=as_json)
+        return
+    try:
+        with _terminable(), experiments.Progress(quiet=as_json) as progress:
+            experiment = run_recipe(loaded, folder, progress, until=until)
+    except KeyboardInterrupt as stop:
+        _leave(*stop.args)
+    if experiment is None:
+        experiments.show_stop(folder, str(until), as_json=as_json)
+        return
+    write_report(experiment)
+    experiments.show_experiment(experiment, as_json=as_json)
+
+
+def collect(
+    recipe: _Recipe,
+    sets: Sets = None,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print the plan, ask nobody.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Collect AI feedback by a recipe. What was answered is in the ledger, and is never asked or paid for again."""
+    from notus.cli import experiments, terminal
+    from notus.recipes.collect import run_collection
+    from notus.recipes.experiment import dry_plan
+    from notus.recipes.recipe import find_recipe, load_recipe
+
+    loaded = load_recipe(find_recipe(recipe), sets or [])
+    if dry_run:
+        experiments.show_plan(dry_plan(loaded, None), as_json=as_json)
+        return
+    try:
+        with experiments.Progress(quiet=as_json) as progress:
+            runs = run_collection(loaded, out or Path("runs") / loaded.head.name, progress)
+    except KeyboardInterrupt:
+        _leave()
+    for each in runs:
+        terminal.show_step(each, as_json=as_json)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Directories of recipes that were run, or of single evaluations.")],
+    baseline: Annotated[str | None, typer.Option(help="Arm that the others are placed beside.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare arms, of one run or of several: means with intervals, and what can be told apart."""
+    from notus.cli import experiments
+    from notus.recipes.experiment import compare_runs
+
+    experiments.show_comparisons(compare_runs(runs, baseline), as_json=as_json)
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a recipe that was run.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The HTML file; by default report.html in the run.")] = None,
+) -> None:
+    """Write the report of a run again, as one HTML file that needs no network."""
+    from notus.recipes.experiment import Experiment
+    from notus.recipes.report import write_report
+
+    print(write_report(Experiment.read(run_dir), out))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let a SIGTERM, with which clusters end a job, do what Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int = signal.SIGINT) -> NoReturn:
+    print("\nnotus: stopped; the same command goes on from here", file=sys.stderr, flush=True)
+    # Worker processes end by themselves as soon as this one has.
+    os._exit(128 + number)

@@ -1,0 +1,58 @@
+"""The commands that look at single things: explain, ledger, merge."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from notus.cli.options import AsJson
+from notus.core.errors import require
+
+__all__ = ["explain", "ledger", "merge"]
+
+
+def explain(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Of a pair, prompt or completion; its beginning will do.")],
+    run_dir: Annotated[str, typer.Option("--run", help="A run directory, that of a recipe, or a file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell what became of a record: its source row, what touched it, why its rejected answer was taken."""
+    from notus.cli import terminal
+    from notus.provenance.lineage import explain as explain_record
+    from notus.report.lineage import lineage_fields, lineage_sections
+
+    found = explain_record(id_, run_dir)
+    if as_json:
+        terminal.print_json(lineage_fields(found))
+    else:
+        terminal.show_findings(lineage_sections(found), as_json=False)
+
+
+def ledger(
+    path: Annotated[Path, typer.Argument(help="The ledger of a collection.")],
+    export: Annotated[Path | None, typer.Option(help="Write all entries to this file, as JSON lines.")] = None,
+    prune: Annotated[str | None, typer.Option(help="failures, kind=…, model=…, step=… or key=…: ask it again.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do prune; without it nothing is removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was asked and paid, by model and step, and what failed."""
+    from notus.cli import terminal
+    from notus.llm import ledger as usage
+
+    with usage.Ledger(path, must_exist=True) as opened:
+        pruned = usage.prune(opened, prune, yes=yes) if prune else None
+        exported = usage.export(opened, export) if export else None
+        terminal.show_usage(usage.read_usage(opened), pruned, exported, as_json=as_json)
+
+
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="An adapter folder, or the run directory that holds one.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the plain model: a new or an empty one.")],
+) -> None:
+    """Merge an adapter into its base: a plain model, with its tokenizer."""
+    for library in ("torch", "transformers", "peft"):
+        require(library, extra="train")
+    from notus.core.artifacts import find_model
+    from notus.engine import load
+
+    print(load.merge(Path(find_model(str(adapter))), out))

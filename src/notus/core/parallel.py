@@ -1,0 +1,126 @@
+"""Shards: one function over many parts of the work, in processes, with ordered results and bounded memory.
+
+Owns the processes. What a part is, and what becomes of results, is known by who calls: ``formats.source`` for records.
+"""
+
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import TypeVar
+
+from notus.core import errors
+from notus.core.errors import NotusError, RunError
+
+__all__ = ["end_with", "map_shards", "usable_cores"]
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+_AHEAD = 2
+"""Shards that are given out for each worker: one is worked on, one waits."""
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def end_with(parent: int) -> None:
+    """Let this worker process end with its parent, whatever ended it: nothing goes on behind the back of the next run.
+
+    Ctrl-C, which reaches the whole group of processes, is left to the parent, who says what there is to say.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def map_shards(function: Callable[[A], R], shards: Sequence[A], workers: int | None = None) -> Iterator[R]:
+    """The results of a function over shards, in the order of the shards.
+
+    With one worker or one shard all is done in this process, and no other is started. Otherwise processes are spawned;
+    function, shards and results must be picklable, and no more than twice as many results as workers are held. The
+    processes end with this one, whatever ends it.
+
+    Args:
+        workers: number of processes; None takes the cores that this process may use.
+
+    Raises:
+        NotusError: what the function raised, of the first shard in order that failed.
+        RunError: if a process was killed.
+    """
+    workers = min(workers or usable_cores(), len(shards))
+    if workers <= 1:
+        return map(function, shards)
+    return _map_in_processes(function, shards, workers)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error of ours on its way from a worker: its own class may need more than a message to be made again."""
+
+    kind: str
+    message: str
+
+    def raised(self) -> NotusError:
+        kind: type[NotusError] = getattr(errors, self.kind)
+        return kind(self.message)
+
+
+def _map_in_processes(function: Callable[[A], R], shards: Sequence[A], workers: int) -> Iterator[R]:
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_begin_worker, initargs=(os.getpid(),)
+    )
+    waiting: deque[Future[R | _Failure]] = deque()
+    wait = True
+    try:
+        for shard in shards:
+            waiting.append(pool.submit(_call, function, shard))
+            if len(waiting) >= workers * _AHEAD:
+                yield _result(waiting.popleft())
+        while waiting:
+            yield _result(waiting.popleft())
+    except KeyboardInterrupt:
+        wait = False  # the workers end as soon as this process has
+        raise
+    finally:
+        pool.shutdown(wait=wait, cancel_futures=True)
+
+
+def _result(future: "Future[R | _Failure]") -> R:
+    try:
+        result = future.result()
+    except BrokenProcessPool:
+        raise RunError(
+            "a worker process was killed, perhaps for want of memory; try again with fewer workers (--workers 1)"
+        ) from None
+    if isinstance(result, _Failure):
+        raise result.raised()
+    return result
+
+
+def _call(function: Callable[[A], R], shard: A) -> R | _Failure:
+    try:
+        return function(shard)
+    except NotusError as error:
+        kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == errors.__name__)
+        return _Failure(kind, str(error))
+
+
+def _begin_worker(parent: int) -> None:
+    end_with(parent)
+    gc.freeze()  # what was imported stays; a collection need not look at it again
+    gc.set_threshold(50_000)  # records are many and hold no cycles: to look for some at every 700th is of no use

@@ -1,0 +1,252 @@
+"""Sampling answers from a model of this machine in batches, seeded, the prompt computed once for all answers to it.
+
+The one way to ask a local model: ``LocalModel`` loads it by its name and keeps it, ``sample_model`` does both at once,
+and ``engine.generator`` puts the interface of endpoints over it. The prompts of a batch go through the model once;
+their keys and values are then laid out once for each answer, and only the answers are computed row by row. Owns the
+loading for sampling and the batching; what is asked and what is made of the answers is the caller's.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel
+
+from notus.core.artifacts import find_model
+from notus.core.errors import ConfigError
+from notus.core.records import Message, Output
+from notus.core.stage import Tally
+from notus.engine.load import Precision, load_model, load_tokenizer
+from notus.engine.settings import Limits, Sampling
+from notus.engine.text.encoder import Encoder
+from notus.engine.text.stops import stop_ids
+
+__all__ = ["LocalModel", "Progress", "sample", "sample_model"]
+
+Progress = Callable[[int, int], None]
+"""Told after each batch how many answers there are, and of how many."""
+_POSITIONS = 4096
+"""Longest sequence of a model that names none."""
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model of this machine with its tokenizer, loaded once and asked as often as wanted."""
+
+    model: PreTrainedModel
+    encoder: Encoder
+
+    @classmethod
+    def load(
+        cls,
+        source: str,
+        limits: Limits | None = None,
+        *,
+        precision: Precision = "float32",
+        tally: Tally | None = None,
+    ) -> Self:
+        """Load a model by its name.
+
+        Args:
+            source: a run directory, a folder of a model or of an adapter, or a hub id.
+            limits: lengths of prompts, and what is asked of the chat template. None takes the model's own length and
+                template.
+            precision: of the weights.
+            tally: receives the counts of what is cut.
+
+        Raises:
+            ConfigError: if there is no such model, or it cannot be read.
+            DataError: if it is a run directory without a model.
+        """
+        source = find_model(source)
+        tokenizer, model = load_tokenizer(source), load_model(source, precision=precision)
+        if limits is None:
+            positions = int(getattr(model.config, "max_position_embeddings", _POSITIONS))
+            limits = Limits(max_length=positions, max_prompt_length=positions - 1)
+        return cls(model, Encoder(tokenizer, limits, tally))
+
+    def sample(
+        self,
+        prompts: Sequence[tuple[Message, ...]],
+        settings: Sampling,
+        *,
+        name: str,
+        seed: int,
+        progress: Progress | None = None,
+    ) -> list[Output]:
+        """Draw answers to prompts, as ``sample`` does."""
+        return sample(self.model, self.encoder, prompts, settings, name=name, seed=seed, progress=progress)
+
+
+def sample_model(
+    source: str,
+    prompts: Sequence[tuple[Message, ...]],
+    settings: Sampling,
+    *,
+    name: str,
+    seed: int,
+    limits: Limits | None = None,
+    precision: Precision = "float32",
+    tally: Tally | None = None,
+    progress: Progress | None = None,
+) -> list[Output]:
+    """Load a model by its name and draw answers to prompts.
+
+    Arguments, results and errors are those of ``LocalModel.load`` and ``sample``.
+    """
+    found = LocalModel.load(source, limits, precision=precision, tally=tally)
+    return found.sample(prompts, settings, name=name, seed=seed, progress=progress)
+
+
+def sample(
+    model: PreTrainedModel,
+    encoder: Encoder,
+    prompts: Sequence[tuple[Message, ...]],
+    settings: Sampling,
+    *,
+    name: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> list[Output]:
+    """Draw answers to prompts from a model that is loaded.
+
+    Prompts of like length go through together, so that little is computed on padding. The result depends on the seed
+    and the batch size, not on what else is sampled in the process.
+
+    Args:
+        name: what the model is called in the outputs.
+        progress: told after each batch how many answers there are, and of how many.
+
+    Returns:
+        One record for each prompt and sample, in the order of the prompts.
+
+    Raises:
+        ConfigError: if a prompt with its answer may be longer than the model's positions.
+    """
+    for what, left_out in (
+        ("tools-dropped", [any(turn.tool_calls for turn in prompt) for prompt in prompts]),
+        ("reasoning-dropped", [any(turn.reasoning for turn in prompt) for prompt in prompts]),
+    ):
+        if any(left_out):
+            encoder.tally.count(what, sum(left_out))
+    ids = encoder.prompts(prompts)
+    _check_positions(model, ids, settings)
+    order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    answers: list[list[list[int]]] = [[] for _ in ids]
+    together = max(1, settings.batch_size // settings.samples)
+    model.eval()
+    devices = [model.device.index or 0] if model.device.type != "cpu" else []
+    with torch.random.fork_rng(devices=devices, device_type=model.device.type if devices else "cuda"):
+        torch.manual_seed(seed)
+        for start in range(0, len(order), together):
+            batch = order[start : start + together]
+            drawn = _answers(model, encoder, [ids[index] for index in batch], settings)
+            for index, of_prompt in zip(batch, drawn, strict=True):
+                answers[index] = of_prompt
+            if progress is not None:
+                progress((start + len(batch)) * settings.samples, len(order) * settings.samples)
+    stops = set(stop_ids(model, encoder.template))
+    return [
+        Output(
+            prompt=prompt,
+            text=encoder.decode(answer),
+            model=name,
+            sample=number,
+            seed=seed,
+            truncated=stops.isdisjoint(answer),
+        )
+        for prompt, of_prompt in zip(prompts, answers, strict=True)
+        for number, answer in enumerate(of_prompt)
+    ]
+
+
+def _answers(
+    model: PreTrainedModel, encoder: Encoder, prompts: Sequence[Sequence[int]], settings: Sampling
+) -> list[list[list[int]]]:
+    """For each prompt its answers. Prompts are padded on the left, so that all answers begin in the same column."""
+    pad_id, stops = encoder.pad_id, stop_ids(model, encoder.template)
+    longest = max(map(len, prompts))
+    input_ids = torch.tensor([[pad_id] * (longest - len(ids)) + list(ids) for ids in prompts], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device)
+    found: list[list[list[int]]] = [[] for _ in prompts]
+    with torch.inference_mode():
+        for computed, many in _caches(model, input_ids, mask, settings):
+            output = model.generate(
+                input_ids=input_ids.repeat_interleave(many, dim=0),
+                attention_mask=mask.repeat_interleave(many, dim=0),
+                generation_config=_config(pad_id, stops, settings),
+                **({} if computed is None else _as_cache(model, computed)),
+            )
+            rows = [_until_end(row, stops) for row in output[:, longest:].tolist()]
+            for number in range(len(found)):
+                found[number] += rows[number * many : (number + 1) * many]
+    return found
+
+
+def _check_positions(model: PreTrainedModel, ids: Sequence[Sequence[int]], settings: Sampling) -> None:
+    positions = getattr(model.config, "max_position_embeddings", None)
+    longest = max(map(len, ids), default=0)
+    if positions is not None and longest + settings.max_new_tokens > positions:
+        raise ConfigError(
+            f"'max_new_tokens' is {settings.max_new_tokens} after a prompt of {longest} tokens, but the model has "
+            f"{positions} positions; take at most {max(positions - longest, 0)}, or cut prompts shorter"
+        )
+
+
+def _caches(
+    model: PreTrainedModel, input_ids: torch.Tensor, mask: torch.Tensor, settings: Sampling
+) -> Iterator[tuple[Cache | None, int]]:
+    """Keys and values of all but the last token of each prompt, laid out for so many answers each, until all have come.
+
+    More answers than rows of a batch come in several such layouts of the one computation.
+    """
+    if settings.samples == 1 or input_ids.shape[1] < 2:
+        yield from ((None, many) for many in _portions(settings))
+        return
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    computed = DynamicCache(config=model.config.get_text_config(decoder=True))
+    # The head is wanted for no position here: the last token of the prompt is left to the sampling.
+    model.get_decoder()(
+        input_ids=input_ids[:, :-1],
+        attention_mask=mask[:, :-1],
+        position_ids=positions[:, :-1],
+        use_cache=True,
+        **_as_cache(model, computed),
+    )
+    portions = _portions(settings)
+    for left, many in zip(reversed(range(len(portions))), portions, strict=True):
+        laid_out = copy.deepcopy(computed) if left else computed
+        laid_out.batch_repeat_interleave(many)
+        yield laid_out, many
+
+
+def _as_cache(model: PreTrainedModel, computed: Cache) -> dict[str, Cache]:
+    """Keys and values of earlier tokens, as a keyword: transformers 5.24 has another name, and warns of the old one."""
+    known = inspect.signature(model.get_decoder().forward).parameters
+    return {"cache" if "cache" in known else "past_key_values": computed}
+
+
+def _portions(settings: Sampling) -> list[int]:
+    """Answers of a prompt that are drawn at once: all, or as many as a batch has rows, and then the rest."""
+    whole, rest = divmod(settings.samples, min(settings.samples, settings.batch_size))
+    return [min(settings.samples, settings.batch_size)] * whole + [rest] * (rest > 0)
+
+
+def _config(pad_id: int, stops: list[int], settings: Sampling) -> GenerationConfig:
+    drawn = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k}
+    return GenerationConfig(
+        do_sample=settings.temperature > 0,
+        **(drawn if settings.temperature > 0 else {}),
+        repetition_penalty=settings.repetition_penalty,
+        max_new_tokens=settings.max_new_tokens,
+        eos_token_id=stops,
+        pad_token_id=pad_id,
+    )
+
+
+def _until_end(ids: list[int], stops: Sequence[int]) -> list[int]:
+    ends = (place + 1 for place, token in enumerate(ids) if token in stops)
+    return ids[: next(ends, len(ids))]

@@ -1,0 +1,236 @@
+"""Rows out of JSON: lines, one list, one object; and an object that holds lists of rows under names.
+
+    {"prompt": …}        [{"prompt": …},        {"data": [{"prompt": …}, …]}        {"train": [{"prompt": …}, …],
+    {"prompt": …}         {"prompt": …}]                                             "test": [{"prompt": …}, …]}
+
+Owns the shapes, how large lines are cut into parts, and the names under which an object holds rows rather than being
+one: those in ``_HOLDERS`` and those of splits; any other name is read where it is asked for. Only one row is held at a
+time; a list is mapped into memory, not read. What becomes of a broken list is owned by ``formats.files.broken_list``.
+"""
+
+import mmap
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from notus.core.errors import DataError
+from notus.formats.files.broken_list import salvage_rows
+from notus.formats.files.packed import BOM, is_plain, open_unpacked, read_head
+from notus.formats.files.payload import JSON_ERRORS, Part, Payload, parse_row
+from notus.formats.quarantine import RowError
+
+__all__ = ["begins_as_json", "cut_lines", "has_json_line", "is_lines", "json_lists", "json_members", "json_rows"]
+
+_LINES = (".jsonl", ".ndjson")
+_PACKED = (".gz", ".zst")
+_BUFFER = 1 << 20
+_LOOKED_AT = 20
+"""Lines in which a row is looked for, where the first is none."""
+_WHOLE = msgspec.json.Decoder(msgspec.Raw)
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_HOLDERS = frozenset(["data", "dataset", "examples", "instances", "items", "records", "rows", "samples"])
+_ROWS = re.compile(rb"\s*\[\s*\{")
+"""How a list of objects begins."""
+_SPLIT = re.compile(r"(train|training|valid|validation|val|dev|test|testing|eval|evaluation)([_-].*)?")
+
+
+def begins_as_json(path: Path, encoding: str | None = None) -> bool:
+    """Whether the first character of a file of text is that of an object or a list."""
+    return _first(path, encoding) in (b"[", b"{")
+
+
+def has_json_line(path: Path, encoding: str | None = None) -> bool:
+    """Whether one of the first lines is an object, behind a beginning that may be broken."""
+    lines = islice(_lines(path, encoding=encoding), _LOOKED_AT)
+    return any(line.lstrip()[:1] == b"{" and _is_json(line) for _, line in lines)
+
+
+def is_lines(path: Path, encoding: str | None = None) -> bool:
+    """Whether the name or the first line says that JSON is in lines."""
+    return _is_lines(path, _first(path, encoding), next(_lines(path, encoding=encoding), None))
+
+
+def json_rows(
+    path: Path, part: Part | None = None, member: str = "", encoding: str | None = None
+) -> Iterator[tuple[int, Payload]]:
+    """The rows of JSON of any shape, each with its line, or its number in a list.
+
+    Args:
+        path: of a file that is not empty.
+        part: of lines, only these.
+        member: the name under which an object holds the rows, with dots where it lies deeper.
+        encoding: of the file, where it is not UTF-8.
+
+    Raises:
+        DataError: if it is no JSON, or holds no row.
+    """
+    if part is not None:
+        return _lines(path, part)
+    if member:
+        return _numbered(_LIST.decode(_members(path, encoding)[member]))
+    first, line = _first(path, encoding), next(_lines(path, encoding=encoding), None)
+    if _is_lines(path, first, line):
+        return _lines(path, encoding=encoding)
+    whole = _document(path, many=first == b"[", encoding=encoding)
+    if whole is not None:
+        return whole
+    named = _is_named_lines(path)
+    if first == b"[" and not named:
+        salvaged = salvage_rows(bytes(_map_file(path, encoding)))
+        if salvaged is None:
+            raise DataError(
+                f"{path} begins as a JSON list but is broken: {_fault(path, encoding)}, and where its next row begins "
+                "cannot be told; correct that place, or write the rows as JSON lines, of which bad ones are put aside"
+            )
+        return enumerate(salvaged, 1)
+    # With a broken first line it is still lines if its name or a later line says so.
+    if named or any(_is_json(line) for _, line in islice(_lines(path, encoding=encoding), _LOOKED_AT)):
+        return _lines(path, encoding=encoding)
+    raise DataError(f"{path} is neither JSON nor a table: {_fault(path, encoding)}")
+
+
+def json_members(path: Path, encoding: str | None = None) -> dict[str, int]:
+    """Names under which an object holds rows, with their numbers; empty where the file is of another shape."""
+    members = {name: rows for name, rows in _lists(path, encoding).items() if "." not in name}
+    if not any(name in _HOLDERS or _SPLIT.fullmatch(name) for name in members):
+        return {}
+    return {name: len(_LIST.decode(rows)) for name, rows in members.items()}
+
+
+def json_lists(path: Path, encoding: str | None = None) -> dict[str, int]:
+    """All lists of objects that a single object holds, also one below another (``result.traces``), with their sizes.
+
+    A file of one row has such lists too: they are rows only where somebody says so.
+    """
+    if _is_named_lines(path):
+        return {}
+    return {name: len(_LIST.decode(rows)) for name, rows in _lists(path, encoding).items()}
+
+
+def _lists(path: Path, encoding: str | None) -> dict[str, msgspec.Raw]:
+    several = is_lines(path, encoding) and len(list(islice(_lines(path, encoding=encoding), 2))) > 1
+    return {} if several or _first(path, encoding) != b"{" else _members(path, encoding)
+
+
+def cut_lines(path: Path, size: int) -> list[Part | None]:
+    """Lines as parts of about ``size`` bytes, cut at their ends, which are counted on the way."""
+    parts: list[Part | None] = []
+    start, first = 0, 1
+    with path.open("rb", buffering=_BUFFER) as file:
+        while start < path.stat().st_size:
+            lines = _count_lines(file, size)
+            if rest := file.readline():
+                lines += rest.endswith(b"\n")
+            parts.append(Part(start, file.tell(), first))
+            start, first = file.tell(), first + lines
+    return parts
+
+
+def _first(path: Path, encoding: str | None = None) -> bytes:
+    return read_head(path, 4096, encoding).lstrip()[:1]
+
+
+def _is_lines(path: Path, first: bytes, line: tuple[int, bytes] | None) -> bool:
+    return first != b"[" and line is not None and (_is_named_lines(path) or _is_json(line[1]))
+
+
+def _is_named_lines(path: Path) -> bool:
+    name = path.name.lower()
+    for suffix in _PACKED:
+        name = name.removesuffix(suffix)
+    return name.endswith(_LINES)
+
+
+def _lines(path: Path, part: Part | None = None, encoding: str | None = None) -> Iterator[tuple[int, bytes]]:
+    with open_unpacked(path, encoding) as file:
+        lines = enumerate(file, 1) if part is None else enumerate(_lines_of_part(file, part), part.first)
+        for number, line in lines:
+            row = line[len(BOM) :] if line.startswith(BOM) else line
+            if row and not row.isspace():  # not stripped: that would copy every row, and JSON allows the line's end
+                yield number, row
+
+
+def _lines_of_part(file: IO[bytes], part: Part) -> Iterator[bytes]:
+    file.seek(part.start)
+    left = part.stop - part.start
+    for line in file:
+        if left <= 0:
+            return
+        left -= len(line)
+        yield line
+
+
+def _count_lines(file: IO[bytes], size: int) -> int:
+    """Read on, and count the ends of lines: of ``size`` bytes, or fewer at the end of the file."""
+    lines = 0
+    while size > 0 and (block := file.read(min(size, _BUFFER))):
+        size -= len(block)
+        lines += block.count(b"\n")
+    return lines
+
+
+def _document(path: Path, *, many: bool, encoding: str | None) -> Iterator[tuple[int, Payload]] | None:
+    """The file as one JSON list or one JSON value, or None if it is not one."""
+    try:
+        rows = _LIST.decode(_map_file(path, encoding)) if many else [_WHOLE.decode(_map_file(path, encoding))]
+    except JSON_ERRORS:
+        return None
+    if not rows:
+        raise DataError(f"{path} holds an empty list; at least one row is needed")
+    return _numbered(rows)
+
+
+def _numbered(rows: list[msgspec.Raw]) -> Iterator[tuple[int, Payload]]:
+    return ((number, bytes(memoryview(row))) for number, row in enumerate(rows, 1))
+
+
+def _members(path: Path, encoding: str | None) -> dict[str, msgspec.Raw]:
+    """The lists of objects that one object holds, by their names; of an object in it, with its name and a dot."""
+    try:
+        fields = _FIELDS.decode(_map_file(path, encoding))
+    except JSON_ERRORS:
+        return {}
+    found: dict[str, msgspec.Raw] = {}
+    for name, value in fields.items():
+        if _ROWS.match(_begin(value)):
+            found[name] = value
+        elif _begin(value).lstrip()[:1] == b"{":
+            inside = _FIELDS.decode(value)
+            found |= {f"{name}.{below}": held for below, held in inside.items() if _ROWS.match(_begin(held))}
+    return found
+
+
+def _begin(value: msgspec.Raw) -> bytes:
+    return bytes(memoryview(value)[:4096])
+
+
+def _map_file(path: Path, encoding: str | None = None) -> memoryview:
+    """The bytes of a file, as a map into memory; what is packed or not in UTF-8 is read, and held whole."""
+    if is_plain(path, encoding):
+        with path.open("rb") as plain:
+            view = memoryview(mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ))
+    else:
+        with open_unpacked(path, encoding) as file:
+            view = memoryview(file.read())
+    return view[len(BOM) :] if view[: len(BOM)] == BOM else view
+
+
+def _fault(path: Path, encoding: str | None) -> str:
+    try:
+        _WHOLE.decode(_map_file(path, encoding))
+    except JSON_ERRORS as error:
+        return str(error)
+    return "it is a single value and no row"
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        parse_row(line)
+    except RowError as error:
+        return error.rule == "not-an-object"
+    return True

@@ -1,0 +1,99 @@
+"""Rows out of workbooks: Excel (xlsx, xlsm, xlsb, xls) and OpenDocument (ods), read by calamine.
+
+Every cell is text, as in CSV: a sheet turns an answer that looks like a number into one. A number is written with the
+digits that it has (``4``, ``2.5``), a date or time as in ISO 8601, a truth value as ``TRUE`` or ``FALSE``; an empty
+cell is null, and a row without a filled cell is none. The first row that has one names the columns, as in CSV. Several
+sheets are several tables, of which one is chosen like a split.
+
+Owns how a workbook is told and opened.
+"""
+
+import datetime
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from notus.core.errors import DataError, require
+from notus.formats.files.delimited import HEADER_ROWS, UNNAMED, read_header
+from notus.formats.files.payload import Payload
+
+__all__ = ["is_workbook", "sheet_members", "sheet_rows"]
+
+_ZIP = b"PK\x03\x04"
+_OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_MARKS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
+
+
+def is_workbook(path: Path, head: bytes) -> bool:
+    """Whether a file that begins so is a workbook."""
+    if head.startswith(_OLD):
+        return True
+    if not head.startswith(_ZIP) or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as file:
+        return any(mark in file.namelist() for mark in _MARKS)
+
+
+def sheet_members(path: Path) -> dict[str, int]:
+    """The sheets that hold something, with the numbers of their rows, the header not counted.
+
+    Raises:
+        MissingExtraError: if calamine is not installed.
+        DataError: if the workbook is damaged or protected.
+    """
+    with _open(path) as book:
+        heights = {name: book.get_sheet_by_name(name).height for name in book.sheet_names}
+    return {name: height - 1 for name, height in heights.items() if height}
+
+
+def sheet_rows(path: Path, member: str = "") -> Iterator[tuple[int, Payload]]:
+    """The rows of a sheet, or of the first that holds something, each with its number as the sheet shows it.
+
+    Raises:
+        MissingExtraError: if calamine is not installed.
+        DataError: if the workbook is damaged or protected, or the sheet has no row.
+    """
+    sheet = member or next(iter(sheet_members(path)), None)
+    if sheet is None:
+        raise DataError(f"{path} is empty; a sheet with a header and at least one row is needed")
+    with _open(path) as book:
+        cells = book.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
+    filled = ((number, [_text(cell) for cell in row]) for number, row in enumerate(cells, 1))
+    rows = [(number, values) for number, values in filled if any(value is not None for value in values)]
+    names, above = read_header(path, [values for _, values in rows[: HEADER_ROWS + 1]]) if rows else ([], 0)
+    count = len(rows) - above
+    for number, values in rows[above:]:
+        yield number, _row(names, values)
+    if not count:
+        raise DataError(f"sheet '{sheet}' of {path} is empty; a header and at least one row are needed")
+
+
+def _row(names: list[str], values: list[str | None]) -> dict[str, str | None]:
+    """A row without the columns that have neither a name nor a value, as those beside the table."""
+    cells = zip(names, values, strict=True)
+    return {name: value for name, value in cells if value is not None or not name.startswith(UNNAMED)}
+
+
+def _text(cell: Any) -> str | None:
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, float):
+        return format(Decimal(repr(cell)).normalize(), "f")
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
+    return str(cell) or None
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    calamine = require("python_calamine", extra="files")
+    try:
+        with calamine.CalamineWorkbook.from_path(path) as book:
+            yield book
+    except calamine.PasswordError:
+        raise DataError(f"{path} is protected by a password; save it without one") from None
+    except (calamine.CalamineError, OSError) as error:
+        raise DataError(f"{path} is damaged: {str(error).partition(chr(10))[0]}") from None

@@ -1,0 +1,140 @@
+"""Settings of an endpoint: where a model is reached, how many requests it may get, what it costs.
+
+Owns the settings, the identity that goes into request keys, and the reading of the API key from the environment. The
+API key itself is in no setting, so that no file that keeps settings can hold it.
+"""
+
+import os
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import pydantic
+
+from notus.core.config import Config
+from notus.core.errors import ConfigError
+from notus.llm.protocol import Model
+
+__all__ = ["Endpoint"]
+
+_FROM_REQUEST = (
+    *("model", "messages", "prompt", "n", "stream", "seed", "stop", "temperature", "top_p", "top_k", "max_tokens"),
+    *("repetition_penalty", "logprobs", "top_logprobs", "response_format"),
+)
+"""Parts of a body that come from the request; in ``body`` they would override it."""
+_HIDDEN = "(not shown)"
+
+
+def _hide_key(value: object) -> object:
+    """Hide what is no name of a variable: it may be the key, and errors show values."""
+    return value if value is None or (isinstance(value, str) and value.isidentifier()) else _HIDDEN
+
+
+def _hide_login(value: object) -> object:
+    return _HIDDEN if isinstance(value, str) and "@" in urlsplit(value).netloc else value
+
+
+def _check_url(value: str) -> str:
+    if value == _HIDDEN:
+        raise ValueError("a URL holds no login; name the environment variable of the key in key_env")
+    parts = urlsplit(value)
+    if parts.port == 0:
+        raise ValueError("port 0 is no port")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("not of the form http://host:port/v1")
+    return value.rstrip("/")
+
+
+def _check_variable(value: str) -> str:
+    if value == _HIDDEN:
+        raise ValueError("key_env is the name of an environment variable, such as OPENAI_API_KEY, and never the key")
+    return value
+
+
+Url = Annotated[str, pydantic.AfterValidator(_check_url), pydantic.BeforeValidator(_hide_login)]
+Variable = Annotated[str, pydantic.AfterValidator(_check_variable), pydantic.BeforeValidator(_hide_key)]
+Price = Annotated[float, pydantic.Field(ge=0)]
+
+
+class Endpoint(Config):
+    """A model behind an OpenAI-compatible API, on one server or on several replicas."""
+
+    name: str = pydantic.Field(min_length=1)
+    """What the user calls the model."""
+    model: str = pydantic.Field(min_length=1)
+    """What the server calls it."""
+    urls: Annotated[tuple[Url, ...], pydantic.Field(min_length=1)]
+    """Base of the API on each replica, such as ``http://localhost:8000/v1``."""
+    key_env: Variable | None = None
+    """Name of the environment variable that holds the key; null sends none."""
+    api: Literal["chat", "completions"] = "chat"
+    """``completions`` takes requests of one message and sends its text as the prompt."""
+    structured: bool = False
+    """Whether the server holds answers to a JSON schema (``response_format``)."""
+    concurrency: int = pydantic.Field(default=32, ge=1, le=2048)
+    """Requests under way at once, over all replicas. Less are, while the server is slow or fails."""
+    requests_per_minute: Annotated[float, pydantic.Field(gt=0)] | None = None
+    """Null finds the rate from the server's refusals."""
+    tokens_per_minute: Annotated[float, pydantic.Field(gt=0)] | None = None
+    """Of requests and answers; null sets no limit."""
+    timeout: float = pydantic.Field(default=600.0, gt=0)
+    """Seconds for a whole answer, from sending to the last byte."""
+    connect_timeout: float = pydantic.Field(default=10.0, gt=0)
+    """Seconds for a connection."""
+    retries: int = pydantic.Field(default=5, ge=0)
+    """How often a request is asked again after errors of its own; waiting for a limited server does not count."""
+    backoff: float = pydantic.Field(default=0.5, gt=0)
+    """Seconds before the first retry; doubled for each further one, up to 60."""
+    patience: float = pydantic.Field(default=3600.0, gt=0)
+    """Seconds without any answer, while the server limits or is gone, after which the run is stopped."""
+    connect_patience: float = pydantic.Field(default=60.0, gt=0)
+    """Seconds after which the run is stopped where no replica has been reached yet: a wrong address, a server that does
+    not run. Once one has been, ``patience`` counts."""
+    max_bytes: int = pydantic.Field(default=16 * 2**20, ge=1024)
+    """Bytes of an answer; what is longer is refused."""
+    price_in: Price | None = None
+    """Price of a million tokens of the prompt, in any currency."""
+    price_out: Price | None = None
+    """Price of a million tokens of the answer."""
+    body: dict[str, Any] = pydantic.Field(default_factory=dict)
+    """Further parts of the request body, as they are. They count for the key."""
+
+    @pydantic.field_validator("body")
+    @classmethod
+    def _nothing_owned(cls, body: dict[str, Any]) -> dict[str, Any]:
+        if owned := [key for key in _FROM_REQUEST if key in body]:
+            raise ValueError(f"'{owned[0]}' is set by the request, not in the extra body")
+        return body
+
+    @pydantic.model_validator(mode="after")
+    def _prices_together(self) -> "Endpoint":
+        if (self.price_in is None) != (self.price_out is None):
+            raise ValueError("price_in and price_out are given together, or neither")
+        return self
+
+    def as_model(self) -> Model:
+        """The model with its identity: what a request to it is made of."""
+        parts = {"api": self.api, "model": self.model, "body": self.body}
+        identity = msgspec.json.encode(parts, order="sorted").decode()
+        return Model(name=self.name, identity=identity, schema=self.structured)
+
+    def price(self, tokens_in: int, tokens_out: int) -> float | None:
+        """What so many tokens cost, or None without prices."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
+
+    def read_key(self) -> str:
+        """The key, from the environment; empty when none is to be sent.
+
+        Raises:
+            ConfigError: if the variable is not set, or holds what cannot stand in a header.
+        """
+        if self.key_env is None:
+            return ""
+        key = os.environ.get(self.key_env, "").strip()
+        if not key:
+            raise ConfigError(f"endpoint '{self.name}': the environment variable {self.key_env} is not set")
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(f"endpoint '{self.name}': {self.key_env} holds characters that no key can have")
+        return key

@@ -1,0 +1,414 @@
+"""The ledger: what was asked of models, what they answered, what it cost. What is in it is never asked again.
+
+Owns one SQLite file (WAL) with an entry for each request key, the usage that it sums up to by model and step, its
+export and its pruning. An entry is in the file as soon as ``put`` returns, and is found again after the process was
+killed; only a loss of power may take the last commits with it, and then leaves the file whole (``synchronous=NORMAL``,
+https://www.sqlite.org/pragma.html#pragma_synchronous). Several processes of one machine may use a ledger at once; a
+network file system cannot hold one. Does not own the key of a request (``llm.protocol``).
+"""
+
+import json
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from notus.core.errors import InputError, NotusError, RunError, nearest
+from notus.core.records import Record
+from notus.core.run import atomic
+from notus.llm.errors import RULES
+from notus.llm.protocol import Failure, Outcome, Reply, Request, Token
+
+__all__ = ["Entry", "Ledger", "ModelUsage", "Pruned", "Usage", "Writer", "export", "prune", "read_usage"]
+
+Entry = tuple[Request, Outcome]
+"""A request with its outcome."""
+_APPLICATION = 0x4E6F7475
+"""Tells a ledger from any other SQLite file (``PRAGMA application_id``)."""
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE entries(
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, model TEXT NOT NULL, step TEXT NOT NULL,
+    kind TEXT NOT NULL, final INTEGER NOT NULL, detail TEXT NOT NULL, request TEXT NOT NULL, answer TEXT NOT NULL,
+    raw TEXT NOT NULL, estimated INTEGER NOT NULL, latency REAL NOT NULL, at REAL NOT NULL,
+    tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, attempts INTEGER NOT NULL, price REAL
+) STRICT
+"""
+_COLUMNS = (
+    *("key", "model", "step", "kind", "final", "detail", "request", "answer", "raw", "estimated", "latency", "at"),
+    *("tokens_in", "tokens_out", "attempts", "price"),
+)
+_KEPT, _SUMMED = _COLUMNS[1:12], _COLUMNS[12:15]
+# A reply stays as it is; a failure gives way to what came later; what was paid adds up in either case.
+_PUT = f"""
+INSERT INTO entries({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
+ON CONFLICT(key) DO UPDATE SET
+{", ".join(f"{name} = iif(entries.kind = '', entries.{name}, excluded.{name})" for name in _KEPT)},
+{", ".join(f"{name} = entries.{name} + excluded.{name}" for name in _SUMMED)},
+price = iif(entries.price IS NULL, excluded.price, entries.price + coalesce(excluded.price, 0))
+"""  # noqa: S608  names of columns, all of them above
+_READ = (
+    "key",
+    "kind",
+    "detail",
+    "answer",
+    "raw",
+    "estimated",
+    "latency",
+    "tokens_in",
+    "tokens_out",
+    "attempts",
+    "price",
+)
+_CHUNK = 1000
+"""Keys of one query, and entries of one commit."""
+_BUSY_S = 60.0
+
+
+class Ledger:
+    """An open ledger. Use it as a context manager; it may be used from several threads.
+
+    Args:
+        path: the file; it is made if it is missing.
+        must_exist: refuse to make one, where there is something to be read.
+
+    Raises:
+        InputError: if it cannot be opened, is damaged, or is something else.
+    """
+
+    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
+        self.path = path
+        if must_exist and not path.is_file():
+            raise InputError(f"there is no ledger {path}")
+        self._lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        with self._errors(), ExitStack() as opened:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # One connection writes and one reads, so that a long look-up does not hold up what was answered.
+            self._write = opened.enter_context(closing(self._connect()))
+            self._read = opened.enter_context(closing(self._connect()))
+            self._prepare()
+            opened.pop_all()  # from here on ``close`` closes them
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; all that was put in is there already."""
+        with self._lock, self._read_lock:
+            self._read.close()
+            self._write.close()
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Write entries; they are in the file when this returns.
+
+        A request that has a reply keeps it; tokens, price and attempts of a further one are added to its own.
+
+        Raises:
+            RunError: if the file cannot be written.
+        """
+        rows = [_row(request, outcome) for request, outcome in entries]
+        with self._lock, self._errors(RunError), self._transaction():
+            self._write.executemany(_PUT, rows)
+
+    def find(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """What is known for good of some keys: replies, and failures that are final. The others are left out."""
+        found: dict[str, Outcome] = {}
+        for row in self._select(_READ, keys):
+            outcome = _outcome(row)
+            found[outcome.key] = outcome
+        return found
+
+    def missing(self, keys: Iterable[str]) -> Iterator[str]:
+        """Those of the keys that are still to be asked, in their order."""
+        keys = iter(keys)
+        while chunk := list(islice(keys, _CHUNK)):
+            known = {row[0].hex() for row in self._select(("key",), chunk)}
+            yield from (key for key in chunk if key not in known)
+
+    def request(self, key: str) -> Request | None:
+        """The request that was asked under a key, without its tag, or None."""
+        with self._read_lock, self._errors():
+            row = self._read.execute("SELECT request FROM entries WHERE key = ?", (bytes.fromhex(key),)).fetchone()
+        return None if row is None else _REQUEST.decode(row[0])
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query on the table ``entries``."""
+        with self._read_lock, self._errors():
+            return self._read.execute(sql, parameters).fetchall()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The same, one by one, on a connection of its own: for what may not fit into memory."""
+        with self._errors(), closing(self._connect()) as connection:
+            yield from connection.execute(sql, parameters)
+
+    def delete(self, where: str, parameters: Sequence[Any] = ()) -> int:
+        """Remove the entries that a condition names, and say how many."""
+        with self._lock, self._errors(RunError), self._transaction():
+            return self._write.execute(f"DELETE FROM entries WHERE {where}", parameters).rowcount  # noqa: S608
+
+    def _select(self, columns: Sequence[str], keys: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+        keys = iter(keys)
+        while chunk := [bytes.fromhex(key) for key in islice(keys, _CHUNK)]:
+            marks = ", ".join("?" * len(chunk))
+            sql = f"SELECT {', '.join(columns)} FROM entries WHERE final AND key IN ({marks})"  # noqa: S608
+            yield from self.query(sql, chunk)
+
+    def _connect(self) -> sqlite3.Connection:
+        with ExitStack() as opened:
+            connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            opened.callback(connection.close)
+            connection.execute("PRAGMA busy_timeout = 60000")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            opened.pop_all()
+        return connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._write.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._write.execute("ROLLBACK")
+            raise
+        self._write.execute("COMMIT")
+
+    def _prepare(self) -> None:
+        """Make the table in a new file, or check that the file is a ledger of this version."""
+        if not self._read.execute("PRAGMA application_id").fetchone()[0]:
+            with self._transaction():  # two processes may be here at once
+                if not self._write.execute("PRAGMA application_id").fetchone()[0] and not self._tables():
+                    self._write.execute(_SCHEMA)
+                    self._write.execute(f"PRAGMA user_version = {_VERSION}")
+                    self._write.execute(f"PRAGMA application_id = {_APPLICATION}")
+        application = self._write.execute("PRAGMA application_id").fetchone()[0]
+        version = self._write.execute("PRAGMA user_version").fetchone()[0]
+        if application != _APPLICATION or "entries" not in self._tables():
+            raise InputError(f"{self.path} is a SQLite file, and no ledger; name another file")
+        if version != _VERSION:
+            raise InputError(f"{self.path} is a ledger of version {version}, and this Notus reads version {_VERSION}")
+        mode = self._write.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise InputError(f"{self.path}: its file system cannot hold a write-ahead log; put the ledger elsewhere")
+
+    def _tables(self) -> set[str]:
+        return {row[0] for row in self._write.execute("SELECT name FROM sqlite_master")}
+
+    @contextmanager
+    def _errors(self, kind: type[NotusError] = InputError) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise kind(f"the ledger {self.path} cannot be used: {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"{self.path} is damaged, or no ledger ({error}); keep it aside, and name another file"
+            ) from None
+        except OSError as error:
+            raise kind(f"the ledger {self.path} cannot be used: {error.strerror}") from None
+
+
+class Writer:
+    """A thread that puts entries into a ledger, those that have come meanwhile in one commit.
+
+    Args:
+        ledger: where to.
+        done: is called, in the thread, with the entries of each commit; or with an error, after which none is written.
+    """
+
+    def __init__(self, ledger: Ledger, done: Callable[[list[Entry], NotusError | None], None]) -> None:
+        self._ledger = ledger
+        self._done = done
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="notus-ledger", daemon=True)
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        """Hand an entry over; it is written when ``done`` has been called with it."""
+        self._queue.put(entry)
+
+    def close(self) -> None:
+        """Write what was handed over, and end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        failed: NotusError | None = None
+        going_on = True
+        while going_on:
+            batch = [self._queue.get()]
+            while len(batch) < _CHUNK and not self._queue.empty():
+                batch.append(self._queue.get())
+            going_on = None not in batch
+            entries = [entry for entry in batch if entry is not None]
+            if entries and failed is None:
+                try:
+                    self._ledger.put(entries)
+                except NotusError as error:
+                    failed = error
+            if entries:
+                self._done(entries, failed)
+
+
+class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was read of a raw reply."""
+
+    texts: tuple[str, ...]
+    finish: tuple[str, ...]
+    logprobs: tuple[tuple[Token, ...], ...] | None = None
+
+
+_ENCODER = msgspec.json.Encoder()
+_STORED = msgspec.json.Decoder(_Stored)
+_REQUEST = msgspec.json.Decoder(Request)
+
+
+def _row(request: Request, outcome: Outcome) -> tuple[Any, ...]:
+    if isinstance(outcome, Reply):
+        answer = _ENCODER.encode(_Stored(outcome.texts, outcome.finish, outcome.logprobs)).decode()
+        about = ("", 1, "", request.to_json(), answer, outcome.raw, int(outcome.estimated), outcome.latency_s)
+    else:
+        final = int(RULES[outcome.kind].then == "refuse") if outcome.kind in RULES else 0
+        about = (outcome.kind, final, outcome.detail, request.to_json(), "", outcome.raw, 0, 0.0)
+    paid = (outcome.tokens_in, outcome.tokens_out, outcome.attempts, outcome.price)
+    return (bytes.fromhex(outcome.key), request.model.name, request.step, *about, time.time(), *paid)
+
+
+def _outcome(row: Sequence[Any]) -> Outcome:
+    key, kind, detail, answer, raw, estimated, latency, tokens_in, tokens_out, attempts, price = row
+    paid = {"tokens_in": tokens_in, "tokens_out": tokens_out, "attempts": attempts, "price": price, "stored": True}
+    if kind:
+        return Failure(key=key.hex(), kind=kind, detail=detail, raw=raw, **paid)
+    read = _STORED.decode(answer)
+    return Reply(
+        key=key.hex(),
+        texts=read.texts,
+        finish=read.finish,
+        logprobs=read.logprobs,
+        raw=raw,
+        estimated=bool(estimated),
+        latency_s=latency,
+        **paid,
+    )
+
+
+class ModelUsage(Record, frozen=True):
+    """What one model was asked for one step, and what it cost."""
+
+    model: str
+    step: str
+    replies: int
+    failures: int
+    estimated: int
+    """Replies whose tokens the server did not count."""
+    tokens_in: int
+    tokens_out: int
+    price: float | None
+    """None when no entry has one."""
+    attempts: int
+
+
+class Usage(Record, frozen=True, rename={"rows": "accounts"}):
+    """What a ledger sums up to. In JSON ``rows`` is called ``accounts``, as it always was."""
+
+    rows: tuple[ModelUsage, ...]
+    """One for each model and step."""
+    failures: dict[str, int]
+    """Kind → entries that have no reply."""
+    price: float | None
+    unpriced: int
+    """Entries that came from an endpoint without prices; the price does not include them."""
+
+
+class Pruned(Record, frozen=True):
+    """What was removed from a ledger, or would be."""
+
+    entries: int
+    replies: int
+    price: float | None
+    """What the replies had cost, and would cost again."""
+    done: bool
+
+
+def read_usage(ledger: Ledger) -> Usage:
+    """Sum up a ledger by model and step."""
+    rows = ledger.query(
+        "SELECT model, step, sum(kind = ''), sum(kind != ''), sum(estimated), sum(tokens_in), sum(tokens_out), "
+        "sum(price), sum(attempts) FROM entries GROUP BY model, step ORDER BY model, step"
+    )
+    kinds = ledger.query("SELECT kind, count(*) FROM entries WHERE kind != '' GROUP BY kind ORDER BY 2 DESC, 1")
+    price, unpriced = ledger.query("SELECT sum(price), coalesce(sum(price IS NULL), 0) FROM entries")[0]
+    return Usage(
+        rows=tuple(ModelUsage(**dict(zip(ModelUsage.__struct_fields__, row, strict=True))) for row in rows),
+        failures=dict(kinds),
+        price=price,
+        unpriced=unpriced,
+    )
+
+
+def export(ledger: Ledger, path: Path) -> int:
+    """Write all entries as JSON lines, in the order in which they came; say how many."""
+    sql = f"SELECT {', '.join(_COLUMNS)} FROM entries ORDER BY id"  # noqa: S608
+    count = 0
+    try:
+        with atomic(path) as file:
+            for row in ledger.rows(sql):
+                entry: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+                entry |= {"key": row[0].hex(), "final": bool(entry["final"]), "estimated": bool(entry["estimated"])}
+                entry["request"] = json.loads(entry["request"])
+                entry["answer"] = json.loads(entry["answer"]) if entry["answer"] else None
+                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+                count += 1
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    return count
+
+
+def prune(ledger: Ledger, what: str, *, yes: bool = False) -> Pruned:
+    """Remove entries, so that they are asked again; without ``yes`` only say what would go.
+
+    Args:
+        ledger: the ledger.
+        what: ``failures``, ``kind=…`` (a kind of failure), ``model=…``, ``step=…`` or ``key=…``.
+        yes: do it.
+
+    Raises:
+        InputError: if it is none of these, or names nothing that is there.
+    """
+    name, _, value = what.partition("=")
+    known = {"failures": "kind != ''", "kind": "kind = ?", "model": "model = ?", "step": "step = ?", "key": "key = ?"}
+    if name not in known or bool(value) == (name == "failures"):
+        raise InputError(
+            f"--prune {what!r} is none of failures, kind=KIND, model=MODEL, step=STEP, key=KEY; {nearest(name, known)}"
+        )
+    where, parameters = known[name], ([_value(ledger, name, value)] if value else [])
+    sql = f"SELECT count(*), coalesce(sum(kind = ''), 0), sum(price) FROM entries WHERE {where}"  # noqa: S608
+    entries, replies, price = ledger.query(sql, parameters)[0]
+    if yes:
+        ledger.delete(where, parameters)
+    return Pruned(entries=entries, replies=replies, price=price, done=yes)
+
+
+def _value(ledger: Ledger, name: str, value: str) -> str | bytes:
+    if name == "key":
+        try:
+            return bytes.fromhex(value)
+        except ValueError:
+            raise InputError(f"--prune key={value}: a key has 32 hexadecimal digits") from None
+    there = {row[0] for row in ledger.query(f"SELECT DISTINCT {name} FROM entries")}  # noqa: S608
+    if value not in there:
+        raise InputError(f"the ledger has no {name} '{value}'; {nearest(value, there - {''})}")
+    return value

@@ -1,0 +1,200 @@
+"""The step that looks for scores that are wrong: a table of all rows, sections for the report, a page to pass on."""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Self
+
+import pydantic
+
+from notus import __version__
+from notus.audit.feedback import Accumulator, Suspicion, write_audit
+from notus.audit.feedback import Audit as FeedbackAudit
+from notus.audit.pairs import Pair, audit_pairs
+from notus.audit.raters import RaterRow
+from notus.audit.wording import TextModels, learn_models, sample_prompts
+from notus.clean.private.guard import Found, Guard, Privacy
+from notus.core.artifacts import FINDINGS, LABEL_TRIALS, TRIALS, TRUTH, Artifact
+from notus.core.errors import DataError
+from notus.core.records import (
+    Completion,
+    Feedback,
+    Preference,
+)
+from notus.core.run import atomic
+from notus.core.tables import read_records, write_records
+from notus.evaluate.finders import AuditedCompletion
+from notus.formats.format import Data
+from notus.formats.source import Shard, Source
+from notus.report.cleaning import NOT_LOOKED_FOR, few_of_each, private_sections
+from notus.report.health import feedback_sections, health_card, pair_sections
+from notus.report.section import ReportSection
+from notus.stats.intervals import estimates_as_json
+from notus.steps.base import HELD, Context, OptionalRef, Reads, Refs, SourceRef, held_out_beside
+from notus.steps.data.read import pairs_beside
+from notus.steps.data.reward_audit import audit_by_rewards
+from notus.toy import world
+
+__all__ = ["COMPLETIONS", "PAIRS", "RATERS", "Audit"]
+
+COMPLETIONS = Artifact("completions", "completions.parquet", Suspicion)
+"""Each completion with its suspicion and the reasons."""
+PAIRS = Artifact("pairs", "pairs.parquet", Pair)
+"""Each pair with its flags."""
+RATERS = Artifact("raters", "raters.parquet", RaterRow)
+"""Each rater on each aspect or question, with how it agrees, and what changes without it."""
+_SHOWN = 12
+_PRIVACY = Privacy(personal="count", secrets="count", languages=(), toxicity=0.9)
+_NOT_LOOKED = ReportSection("Private data", (f"{NOT_LOOKED_FOR}; --private does.",))
+
+
+class Audit(Reads):
+    """Look for scores that are wrong, and at the health of the set."""
+
+    step_type: ClassVar[str] = "audit"
+    leaves: ClassVar[tuple[Artifact, ...]] = (COMPLETIONS, PAIRS, RATERS, FINDINGS, TRIALS, LABEL_TRIALS)
+    draws: ClassVar[bool] = False
+    data: SourceRef = "data"
+    """A file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
+    private: bool = False
+    """Whether personal data, secrets, languages and toxicity are counted too; needs the extra ``privacy``."""
+    rewards: Refs = pydantic.Field(default=(), exclude=True)
+    """Reward checks of these pairs, each of other prompts: what their rewards contradict is looked for too."""
+    truth: OptionalRef = None
+    """The toy world that the pairs were made of: what the rewards contradict is measured against its truth."""
+
+    @pydantic.model_validator(mode="after")
+    def _something_to_measure(self) -> Self:
+        if self.truth and not self.rewards:
+            raise ValueError(
+                "'truth' measures what rewards contradict, and there are none; name reward checks under "
+                "'rewards', or leave it out"
+            )
+        return self
+
+    def run(self, context: Context) -> None:
+        """Audit feedback or preference pairs: a table of all rows, findings as JSON, pictures as SVG."""
+        source = context.source("data")
+        if source.record is Feedback:
+            if self.rewards:
+                raise DataError(f"{source.name} holds feedback, and rewards judge pairs; make some with notus binarize")
+            result, texts = _audit_feedback(context, source, self.workers)
+            findings = feedback_sections(result, texts)
+            _write_trials(context, TRUTH.at(context.place("data")), result)
+            if rows := result.raters.rows():
+                context.write(RATERS, rows)
+            context.note(layout=source.format, prompts=result.health.prompts, completions=result.health.completions)
+            if result.votes.prompts:
+                context.note(votes=result.votes.as_json())
+            if result.raters.groups:
+                context.note(raters=result.raters.as_json())
+            context.note(figures=estimates_as_json(result.health, "share"))
+        else:
+            findings = _audited_pairs(context, source, self)
+        findings += _private(context, source, self.workers) if self.private else [_NOT_LOOKED]
+        context.write_findings(findings)
+        facts = {name: value for name, value in context.run.summary.items() if isinstance(value, int | str)}
+        # A page to pass on tells no one where its maker keeps files; a hub id is told whole.
+        name = Path(source.name).name if Path(source.name).exists() else source.name
+        with atomic(context.path / "health.html") as file:
+            file.write(health_card(name, findings, facts, __version__))
+
+
+def _audit_feedback(
+    context: Context, source: Source, workers: int | None
+) -> tuple[FeedbackAudit, dict[str, Completion]]:
+    """Audit feedback in two passes; the texts of the most suspicious completions come with it."""
+    drafts = context.path / ".drafts"
+    drafts.mkdir(exist_ok=True)
+    models = learn_models(sample_prompts(source))
+    accumulator = Accumulator()
+    for part in context.shards(source, partial(_audit_shard, drafts, models), workers):
+        accumulator.merge(part)
+    result = write_audit(COMPLETIONS.at(context.path), sorted(drafts.iterdir()), accumulator)
+    shutil.rmtree(drafts)
+    return result, _texts(source, result)
+
+
+def _audited_pairs(context: Context, source: Source, config: Audit) -> list[ReportSection]:
+    pairs = audit_pairs(_preferences(_records(context, source), source))
+    contradictions: list[ReportSection] = []
+    context.note(layout=source.format, pairs=pairs.health.pairs)
+    context.note(figures=estimates_as_json(pairs.health, "share"))
+    if config.rewards:
+        pairs, contradictions = audit_by_rewards(context, source, pairs)
+    context.write(PAIRS, pairs.rows)
+    first, *others = pair_sections(pairs)
+    return [first, *contradictions, *others]
+
+
+def _private(context: Context, source: Source, workers: int | None) -> list[ReportSection]:
+    """What is private, foreign or insulting is counted in a further reading; nothing goes, nothing raw is kept."""
+    Guard(_PRIVACY)  # a library that is missing is told at once
+    found: list[Found] = []
+    for few in context.shards(source, _look_at_shard, workers, again=True):
+        found = few_of_each(found + few)
+    tally = context.run.tallies[-1]
+    return private_sections(tally.counts, tally.taken, _PRIVACY, found)
+
+
+def _look_at_shard(records: Iterator[Data], shard: Shard) -> list[Found]:
+    guard, tally, found = Guard(_PRIVACY), shard.tally("private"), list[Found]()
+    for record in records:
+        tally.taken += 1
+        tally.given += 1
+        found = few_of_each([*found, *guard.look(record, tally).found])
+    return found
+
+
+def _audit_shard(folder: Path, models: TextModels, records: Iterator[Feedback], shard: Shard) -> Accumulator:
+    accumulator = Accumulator(models)
+    rows = (row for feedback in records for row in accumulator.add(feedback))
+    write_records(folder / f"{shard.number:05d}.parquet", rows, Suspicion)
+    accumulator.finish()
+    return accumulator
+
+
+def _records(context: Context, source: Source) -> Iterator[Data]:
+    """Read a source here, record by record, for what looks at the set as a whole."""
+    yield from context.records(source)
+    if kept := held_out_beside(source):
+        context.note(not_read=f"{pairs_beside(kept)} beside them")
+
+
+def _preferences(records: Iterable[Data], source: Source) -> Iterator[Preference]:
+    for record in records:
+        if not isinstance(record, Preference):
+            held = HELD[source.record]
+            raise DataError(f"{source.name} holds {held} (layout {source.format}); this needs feedback or pairs")
+        yield record
+
+
+def _texts(source: Source, result: FeedbackAudit) -> dict[str, Completion]:
+    """The most suspicious completions by their ids, read a second time where they stand: the audit holds no text."""
+    rows = [row for row in result.ranked(_SHOWN) if row.strength or row.disagreement]
+    shown = {(row.feedback_id, row.index): row.id for row in rows}
+    found: dict[str, Completion] = {}
+    for feedback in source.standing_at({(row.file, row.line) for row in rows}) if rows else ():
+        assert isinstance(feedback, Feedback)
+        own = feedback.id
+        for index, completion in enumerate(feedback.completions):
+            if (own, index) in shown:
+                found[shown[own, index]] = completion
+    return found
+
+
+def _write_trials(context: Context, path: Path, result: FeedbackAudit) -> None:
+    """Where the truth is known, keep what is needed to try the fault finders against it."""
+    if not path.is_file():
+        return
+    truths = list(read_records(path, world.Truth))
+    trials = [
+        AuditedCompletion(feedback_id=row.feedback_id, repair=row.repair, suspicion=row.suspicion, planted=truth.faulty)
+        for row, truth in zip(result.rows, truths, strict=False)
+        if row.id == truth.completion_id
+    ]
+    # With a limit, only the first rows are audited; what is missing at the end is no fault.
+    if len(trials) != len(result.rows):
+        raise DataError(f"{path} does not belong to the feedback beside it; make the data again")
+    context.write(TRIALS, trials, AuditedCompletion)

@@ -1,0 +1,103 @@
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from notus.core.errors import ConfigError, DataError, RunError
+from notus.core.parallel import map_shards, usable_cores
+from notus.formats.quarantine import RowError
+
+
+def square(number: int) -> tuple[int, int]:
+    time.sleep(0.02 * (number % 3))  # so that they do not end in their order
+    return number * number, os.getpid()
+
+
+def fails(at: int, number: int) -> int:
+    if number >= at:
+        raise RowError(f"row {number}", "missing-field")
+    return number
+
+
+def dies(number: int) -> int:
+    if number == 1:
+        os._exit(9)
+    return number
+
+
+def test_results_come_in_order_and_from_other_processes() -> None:
+    found = list(map_shards(square, range(9), 2))
+    assert [value for value, _ in found] == [number**2 for number in range(9)]
+    assert len({pid for _, pid in found} - {os.getpid()}) == 2
+
+
+@pytest.mark.parametrize(("shards", "workers"), [([3], 8), ([3, 4, 5], 1), ([], 2)])
+def test_what_is_small_is_done_here(shards: list[int], workers: int) -> None:
+    found = list(map_shards(square, shards, workers))
+    assert [value for value, _ in found] == [number**2 for number in shards]
+    assert {pid for _, pid in found} <= {os.getpid()}
+
+
+def test_the_first_error_in_order_arrives_as_the_line_that_it_is() -> None:
+    results = map_shards(partial(fails, 2), range(6), 2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(DataError, match="row 2") as caught:
+        next(results)
+    assert type(caught.value) is DataError  # RowError is made of more than a message
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError):
+        list(map_shards(_config_error, [1, 2], 2))
+
+
+def _config_error(_: int) -> None:
+    raise ConfigError("no")
+
+
+def test_a_killed_worker_is_said() -> None:
+    with pytest.raises(RunError, match="--workers 1"):
+        list(map_shards(dies, range(4), 2))
+
+
+def test_no_more_results_are_held_than_twice_the_workers(tmp_path: Path) -> None:
+    results = map_shards(partial(_touch, tmp_path), range(20), 2)
+    next(results)
+    time.sleep(1)
+    assert len(list(tmp_path.iterdir())) <= 5
+    results.close()  # type: ignore[attr-defined]
+
+
+def _touch(folder: Path, number: int) -> int:
+    (folder / str(number)).touch()
+    return number
+
+
+def test_the_processes_end_with_their_parent() -> None:
+    code = (
+        "import time, os\nfrom notus.core.parallel import map_shards\nfrom tests.core.test_parallel import sleeps\n"
+        "if __name__ == '__main__':\n    print(next(map_shards(sleeps, [0, 60, 60], 2)), flush=True)\n"
+    )
+    script = "import sys; sys.path.insert(0, '.')\n" + code
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2], text=True
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "0\n"
+        children = psutil.Process(parent.pid).children(recursive=True)
+        assert children
+        parent.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+def sleeps(seconds: int) -> int:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_cores_are_those_that_may_be_used() -> None:
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)

@@ -1,0 +1,100 @@
+"""Models in this process as a generator: the same requests and replies as endpoints give."""
+
+import pytest
+
+from notus.core.errors import InputError
+from notus.core.records import Message
+from notus.engine.generate import sample
+from notus.engine.generator import InProcess
+from notus.engine.load import load_model, load_tokenizer, save_model
+from notus.engine.settings import Limits, Sampling
+from notus.engine.text.encoder import Encoder
+from notus.llm.ledger import Ledger
+from notus.llm.protocol import Decoding, Failure, Request, ordered
+
+
+@pytest.fixture(scope="module")
+def folder(model, tokenizer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model"
+    save_model(model, tokenizer, path)
+    return path
+
+
+def requests(generator, count=6, **decoding):
+    settings = {"temperature": 0.0, "max_tokens": 8} | decoding
+    return [
+        Request(
+            model=generator.models["m"],
+            messages=(Message(role="user", content=f"number {n}"),),
+            decoding=Decoding(**settings),
+        )
+        for n in range(count)
+    ]
+
+
+def texts(generator, asked):
+    return [outcome.texts for _, outcome in ordered(generator, asked)]
+
+
+def test_it_gives_what_the_sampler_gives(folder):
+    generator = InProcess({"m": str(folder)}, batch_size=4)
+    asked = requests(generator)
+    encoder = Encoder(load_tokenizer(str(folder)), Limits(max_length=128, max_prompt_length=100, system=None))
+    plain = sample(
+        load_model(str(folder)),
+        encoder,
+        [r.messages for r in asked],
+        Sampling(temperature=0.0, max_new_tokens=8, batch_size=1),
+        name="m",
+        seed=0,
+    )
+    found = list(ordered(generator, asked))
+    assert [outcome.text for _, outcome in found] == [output.text for output in plain]
+    assert [outcome.truncated for _, outcome in found] == [output.truncated for output in plain]
+    for (request, outcome), output in zip(found, plain, strict=True):
+        assert outcome.key == request.key
+        assert outcome.tokens_in == len(encoder.prompt(request.messages))
+        assert outcome.tokens_out == 8 or not output.truncated
+
+
+def test_what_is_sampled_depends_on_the_request_alone(folder):
+    generator = InProcess({"m": str(folder)}, batch_size=4)
+    asked = requests(generator, temperature=1.0, n=3)
+    whole = texts(generator, asked)
+    assert all(len(own) == 3 for own in whole)
+    assert texts(generator, asked[::-2]) == whole[::-2]
+    assert len(set(whole)) > 3
+
+
+def test_the_ledger_keeps_and_gives_what_was_answered(folder, tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        generator = InProcess({"m": str(folder)}, ledger)
+        asked = requests(generator, temperature=1.0)
+        first = list(ordered(generator, asked))
+        again = list(ordered(InProcess({"m": str(folder)}, ledger), asked))
+    assert [outcome.texts for _, outcome in again] == [outcome.texts for _, outcome in first]
+    assert all(outcome.stored for _, outcome in again)
+    assert not any(outcome.stored for _, outcome in first)
+
+
+def test_a_model_is_known_by_its_content(folder, tmp_path, model, tokenizer):
+    save_model(model, tokenizer, tmp_path / "copy")
+    same = InProcess({"other": str(tmp_path / "copy")}).models["other"].identity
+    assert same == InProcess({"m": str(folder)}).models["m"].identity
+    (tmp_path / "copy" / "generation_config.json").write_text("{}")
+    assert InProcess({"other": str(tmp_path / "copy")}).models["other"].identity != same
+
+
+def test_what_does_not_fit_is_a_failure_and_what_it_cannot_do_an_error(folder):
+    generator = InProcess({"m": str(folder)})
+    long = Request(
+        model=generator.models["m"],
+        messages=(Message(role="user", content="long " * 200),),
+        decoding=Decoding(temperature=0.0, max_tokens=8),
+    )
+    ((_, outcome), (_, fine)) = ordered(generator, [long, *requests(generator, 1)])
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == "context_too_long"
+    assert fine.text is not None
+    with pytest.raises(InputError, match="no log-probabilities"):
+        list(generator.answer([Request(model=generator.models["m"], messages=long.messages, top_logprobs=5)]))

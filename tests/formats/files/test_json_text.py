@@ -1,0 +1,115 @@
+"""JSON in all its shapes gives the rows that the standard library gives."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from notus.formats.rows import cut_file, kind_of, members_of, parse_row, read_rows
+
+ROWS = [
+    {"prompt": "a", "n": 1.50, "long": 2**63 - 1},
+    {"prompt": "line\u2028end", "list": [{"x": None}, []]},
+    {"prompt": "😀", "deep": {"a": {"b": {"c": True}}}},
+    {"prompt": "", "text": '{"a": 1}'},
+    {"prompt": "a,b;c\td"},
+    {"prompt": "\ufeffmark"},
+    {"data": [{"a": 1}], "prompt": "a key that holds lists of others"},
+    {"prompt": "tab\tand\\n"},
+    {"prompt": None, "empty": {}},
+    {"prompt": "last", "exponent": 1e-300},
+]
+LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+LIST = json.dumps(ROWS, indent=1)
+
+
+def rows_in(path: Path, member: str = "") -> list[dict[str, Any]]:
+    return [parse_row(payload) for _, payload in read_rows(path, member=member)]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("rows.jsonl", LINES.encode()),
+        ("rows.json", LINES.encode()),
+        ("rows.csv", LINES.encode()),
+        ("rows.jsonl", LINES.replace("\n", "\r\n").encode("utf-8-sig")),
+        ("rows.jsonl", LINES.encode("utf-16")),
+        ("rows.json", LIST.encode("utf-16")),
+        ("rows.jsonl.gz", gzip.compress(LINES.encode())),
+        ("rows.jsonl.gz", gzip.compress(LINES[:100].encode()) + gzip.compress(LINES[100:].encode())),
+        ("rows.json.gz", gzip.compress(LIST.encode())),
+        ("rows.jsonl.zst", pa.compress(LINES.encode(), "zstd", asbytes=True)),
+        ("rows", pa.compress(LIST.encode(), "zstd", asbytes=True)),
+        ("rows.txt", LIST.encode()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_rows_are_those_of_the_standard_library(tmp_path: Path, name: str, data: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert kind_of(path) == "json"
+    assert rows_in(path) == ROWS
+    assert members_of(path) == {}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_object_of_lists_holds_several_tables(tmp_path: Path, indent: int | None, packed: bool) -> None:
+    holder = {"version": 1, "train": ROWS, "test_prefs": ROWS[:3], "names": ["a", "b"], "about": {"x": [1]}}
+    path = tmp_path / "set.json"
+    data = json.dumps(holder, indent=indent).encode()
+    path.write_bytes(gzip.compress(data) if packed else data)
+    assert members_of(path) == {"train": 10, "test_prefs": 3}
+    assert (rows_in(path, "train"), rows_in(path, "test_prefs")) == (ROWS, ROWS[:3])
+
+
+@pytest.mark.parametrize("name", ["data", "rows", "examples", "records", "instances"])
+def test_rows_below_one_name_are_found(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "set.json"
+    path.write_text(json.dumps({name: ROWS, "total": len(ROWS)}))
+    assert members_of(path) == {name: 10}
+    assert rows_in(path, name) == ROWS
+
+
+def test_a_table_of_pandas_is_one_of_those(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"prompt": ["a", "b"], "chosen": ["c", "d"]})
+    frame.to_json(tmp_path / "table.json", orient="table", index=False)
+    frame.to_json(tmp_path / "records.json", orient="records")
+    frame.to_json(tmp_path / "lines.json", orient="records", lines=True)
+    assert members_of(tmp_path / "table.json") == {"data": 2}
+    for name, member in (("table", "data"), ("records", ""), ("lines", "")):
+        assert rows_in(tmp_path / f"{name}.json", member) == frame.to_dict("records")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": [{"role": "user", "content": "a"}], "chosen": [{"role": "assistant", "content": "b"}]},
+        {"instruction": "a", "completions": [{"response": "b"}]},
+        {"data": "text", "train": 3},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_one_row_with_lists_is_a_row(tmp_path: Path, row: dict[str, Any], indent: int | None) -> None:
+    path = tmp_path / "row.json"
+    path.write_text(json.dumps(row, indent=indent))
+    assert members_of(path) == {}
+    assert rows_in(path) == [row]
+
+
+def test_several_lines_are_rows_whatever_they_hold(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"data": [{"a": 1}]}\n{"data": [{"a": 2}]}\n')
+    assert members_of(path) == {}
+    assert len(rows_in(path)) == 2
+
+
+def test_what_is_packed_or_utf16_is_not_cut(tmp_path: Path) -> None:
+    for data in (pa.compress((LINES * 99).encode(), "zstd", asbytes=True), (LINES * 99).encode("utf-16")):
+        (tmp_path / "rows.jsonl").write_bytes(data)
+        assert cut_file(tmp_path / "rows.jsonl", 100) == [None]
