@@ -23,15 +23,17 @@ from typing import Any, TypeVar
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.utils.other import AuxiliaryTrainingWrapper
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from notus.core.errors import ConfigError, nearest
+from notus.core.errors import ConfigError, InputError, nearest
 from notus.core.text import HubId
 from notus.engine.cpu.layers import use_fast_layers
+from notus.engine.files.folder import bad_file, read_header, read_settings
+from notus.engine.files.pretrained import read_config, reading
+from notus.engine.files.sound import check_finite, check_floating
 from notus.engine.settings import Lora
 
 __all__ = [
@@ -111,7 +113,7 @@ def read_adapter_settings(folder: Path) -> Mapping[str, Any]:
         ConfigError: if it cannot be read, or the adapter is of a kind that does not come back as it was.
     """
     path = folder / _CONFIG
-    settings = _read_json(path)
+    settings = read_settings(path)
     for key, allowed in _READABLE.items():
         if settings.get(key, allowed[0]) not in allowed:
             raise ConfigError(
@@ -203,10 +205,12 @@ def attach_adapter(base: PreTrainedModel, folder: Path, *, trainable: bool) -> P
     Raises:
         ConfigError: if the adapter cannot be read, or the two do not belong together.
     """
-    stored = set(_shapes(folder))
-    config = LoraConfig.from_pretrained(str(folder))
+    stored = _shapes(folder)
+    _check_ranks(folder, stored)
+    with reading(folder, "an adapter", lambda: _CONFIG):
+        config = LoraConfig.from_pretrained(str(folder))
     try:
-        with _quiet():
+        with _quiet(), reading(folder, "an adapter", lambda: _CONFIG, but=(RuntimeError, TypeError, ValueError)):
             model: PeftModel = PeftModel.from_pretrained(
                 base, str(folder), config=config, is_trainable=trainable, torch_device=str(base.device)
             )
@@ -214,8 +218,11 @@ def attach_adapter(base: PreTrainedModel, folder: Path, *, trainable: bool) -> P
     except (RuntimeError, TypeError, ValueError) as error:
         raise _mismatch(folder, str(error).strip().splitlines()[-1].strip()) from None
     # peft leaves weights that it does not find at their start value, and skips those that it does not know.
-    if odd := sorted((made - stored) | (stored - most)):
+    if odd := sorted((made - stored.keys()) | (stored.keys() - most)):
         raise _mismatch(folder, f"{len(odd)} weights are in one of them only, for example {odd[0]}")
+    header = read_header(folder / _WEIGHTS)
+    check_floating(header)
+    check_finite(_weights(model, embeddings=True).items(), str(folder), header)
     model.eval()
     return fast_layers(model)
 
@@ -348,12 +355,10 @@ def _weights(model: PeftModel, *, embeddings: bool = False) -> dict[str, torch.T
 def _resized(model: PeftModel) -> bool:
     """Whether the model has more or fewer embeddings than its base where that lies."""
     plain = base_model(model)
-    on_hub = None if Path(plain.name_or_path).exists() else HubId.parse(plain.name_or_path)
-    name, options = (on_hub.name, {"revision": on_hub.revision}) if on_hub else (plain.name_or_path, {})
     try:
         # It has been loaded, so what is on the hub lies in the cache.
-        stored = AutoConfig.from_pretrained(name, local_files_only=True, **options).get_text_config().vocab_size
-    except (OSError, ValueError, AttributeError):
+        stored = read_config(plain.name_or_path, local_files_only=True).get_text_config().vocab_size
+    except (InputError, AttributeError):
         return False
     return bool(stored != plain.config.get_text_config().vocab_size)
 
@@ -374,31 +379,25 @@ def _twice_the_rank(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"r": 2 * settings["r"], "lora_alpha": alpha, "init_lora_weights": True}
 
 
-def _shapes(folder: Path) -> dict[str, list[int]]:
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the weights that lie in the folder of an adapter."""
-    try:
-        with safe_open(folder / _WEIGHTS, framework="pt") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  no mapping
-    except OSError:
-        raise ConfigError(f"{folder} holds no {_WEIGHTS}; only safetensors are read") from None
-    except SafetensorError as error:
-        raise ConfigError(f"cannot read {folder / _WEIGHTS}: {error}; copy the adapter again") from None
+    if not (folder / _WEIGHTS).exists():
+        raise ConfigError(f"{folder} holds no {_WEIGHTS}; only safetensors are read")
+    return {name: weight.shape for name, weight in read_header(folder / _WEIGHTS).items()}
+
+
+def _check_ranks(folder: Path, stored: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse ranks that no stored weight has: peft would make room for them."""
+    settings = read_adapter_settings(folder)
+    pattern = settings.get("rank_pattern") or {}
+    largest = max((size for shape in stored.values() for size in shape), default=0)
+    for rank in (settings.get("r", 8), *(pattern.values() if isinstance(pattern, dict) else (pattern,))):
+        if not isinstance(rank, int) or isinstance(rank, bool) or not 0 < rank <= largest:
+            raise bad_file(folder / _CONFIG, f"a rank is {rank!r}, and no weight in {_WEIGHTS} has it")
 
 
 def _place(folder: Path) -> Mapping[str, Any]:
-    return _read_json(folder / _PLACE) if (folder / _PLACE).is_file() else {}
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise ConfigError(f"{path} is no valid JSON; copy the adapter again") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds no settings; copy the adapter again")
-    return found
+    return read_settings(folder / _PLACE) if (folder / _PLACE).is_file() else {}
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -406,7 +405,10 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _mismatch(folder: Path, reason: str) -> ConfigError:
-    return ConfigError(f"the adapter {folder} does not fit its base {base_of(folder)}: {reason}")
+    return ConfigError(
+        f"the adapter {folder} does not fit its base {base_of(folder)}: {reason}; copy the adapter "
+        "again, or name the base that it was trained on"
+    )
 
 
 def _first_line(error: Exception) -> str:
