@@ -384,7 +384,7 @@ def _atomic_path(path: Path) -> Iterator[Path]:
         part.replace(path)
     except OSError as error:
         _remove(part)
-        raise DataError(f"cannot write {path}: {_reason(error)}") from None
+        raise cannot_write(path, error) from None
     except BaseException:
         _remove(part)
         raise

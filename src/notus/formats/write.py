@@ -159,7 +159,7 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> int:
         what = str(error).strip().partition("\n")[0]
         raise DataError(f"{path}: the rows cannot be written as Parquet: {what}; write JSON lines instead") from None
     except OSError as error:
-        raise DataError(f"cannot write {path}: {os.strerror(error.errno) if error.errno else error}") from None
+        raise cannot_write(path, error) from None
     finally:
         lines.unlink(missing_ok=True)
     return count
