@@ -7,6 +7,7 @@
     │   │   └── LossError  more rows are lost than may be
     │   └── MissingExtraError  a library that an optional part needs
     ├── RunError          what was given is fine, the work failed    exit code 1
+    │   └── ChangedInputError  somebody wrote to what was being read
     └── InterruptedRunError  a signal ended the work, which was kept  exit code 128 + signal
 
 A message is one line that names the thing, its value, the rule and the way out; that of a ``LossError`` has a line for
@@ -26,6 +27,7 @@ from pathlib import Path
 from types import ModuleType
 
 __all__ = [
+    "ChangedInputError",
     "ConfigError",
     "DataError",
     "InputError",
@@ -74,6 +76,10 @@ class MissingExtraError(InputError):
 
 class RunError(NotusError):
     """A run could not be finished although its input is fine."""
+
+
+class ChangedInputError(RunError):
+    """What was read changed while it was read, so that nobody can say of which bytes the result would be."""
 
 
 class InterruptedRunError(NotusError):
@@ -193,6 +199,8 @@ def as_told(error: BaseException) -> NotusError | None:
     for each in _chain(error):
         if _number(each) is not None:
             return system_error(each, str(error) if isinstance(error, InputError) else "")
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return InputError(f"no file has the name {str(error.filename)[:60]!r}…: {os.strerror(error.errno)}")
     return error if isinstance(error, NotusError) else None
 
 

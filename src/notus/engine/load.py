@@ -31,14 +31,12 @@ from notus.core.text import HubId, format_list
 from notus.engine.adapters import (
     attach_adapter,
     base_model,
-    base_of,
     embedding_rows,
     fast_layers,
-    is_adapter,
     merged,
-    read_adapter_settings,
     save_adapter,
 )
+from notus.engine.bases import base_of, is_adapter, read_adapter_settings
 from notus.engine.files.folder import read_headers, weight_paths
 from notus.engine.files.pretrained import no_bars, read_config, read_tokenizer_files, read_weights
 from notus.engine.files.sound import check_mismatched, check_sound

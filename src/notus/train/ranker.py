@@ -19,10 +19,11 @@ from notus.core.errors import ConfigError, DataError
 from notus.core.records import Message, Preference
 from notus.core.run import Run
 from notus.core.stage import Tally, by_halves
+from notus.engine.bases import is_adapter
 from notus.engine.files.folder import read_headers
 from notus.engine.files.pretrained import build_from_config, no_bars, read_weights
 from notus.engine.files.sound import check_mismatched, check_sound
-from notus.engine.load import build_model, device, is_adapter, read_tokenizer, train_tokenizer
+from notus.engine.load import build_model, device, read_tokenizer, train_tokenizer
 from notus.engine.settings import Shape
 from notus.engine.text.encoder import answer_text
 from notus.engine.text.template import UnfitError, with_template

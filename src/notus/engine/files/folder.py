@@ -2,19 +2,18 @@
 
 Owns what may be read (JSON, safetensors and templates; no pickle and no code), what belongs together (an index and its
 parts), and that a file which is damaged is named. What a library says of a file that looks whole is owned by
-``engine.files.pretrained``; whether a model can be computed with, by ``engine.files.sound``.
+``engine.files.pretrained``; whether a model can be computed with, by ``engine.files.sound``. No torch.
 """
 
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError, safe_open
 
 from notus.core.errors import ConfigError
 from notus.core.text import one_line
@@ -25,6 +24,7 @@ __all__ = [
     "Stored",
     "bad_file",
     "check_folder",
+    "is_there",
     "read_header",
     "read_headers",
     "read_settings",
@@ -78,6 +78,12 @@ class Stored:
         return math.prod(self.shape)
 
     @property
+    def bytes_each(self) -> float:
+        """Bytes of one of its numbers."""
+        bits = re.search(r"\d+", self.type)
+        return int(bits.group()) / 8 if bits else 1
+
+    @property
     def floating(self) -> bool:
         """Whether its numbers are floating-point."""
         return self.type in _TYPES
@@ -90,6 +96,14 @@ def bad_file(path: Path, why: str, remedy: str = "") -> ConfigError:
     return ConfigError(f"cannot use {path}: {one_line(why, 300).rstrip('.')}; {remedy}")
 
 
+def is_there(source: str | Path) -> bool:
+    """Whether a name is that of a file or a folder; one that no file can have is not."""
+    try:
+        return Path(source).exists()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
 def check_folder(folder: Path) -> None:
     """Look at the files of a folder that have the names of a model's: settings, index, template, tokenizer.
 
@@ -97,7 +111,7 @@ def check_folder(folder: Path) -> None:
         ConfigError: if one is no plain file, too large, no UTF-8, no JSON, or says what cannot be.
     """
     for name in (*_SETTINGS, *_LARGE):
-        if _is_there(folder / name):
+        if _has(folder / name):
             found = read_settings(folder / name)
             if name == "tokenizer.json":
                 _check_growth(folder / name, found)
@@ -105,7 +119,7 @@ def check_folder(folder: Path) -> None:
                 _check_numbers(folder / name, found)
             elif name == "tokenizer_config.json":
                 _check_tokenizer_settings(folder / name, found)
-    if _is_there(folder / _TEMPLATE):
+    if _has(folder / _TEMPLATE):
         _read_text(folder / _TEMPLATE)
 
 
@@ -135,9 +149,9 @@ def weight_paths(folder: Path) -> list[Path]:
     Raises:
         ConfigError: if there are none, the index names what lies elsewhere, or a part is not there.
     """
-    if _is_there(folder / WEIGHTS):
+    if _has(folder / WEIGHTS):
         return [folder / WEIGHTS]
-    if not _is_there(folder / INDEX):
+    if not _has(folder / INDEX):
         raise _no_weights(folder)
     return [folder / name for name in dict.fromkeys(_indexed(folder).values())]
 
@@ -151,7 +165,7 @@ def read_headers(folder: Path) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
     for path in weight_paths(folder):
         found |= read_header(path)
-    if not _is_there(folder / WEIGHTS):
+    if not _has(folder / WEIGHTS):
         for name, part in _indexed(folder).items():
             if name not in found or found[name].file.name != part:
                 raise bad_file(folder / INDEX, f"it says that {part} holds {name}, which is not there")
@@ -164,6 +178,8 @@ def read_header(path: Path) -> dict[str, Stored]:
     Raises:
         ConfigError: if it cannot be read, is cut, or its header lies.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise bad_file(path, "it is no plain file")
@@ -187,7 +203,7 @@ def _indexed(folder: Path) -> dict[str, str]:
             raise bad_file(path, f"it names the file {part!r}, and only files of its own folder are read")
         if not part.endswith(".safetensors"):
             raise bad_file(path, f"it names the file {part!r}, and only safetensors are read")
-        if not _is_there(folder / part):
+        if not _has(folder / part):
             raise bad_file(path, f"it names {part}, which is not in the folder", "copy that file again")
     return found
 
@@ -203,7 +219,7 @@ def _no_weights(folder: Path) -> ConfigError:
     return ConfigError(f"{folder} has no weights: neither {WEIGHTS} nor {INDEX}; copy the model again")
 
 
-def _is_there(path: Path) -> bool:
+def _has(path: Path) -> bool:
     """Whether there is anything of this name, be it a pipe or a broken link."""
     return path.is_symlink() or path.exists()
 
@@ -260,7 +276,7 @@ def _is_id(value: Any) -> bool:
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """All settings by their whole names, lists as they are."""
     for key, value in settings.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not key.endswith("_token_id"):
             yield from _flat(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value

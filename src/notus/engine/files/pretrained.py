@@ -20,10 +20,12 @@ from transformers.utils import logging
 
 from notus.core.errors import ConfigError, InputError, NotusError, system_error
 from notus.core.text import HubId, one_line
-from notus.engine.files.folder import bad_file, check_folder, read_headers
+from notus.engine.files.folder import bad_file, check_folder, is_there, read_headers
+from notus.engine.files.memory import check_memory
 
 __all__ = [
     "build_from_config",
+    "check_size",
     "check_source",
     "describe_failure",
     "no_bars",
@@ -35,13 +37,18 @@ __all__ = [
 ]
 
 
+_SHARED_LAYERS = 128
+"""Layers that a model may have beyond the number of its weights: some share theirs."""
+_MANY_TIMES = 8
+
+
 def check_source(source: str) -> None:
     """Check that a name is a folder that is there, or has the form of a hub id.
 
     Raises:
         ConfigError: if it is neither.
     """
-    if not _exists(source) and HubId.parse(source) is None:
+    if not is_there(source) and HubId.parse(source) is None:
         raise ConfigError(f"no model at {source!r}: it is neither a folder nor a hub id of the form owner/name")
 
 
@@ -107,8 +114,8 @@ def read_weights(kind: Any, source: str, what: str, **options: Any) -> tuple[Any
         ConfigError: if there is none, or it cannot be read.
     """
     name, options = _place(source, options, "config.json")
-    if _exists(source):
-        read_headers(Path(source))
+    if is_there(source):
+        check_size(kind, source, options.get("dtype"))
     with reading(source, what, lambda: _bad_model_file(kind, Path(source))):
         model, loaded = kind.from_pretrained(
             name,
@@ -119,6 +126,50 @@ def read_weights(kind: Any, source: str, what: str, **options: Any) -> tuple[Any
             **options,
         )
     return model, loaded
+
+
+def check_size(kind: Any, source: str, dtype: Any = None) -> None:
+    """Make sure, before anything is made, that settings and weights speak of one model, and that it fits into memory.
+
+    transformers makes room for what the settings say, and fills it at random where the files hold less.
+
+    Args:
+        kind: the Auto class that it will be read by.
+        source: a folder.
+        dtype: of the weights in memory; None, and ``auto``, take that of the files.
+
+    Raises:
+        ConfigError: if the settings speak of far more numbers or layers than there are.
+        RunError: if it does not fit into memory.
+    """
+    folder = Path(source)
+    stored, config = read_headers(folder), read_config(source)
+    text = config.get_text_config()
+    layers = getattr(text, "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > max(len(stored), _SHARED_LAYERS):
+        why = f"num_hidden_layers is {layers:,}, and the files hold {len(stored):,} weights in all"
+        raise bad_file(folder / "config.json", why)
+    numbers = sum(weight.numbers for weight in stored.values())
+    size = dtype.itemsize if isinstance(dtype, torch.dtype) else None
+    held = sum(weight.numbers * (size or weight.bytes_each) for weight in stored.values())
+    if torch.accelerator.current_accelerator(check_available=True) is None:
+        check_memory(held, f"the weights of {source}", "free some, take a smaller model, or dtype: bfloat16")
+    if getattr(config, "quantization_config", None) is not None:
+        return
+    with torch.device("meta"):
+        made = build_from_config(kind, config, source)
+    wanted = sum(weight.numel() for weight in made.parameters())
+    if wanted > _MANY_TIMES * numbers:
+        odd = next(
+            (
+                f"; {name} would be {list(weight.shape)}, and is {list(stored[name].shape)}"
+                for name, weight in made.named_parameters()
+                if name in stored and weight.shape != stored[name].shape
+            ),
+            "",
+        )
+        why = f"it speaks of {wanted:,} numbers, and the files hold {numbers:,}{odd}"
+        raise bad_file(folder / "config.json", f"the weights do not fit its config.json: {why}")
 
 
 @contextmanager
@@ -145,7 +196,7 @@ def reading(
         # pyo3's PanicException, which cannot be imported, is no Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        if (refused := system_error(error, f"{what} from {source}")) is not None:
+        if (refused := system_error(error, f"cannot load {what} from {source}")) is not None:
             raise refused from None
         if isinstance(error, but):
             raise
@@ -200,7 +251,7 @@ def _bad_model_file(kind: Any, folder: Path) -> str:
 def _place(source: str, options: dict[str, Any], *needed: str) -> tuple[str, dict[str, Any]]:
     """A source as transformers takes it: a folder whose files were looked at, or a hub id with its revision."""
     check_source(source)
-    if _exists(source):
+    if is_there(source):
         path = Path(source)
         if needed and not any((path / name).is_file() for name in needed):
             raise InputError(f"{source} holds no model: it has no {needed[0]}")
@@ -209,13 +260,6 @@ def _place(source: str, options: dict[str, Any], *needed: str) -> tuple[str, dic
     on_hub = HubId.parse(source)
     assert on_hub is not None, "it was checked"
     return on_hub.name, {"revision": on_hub.revision, **options} if on_hub.revision else options
-
-
-def _exists(source: str) -> bool:
-    try:
-        return Path(source).exists()
-    except (OSError, ValueError):  # too long a name, or one with a zero byte
-        return False
 
 
 @contextmanager

@@ -6,18 +6,18 @@ lines; the files themselves are looked at by ``engine.files.folder``.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from notus.core.errors import ConfigError
 from notus.engine.files.folder import Stored, bad_file
 from notus.engine.files.pretrained import reading
 
-__all__ = ["check_finite", "check_floating", "check_mismatched", "check_sound"]
+__all__ = ["check_finite", "check_floating", "check_ids", "check_mismatched", "check_sound"]
 
 _LAYER = re.compile(r"\.(\d+)\.")
 _PARTS = (".weight", ".bias")
@@ -115,6 +115,30 @@ def _nearest(known: Mapping[str, Any], name: str) -> str:
     while name and name not in known:
         name = name.rpartition(".")[0]
     return name
+
+
+def check_ids(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Iterable[Sequence[int]], name: str, remedy: str
+) -> None:
+    """Make sure that every token has an embedding: without one, work would stop when its row comes.
+
+    Args:
+        model: the plain one.
+        tokenizer: that gave the ids.
+        rows: ids.
+        name: of the model, for errors.
+        remedy: what to do.
+
+    Raises:
+        ConfigError: if one has none.
+    """
+    size = model.get_input_embeddings().weight.shape[0]
+    if lost := {token for row in rows for token in row if token >= size}:
+        first = tokenizer.convert_ids_to_tokens(min(lost))
+        raise ConfigError(
+            f"the tokenizer of {name!r} gives ids that its model has no embedding for: {len(lost)} of the data's "
+            f"tokens, the first is {first!r} ({min(lost)}) of {size:,}; {remedy}"
+        )
 
 
 def check_finite(weights: Iterable[tuple[str, torch.Tensor]], source: str, stored: Mapping[str, Stored]) -> None:

@@ -34,6 +34,7 @@ from notus.core.run import Run
 from notus.engine.adapters import adapter_weights, add_adapter, base_model, check_targets
 from notus.engine.attention import packed
 from notus.engine.files.pretrained import build_from_config, read_config
+from notus.engine.files.sound import check_ids as find_lost_ids
 from notus.engine.load import load_model, load_tokenizer
 from notus.engine.settings import Lora, Shape
 from notus.engine.text.encoder import Encoder
@@ -185,16 +186,12 @@ def check_ids(
         ConfigError: if one has none.
     """
     size = model.get_input_embeddings().weight.shape[0]
-    if max(tokenizer.get_vocab().values(), default=0) < size:
-        return
-    lost = {token for row in rows for token in row if token >= size}
-    if lost:
-        first = tokenizer.convert_ids_to_tokens(min(lost))
-        raise ConfigError(
-            f"the tokenizer of {start!r} gives ids that its model has no embedding for: {len(lost)} of the data's "
-            f"tokens, the first is {first!r} ({min(lost)}) of {size:,}; set resize_embeddings: true, which adds what "
-            f"is missing up to {len(tokenizer):,}, or take the tokenizer that belongs to it"
+    if max(tokenizer.get_vocab().values(), default=0) >= size:
+        remedy = (
+            f"set resize_embeddings: true, which adds what is missing up to {len(tokenizer):,}, or take the tokenizer "
+            "that belongs to it"
         )
+        find_lost_ids(model, tokenizer, rows, start, remedy)
 
 
 def try_backward(model: Any, loss: Callable[[Any], torch.Tensor], start: str, *, checkpointing: bool = False) -> None:
