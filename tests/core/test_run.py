@@ -8,14 +8,12 @@ import pytest
 
 from notus.core.artifacts import find_model
 from notus.core.config import digest_of
+from notus.core.disk.hashes import hash_file, hash_folder, hash_model
 from notus.core.errors import DataError, InputError, RunError
 from notus.core.run import (
     MANIFEST,
     Run,
     atomic,
-    hash_file,
-    hash_folder,
-    hash_model,
     locked,
     read_json,
     read_manifest,

@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from notus.core.errors import ConfigError
 from notus.core.records import Message
-from notus.engine.adapters import add_adapter, base_model, base_of, is_adapter
+from notus.engine.adapters import add_adapter, base_model
+from notus.engine.bases import base_of, is_adapter
 from notus.engine.generate import sample
 from notus.engine.load import load_adapter, load_model, load_tokenizer, merge, save_model
 from notus.engine.padded import all_logps, answer_logps, pad

@@ -205,6 +205,11 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
         "notus.cli.recipes:report",
         "notus report runs/demo",
     ),
+    "verify": Command(
+        "Check that what a run left is there as it was written: every file by its hash.",
+        "notus.cli.single:verify",
+        "notus verify runs/demo",
+    ),
     "ledger": Command(
         "Show what was asked and paid, by model and step, and what failed.",
         "notus.cli.single:ledger",

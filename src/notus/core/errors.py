@@ -7,6 +7,7 @@
     │   │   └── LossError  more rows are lost than may be
     │   └── MissingExtraError  a library that an optional part needs
     ├── RunError          what was given is fine, the work failed    exit code 1
+    │   └── ChangedInputError  somebody wrote to what was being read
     └── InterruptedRunError  a signal ended the work, which was kept  exit code 128 + signal
 
 A message is one line that names the thing, its value, the rule and the way out; that of a ``LossError`` has a line for
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 __all__ = [
+    "ChangedInputError",
     "ConfigError",
     "DataError",
     "InputError",
@@ -62,6 +64,10 @@ class MissingExtraError(InputError):
 
 class RunError(NotusError):
     """A run could not be finished although its input is fine."""
+
+
+class ChangedInputError(RunError):
+    """What was read changed while it was read, so that nobody can say of which bytes the result would be."""
 
 
 class InterruptedRunError(NotusError):

@@ -13,7 +13,6 @@ directory: ``locked``.
 """
 
 import fcntl
-import hashlib
 import json
 import math
 import os
@@ -32,6 +31,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, Protocol, Self
 
 from notus.core.config import difference, digest_of
+from notus.core.disk.outputs import check_outputs, check_seal, list_outputs, seal, sync_folder
 from notus.core.errors import InputError, LossError, RunError
 from notus.core.stage import REMEDIES, Dropped, Tally, count_rows, describe_lost, find_losses, share_lost
 from notus.core.tables import write_table
@@ -43,9 +43,7 @@ __all__ = [
     "Moment",
     "Run",
     "atomic",
-    "hash_file",
-    "hash_folder",
-    "hash_model",
+    "check_run",
     "locked",
     "observed_by",
     "read_json",
@@ -225,7 +223,9 @@ class Run:
             return
         self._write_tallies()
         self.log(f"{self.stage}: done")
-        write_json(self.path / MANIFEST, self._manifest())
+        # The outputs are on the disk before the manifest says that they are.
+        outputs = list_outputs(self.path, but=frozenset([CHECKPOINTS]))
+        write_json(self.path / MANIFEST, seal({**self._manifest(), "outputs": outputs}))
         for folder in self.of_no_use:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -339,40 +339,6 @@ def _remedy(item: Dropped) -> str:
     return f"look at {item.reason} in dropped.parquet" if item.id else unread
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_folder(folder: Path) -> str:
-    """What tells the content of one folder from another's: names and bytes of all files but hidden ones, and but the
-    checkpoints that a finished run kept, which are many times its result."""
-    skipped = CHECKPOINTS if (folder / MANIFEST).is_file() else None
-    return digest_of([[name, value] for name, value in _hashes(folder, hidden=False, skipped=skipped)])
-
-
-def hash_model(source: str) -> str:
-    """What tells one model from another: names and bytes of all files of its folder, or its hub id.
-
-    Raises:
-        InputError: if a folder holds no file.
-    """
-    folder = Path(source)
-    if not folder.is_dir():
-        return digest_of({"hub": source})
-    if not (found := dict(_hashes(folder, hidden=True))):
-        raise InputError(f"{folder} holds no model")
-    return digest_of(found)
-
-
-def _hashes(folder: Path, *, hidden: bool, skipped: str | None = None) -> Iterator[tuple[str, str]]:
-    """Name and hash of each file in a folder and below it, sorted; without a folder in it that is skipped."""
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if path.relative_to(folder).parts[0] != skipped and (hidden or not path.name.startswith(".")):
-            yield str(path.relative_to(folder)), hash_file(path)
-
-
 @contextmanager
 def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file for writing that appears under its name only when it is complete."""
@@ -383,6 +349,7 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -418,8 +385,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not (path / MANIFEST).is_file():
         state = "is not finished" if (path / "config.json").is_file() else "is no run directory"
         raise InputError(f"{path} {state}: it has no {MANIFEST}")
-    manifest: dict[str, Any] = read_json(path / MANIFEST)
+    manifest = read_json(path / MANIFEST)
+    if not isinstance(manifest, dict) or "stage" not in manifest:
+        raise InputError(f"{path / MANIFEST} is no manifest of a run; remove {path} and run again")
+    check_seal(path, manifest)
     return manifest
+
+
+def check_run(path: Path, *, whole: bool = False, weights: bool = True) -> None:
+    """Make sure that what a finished run left is there as it was written, the manifest first.
+
+    Args:
+        path: the run directory.
+        whole: hash large files too, and not only look at their size.
+        weights: look at the weights of models too; who reads tables alone does without them.
+
+    Raises:
+        InputError: if the directory is no finished run, or that names the file which is missing or damaged.
+    """
+    check_outputs(path, read_manifest(path), whole=whole, weights=weights)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from notus.core.columns import arrow_type, computed_columns, from_columns, leaves, optional, to_columns
+from notus.core.disk.outputs import sync, sync_folder
 from notus.core.errors import DataError
 
 __all__ = [
@@ -63,7 +64,7 @@ def write_records(path: Path, records: Iterable[T], type: type[T]) -> int:  # no
     schema = schema_of(type)
     rows = iter(records)
     count = 0
-    with _atomic_path(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+    with _atomic_path(path) as part, _writer(part, schema) as writer:
         while chunk := list(islice(rows, _CHUNK)):
             try:
                 table = pa.Table.from_arrays(to_columns(chunk, type), schema=schema)
@@ -140,7 +141,7 @@ def write_columns(path: Path, tables: Iterable[pa.Table], type: type[Any]) -> in
     """
     schema = schema_of(type)
     count, waiting = 0, schema.empty_table()
-    with _atomic_path(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+    with _atomic_path(path) as part, _writer(part, schema) as writer:
         for table in tables:
             try:
                 waiting = pa.concat_tables([waiting, table.cast(schema)])
@@ -202,7 +203,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]] | Mapping[str, Seq
     except (*_ARROW_ERRORS, TypeError) as error:
         raise DataError(f"{path}: the rows cannot be written as Parquet: {_line(error)}") from None
     with _atomic_path(path) as part:
-        pq.write_table(table, part, compression="zstd", row_group_size=65536)
+        pq.write_table(table, part, compression="zstd", row_group_size=65536, write_page_checksum=True)
     return int(table.num_rows)
 
 
@@ -366,9 +367,13 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+
+
 def _open(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except OSError as error:
         raise DataError(f"cannot read {path}: {_reason(error)}") from None
     except _ARROW_ERRORS as error:
@@ -381,7 +386,9 @@ def _atomic_path(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
+        sync(part)
         part.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         _remove(part)
         raise DataError(f"cannot write {path}: {_reason(error)}") from None

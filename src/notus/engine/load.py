@@ -35,14 +35,12 @@ from notus.core.text import HubId
 from notus.engine.adapters import (
     attach_adapter,
     base_model,
-    base_of,
     embedding_rows,
     fast_layers,
-    is_adapter,
     merged,
-    read_adapter_settings,
     save_adapter,
 )
+from notus.engine.bases import base_of, is_adapter, read_adapter_settings
 from notus.engine.settings import Shape
 from notus.engine.text.named import ZEPHYR_TEMPLATE
 from notus.engine.text.stops import name_stops

@@ -152,7 +152,10 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> int:
         if not count:
             raise DataError(f"{path}: there is no row to write")
         schema = pa.unify_schemas((table.schema for table in _tables(lines)), promote_options="permissive")
-        with atomic(path, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        with (
+            atomic(path, "wb") as file,
+            pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+        ):
             for table in _tables(lines, schema):
                 writer.write_table(table)
     except (pa.ArrowException, OverflowError) as error:

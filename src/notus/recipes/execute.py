@@ -19,7 +19,7 @@ from typing import Protocol
 
 from notus.core.errors import RunError
 from notus.core.parallel import end_with
-from notus.core.run import MANIFEST, locked, read_manifest
+from notus.core.run import MANIFEST, check_run, locked, read_manifest
 from notus.recipes.recipe import Plan
 from notus.steps.perform import PlannedStep
 
@@ -86,7 +86,7 @@ class Silent:
 
 
 def execute(
-    plan: Plan, out: Path, observer: Observer, *, until: str | None = None, inline: bool = False
+    plan: Plan, out: Path, observer: Observer, *, until: str | None = None, inline: bool = False, verify: bool = False
 ) -> dict[str, Path]:
     """Do all steps of a plan that are not done yet.
 
@@ -94,12 +94,14 @@ def execute(
         out: directory of the experiment; steps lie in ``out/steps``.
         until: name of the last kind of step to do, with what it needs; None does all.
         inline: do one step after the other in this process, so that a script needs no guard for worker processes.
+        verify: hash all files of the steps that were done before, and not only the small ones.
 
     Returns:
         Digest of each step → its run directory.
 
     Raises:
         StepError: if a step stopped; the others that were at work are finished first, and kept.
+        InputError: if something that a step left which was done before is missing or damaged.
     """
     wanted = steps_until(plan, until)
     paths = {digest: out / "steps" / step.folder for digest, step in wanted.items()}
@@ -107,6 +109,7 @@ def execute(
     with locked(out):
         finished = {digest for digest in wanted if (paths[digest] / MANIFEST).is_file()}
         for digest in finished:
+            check_run(paths[digest], whole=verify)
             observer.ended(wanted[digest], read_manifest(paths[digest])["duration_s"], reused=True)
         if inline:
             _work_inline(plan, wanted, paths, finished, observer)

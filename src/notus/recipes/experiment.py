@@ -18,7 +18,7 @@ from typing import Any
 
 from notus.core.artifacts import LABEL_TRIALS, SCORES, TRIALS
 from notus.core.errors import ConfigError, InputError
-from notus.core.run import MANIFEST, locked, read_json, read_manifest, write_json
+from notus.core.run import MANIFEST, check_run, locked, read_json, read_manifest, write_json
 from notus.core.tables import read_records, read_table
 from notus.evaluate.compare import Comparison, Score, compare
 from notus.evaluate.finders import (
@@ -76,6 +76,7 @@ class ScoredRun:
         Raises:
             InputError: if it is no finished run, or holds no scores.
         """
+        check_run(path, weights=False)
         manifest = read_manifest(path)
         stage = manifest["stage"]
         step = step_class(stage) if STEPS.knows(stage) else None
@@ -142,6 +143,8 @@ class Experiment:
         lost = next((folder for folder in experiment.folders() if not (folder / MANIFEST).is_file()), None)
         if lost is not None:
             raise InputError(f"{lost} is gone or not finished; run the recipe again with --out {path}")
+        for folder in experiment.folders():
+            check_run(folder, weights=False)
         return experiment
 
     @property
@@ -247,7 +250,13 @@ def dry_plan(recipe: Recipe, until: str | None) -> list[dict[str, Any]]:
 
 
 def run_recipe(
-    recipe: Recipe, out: Path, observer: Observer, *, until: str | None = None, inline: bool = False
+    recipe: Recipe,
+    out: Path,
+    observer: Observer,
+    *,
+    until: str | None = None,
+    inline: bool = False,
+    verify: bool = False,
 ) -> Experiment | None:
     """Run a recipe. What is done already is not done again.
 
@@ -257,6 +266,7 @@ def run_recipe(
         observer: is told how the work goes on.
         until: name of the last kind of step to do; None does all.
         inline: do the steps in this process, and not in worker processes.
+        verify: hash all files of the steps that were done before, and not only the small ones.
 
     Returns:
         The experiment, or None when the run was to stop before its end.
@@ -264,7 +274,7 @@ def run_recipe(
     plan = make_plan(recipe)
     check_folder(out)
     refuse_faults(check_plan(plan, until=until, out=out), recipe.head.name)
-    execute(plan, out, observer, until=until, inline=inline)
+    execute(plan, out, observer, until=until, inline=inline, verify=verify)
     if until is not None:
         return None
     record = _record(plan)

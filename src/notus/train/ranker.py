@@ -21,7 +21,8 @@ from notus.core.records import Message, Preference
 from notus.core.run import Run
 from notus.core.stage import Tally, by_halves
 from notus.core.text import HubId
-from notus.engine.load import build_model, check_source, device, is_adapter, no_bars, read_tokenizer, train_tokenizer
+from notus.engine.bases import is_adapter
+from notus.engine.load import build_model, check_source, device, no_bars, read_tokenizer, train_tokenizer
 from notus.engine.settings import Shape
 from notus.engine.text.encoder import answer_text
 from notus.engine.text.template import UnfitError, with_template
