@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from notus.core.run import hash_folder
+from notus.core.disk.hashes import hash_folder
 from notus.steps.data.toy import Toy
 from notus.steps.perform import run_step
 from tests.conftest import TINY
@@ -247,8 +247,11 @@ def _plain(file: Path) -> bytes:
     if file.name == "manifest.json":
         manifest = json.loads(file.read_text())
         summary = {key: value for key, value in manifest["summary"].items() if key not in _PAID}
-        kept = {key: value for key, value in manifest.items() if key not in ("duration_s", "finished", "machine")}
-        return json.dumps(kept | {"summary": summary}).encode()
+        times = ("duration_s", "finished", "machine", "seal")
+        kept = {key: value for key, value in manifest.items() if key not in times}
+        compared = ("inputs.json", "metrics.jsonl")  # here, and without their times and places
+        outputs = {name: told for name, told in manifest["outputs"].items() if name not in compared}
+        return json.dumps(kept | {"summary": summary, "outputs": outputs}).encode()
     if file.name == "metrics.jsonl":
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         asks = any("to_come" in line for line in lines)
