@@ -4,15 +4,17 @@ the result is printed.
 A command is made when it is called (``cli.options``), so that ``notus --help`` answers at once.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from notus.cli.options import Command, LazyGroup, StepCommand
-from notus.core.errors import NotusError
+from notus.core.errors import as_told
 
 __all__ = ["COMMANDS", "EVALUATIONS", "TRAININGS", "app", "main"]
 
@@ -222,6 +224,13 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
 class _Commands(LazyGroup):
     table = COMMANDS
 
+    def invoke(self, ctx: Any) -> Any:
+        """Do the command; Ctrl-C ends it with a line that says how to go on."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _leave(ctx.invoked_subcommand or "")
+
 
 app = typer.Typer(
     name="notus",
@@ -255,12 +264,22 @@ def main() -> None:
     """Run the command line; every error is one line on stderr and an exit code."""
     try:
         app()
-    except NotusError as error:
-        print(f"notus: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # while libraries were imported
+        _leave("")
     except Exception as error:  # noqa: BLE001  the top: nothing may end in a traceback
+        if (told := as_told(error)) is not None:
+            print(f"notus: {told}", file=sys.stderr)
+            sys.exit(told.exit_code)
         print(f"notus: unexpected {type(error).__name__}: {error}; details in {_keep_trace()}", file=sys.stderr)
         sys.exit(1)
+
+
+def _leave(command: str) -> NoReturn:
+    from notus.cli.advice import stopped_line
+
+    print(f"\nnotus: {stopped_line(command)}", file=sys.stderr, flush=True)
+    # Worker processes end by themselves as soon as this one has.
+    os._exit(128 + signal.SIGINT)
 
 
 def _keep_trace() -> Path:

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from notus.core.columns import arrow_type, computed_columns, from_columns, leaves, optional, to_columns
 from notus.core.disk.outputs import sync, sync_folder
-from notus.core.errors import DataError
+from notus.core.errors import DataError, cannot_write
 
 __all__ = [
     "from_row",
@@ -407,7 +407,7 @@ def _atomic_path(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     except OSError as error:
         _remove(part)
-        raise DataError(f"cannot write {path}: {_reason(error)}") from None
+        raise cannot_write(path, error) from None
     except BaseException:
         _remove(part)
         raise
