@@ -24,7 +24,6 @@ from notus.steps.base import read_findings
 
 if TYPE_CHECKING:  # what is printed is made elsewhere; most commands need none of it
     from notus.llm.ledger import Pruned, Usage
-    from notus.recipes.check import Finding
     from notus.report.section import ReportSection
 
 __all__ = [
@@ -32,7 +31,6 @@ __all__ = [
     "OUT",
     "print_json",
     "print_table",
-    "show_checks",
     "show_findings",
     "show_reading",
     "show_step",
@@ -87,20 +85,6 @@ def show_usage(usage: "Usage", pruned: "Pruned | None", exported: int | None, *,
         print_table("Without a reply", Table(("Kind", "Entries"), tuple(usage.failures.items())))
     if usage.price is not None:
         OUT.print(f"Paid in all: {usage.price:,.4f}")
-
-
-def show_checks(findings: "Sequence[Finding]", where: str) -> None:
-    """Say which settings have no effect, and stop where a step could not work.
-
-    Raises:
-        ConfigError: with the faults.
-    """
-    from notus.recipes.check import refuse_faults
-
-    for finding in findings:
-        if not finding.fault:
-            ERR.print(f"[yellow]No effect:[/] {escape(str(finding))}", soft_wrap=True)
-    refuse_faults(list(findings), where)
 
 
 def show_findings(findings: "Sequence[ReportSection]", *, as_json: bool) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from notus.core.config import read_yaml
 from notus.core.errors import ConfigError, DataError, nearest
 from notus.core.text import DATA_SUFFIXES, counted, format_list
 
@@ -244,7 +245,7 @@ def _listed(data: Sequence[str], card: bytes) -> list[Table]:
     """The tables that the head of a card lists under ``configs``; empty where it lists none."""
     head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card.decode("utf-8", "replace"), re.DOTALL)
     try:
-        fields = yaml.safe_load(head[1]) if head else None
+        fields = read_yaml(head[1], standard=True) if head else None
     except yaml.YAMLError as error:
         where = " ".join(str(error).split())
         raise DataError(f"the head of {_CARD} is no YAML: {where}; correct it, or name one file") from None
