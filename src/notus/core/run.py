@@ -261,6 +261,8 @@ class Run:
             raise InputError(f"{self.path} is a file; a run needs a directory, choose another with --out") from None
         except OSError as error:
             raise _unwritable(self.path, error) from None
+        if entries:
+            _check_own(self.path, entries)
         if entries and not _BEGUN <= entries <= _NOTHING_MADE:
             self._refuse_others(entries)
         if self.finished:
@@ -278,17 +280,28 @@ class Run:
         return {name: {"hash": value, "path": self.sources.get(name)} for name, value in self.inputs.items()}
 
     def _refuse_others(self, entries: set[str]) -> None:
-        if not {"config.json", "inputs.json"} & entries:
-            raise InputError(f"{self.path} holds something that is no run; choose another directory with --out")
-        # A kill between the two files leaves only the config: the inputs are then compared as empty, and written.
-        config = read_json(self.path / "config.json") if "config.json" in entries else self.config
-        changed = difference(config, self.config)
+        changed = difference(read_json(self.path / "config.json"), self.config)
+        # A kill between the two files leaves only the config: the inputs are then not compared, and written.
         if "inputs.json" in entries:
             hashes = {name: entry["hash"][:_DIGITS] for name, entry in read_json(self.path / "inputs.json").items()}
             changed |= difference(hashes, {name: value[:_DIGITS] for name, value in self.inputs.items()}, "input")
         if changed:
             keys = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in list(changed.items())[:4])
             raise InputError(f"{self.path} holds another run; it differs in {keys}; choose another --out or remove it")
+
+
+def _check_own(path: Path, entries: set[str]) -> None:
+    """Refuse a directory that a run did not make, though its files may be called as a run's are."""
+    config = read_json(path / "config.json") if "config.json" in entries else None
+    inputs = read_json(path / "inputs.json") if "inputs.json" in entries else {}
+    own = isinstance(config, dict) and isinstance(config.get("stage"), str)
+    hashed = isinstance(inputs, dict) and all(
+        isinstance(each, dict) and isinstance(each.get("hash"), str) for each in inputs.values()
+    )
+    if not (own and hashed):
+        named = next((name for name in ("config.json", "inputs.json") if name in entries), None)
+        why = f"its {named} is not that of a run" if named else "it holds something that is no run"
+        raise InputError(f"{path} belongs to something else: {why}; choose another directory with --out")
 
 
 def _describe_losses(folder: Path, tallies: Sequence[Tally], name: str | None = None) -> str:

@@ -11,7 +11,7 @@ is that of ``evaluate.compare``; the arms of recipes are read by ``recipes.exper
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from notus.steps.registry import STEPS, step_class
 __all__ = [
     "Experiment",
     "ScoredRun",
+    "check_folder",
     "compare_runs",
     "dry_plan",
     "is_run",
@@ -271,7 +272,7 @@ def run_recipe(
         The experiment, or None when the run was to stop before its end.
     """
     plan = make_plan(recipe)
-    _refuse_others(out)
+    check_folder(out)
     refuse_faults(check_plan(plan, until=until, out=out), recipe.head.name)
     execute(plan, out, observer, until=until, inline=inline, verify=verify)
     if until is not None:
@@ -364,11 +365,30 @@ def _gather_scores(paths: Sequence[Path]) -> tuple[dict[str, list[Score]], dict[
     return rows, marks
 
 
-def _refuse_others(out: Path) -> None:
-    """A directory that holds something else is not written into; one of another recipe may be, its steps are kept."""
+def check_folder(out: Path) -> None:
+    """Refuse a directory that holds something else; one of another recipe may be written into, its steps are kept.
+
+    Raises:
+        InputError: if something is there that no recipe left.
+    """
     entries = {entry.name for entry in out.iterdir() if not entry.name.startswith(".")} if out.is_dir() else set()
-    if entries and not entries & {RECORD, "steps"}:
-        raise InputError(f"{out} holds something that is no run; choose another directory with --out")
+    if RECORD in entries:
+        record = read_json(out / RECORD)
+        odd = "" if isinstance(record, dict) and {"recipe", "arms"} <= record.keys() else RECORD
+    elif "steps" in entries:  # a run that was broken off has no report yet
+        odd = "report.html" if "report.html" in entries else next(map(str, _foreign_steps(out)), "")
+    else:
+        odd = min(entries, default="")
+    if odd:
+        raise InputError(f"{out} belongs to something else: {odd} is not a recipe's; choose another directory, --out")
+
+
+def _foreign_steps(out: Path) -> Iterator[Path]:
+    """What lies among the steps of a recipe and is no run directory, not even one that was begun."""
+    for folder in sorted((out / "steps").glob("[!.]*")):
+        begun = folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir())
+        if not folder.is_dir() or (begun and not (folder / "config.json").is_file()):
+            yield folder.relative_to(out)
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
