@@ -111,7 +111,7 @@ COMMANDS: Mapping[str, Callable[[Path], list[str]]] = {
     "audit": lambda given: ["audit", str(given / "feedback.jsonl")],
     "clean": lambda given: ["clean", str(given / "feedback.jsonl")],
     "binarize": lambda given: ["binarize", str(given / "feedback.jsonl"), "--strategy", "mean-rating"],
-    "export": lambda given: ["export", str(given / "feedback.jsonl"), "--layout", "trl-dpo"],
+    "export": lambda given: ["export", str(given / "feedback.jsonl"), "--layout", "trl-sft"],
     "collect": lambda given: ["collect", str(given / "collect.yaml")],
     "train sft": lambda given: [
         *("train", "sft", str(given / "dialogues.jsonl"), "--start", str(given / "start")),
