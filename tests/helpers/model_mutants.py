@@ -355,6 +355,8 @@ TEMPLATES = (
     "{{ " + "not " * 20000 + "1 }}",
 )
 """What no template may do: run without end, grow without bound, reach the interpreter, break."""
+HARMLESS = ("{{ messages }}" * 1000,)
+"""Those of them that write what is said, in a way of their own."""
 
 
 def template(random_: random.Random, folder: Path) -> tuple[str, bool]:

@@ -26,9 +26,9 @@ __all__ = ["BoundedEnvironment"]
 
 STEPS = 2_000_000
 """Of one rendering; a loop over ten thousand turns takes some hundred thousand."""
-LARGEST = 1 << 24
+LARGEST = 1 << 23
 """Characters of one value, and of all that is written; a context of a million tokens has four million."""
-_A_STEP = 200
+_A_STEP = 1000
 """Characters that cost a step."""
 _NUMBER = 1_000_000
 """Largest number that may be given to a function: a width, a count."""
