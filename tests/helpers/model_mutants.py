@@ -249,7 +249,8 @@ def tensor(random_: random.Random, folder: Path) -> tuple[str, bool]:
         found[name] = found[name].clone()
         found[name].view(-1)[-1] = float(what[:3])
     save_file({key: value.contiguous() for key, value in found.items()}, path, {"format": "pt"})
-    return f"weight {what}: {name}", True
+    # A PairRM of the layout 'blender' takes its vocabulary from the weights.
+    return f"weight {what}: {name}", (what, name.split(".")[-2]) != ("wider", "word_embeddings")
 
 
 def shards(random_: random.Random, folder: Path) -> tuple[str, bool]:
