@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -189,6 +190,41 @@ def test_an_atomic_file_appears_whole_or_not_at_all(tmp_path):
         breaks()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """What is told to the disk, in order: ("sync", inode, bytes) and ("rename", name, inode)."""
+    told = []
+    sync, rename = os.fsync, os.replace
+
+    def synced(descriptor):
+        found = os.fstat(descriptor)
+        told.append(("sync", found.st_ino, found.st_size))
+        sync(descriptor)
+
+    def renamed(source, target, **options):
+        told.append(("rename", Path(target).name, Path(source).stat().st_ino))
+        rename(source, target, **options)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    return told
+
+
+def test_a_file_is_on_the_disk_with_all_its_bytes_before_it_has_its_name(tmp_path, disk):
+    with atomic(tmp_path / "a.txt") as file:
+        file.write("twelve bytes")
+    inode = (tmp_path / "a.txt").stat().st_ino
+    assert disk.index(("sync", inode, 12)) < disk.index(("rename", "a.txt", inode))
+
+
+def test_the_manifest_is_the_last_file_that_gets_its_name(tmp_path, disk):
+    with enter(tmp_path / "run") as run:
+        run.tally("filter").drop("r1", "odd")
+    names = [told[1] for told in disk if told[0] == "rename"]
+    assert names[-1] == MANIFEST
+    assert {"config.json", "inputs.json", "tally.json"} <= {*names[:-1]}
 
 
 def test_hash_file(tmp_path):

@@ -380,7 +380,7 @@ def test_an_adapter_that_does_not_come_back_is_refused(adapter, change, words):
 def test_damaged_adapters_are_named(adapter):
     weights_file, config = adapter / "adapter_model.safetensors", adapter / "adapter_config.json"
     weights_file.write_bytes(weights_file.read_bytes()[:100])
-    with pytest.raises(ConfigError, match=r"cannot read .*adapter_model"):
+    with pytest.raises(ConfigError, match=r"cannot use .*adapter_model"):
         load_model(str(adapter))
     weights_file.unlink()
     torch.save({}, adapter / "adapter_model.bin")

@@ -56,7 +56,7 @@ def test_the_recipes_that_come_along_have_no_faults(name):
         plan = make_plan(load_recipe(BUILT_IN / f"{name}.yaml"))
     except ConfigError:
         pytest.skip("it names files of the user's")
-    assert faults(check_plan(plan)) == []
+    assert check_plan(plan) == []
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,15 @@ def test_what_would_stop_a_step_is_told_before(place, text, words):
         ),
     ],
 )
-def test_a_setting_without_effect_is_told(place, text, words):
+def test_a_setting_without_effect_is_an_error(place, text, words):
     findings = found(place, text)
     assert faults(findings) == []
     (told,) = idle(findings)
-    assert all(word in told for word in words), told
+    assert all(word in told for word in ("has no effect", *words)), told
+    with pytest.raises(ConfigError) as error:
+        run_recipe(load_recipe(place / "recipe.yaml"), place / "out", Silent())
+    assert str(error.value) == f"recipe: {told}"
+    assert not (place / "out").exists()
 
 
 def test_pairs_that_were_held_out_before_are_told(place):

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from notus.cli.terminal import ERR
 from notus.core.run import Moment, observed_by
+from notus.core.text import visible
 
 __all__ = ["LiveLine"]
 
@@ -56,7 +57,9 @@ class LiveLine:
         if self._live is not None:
             if not self._live.is_started:
                 self._live.start()
-            line = Text(moment.describe(self._console.width - 1), style="dim", no_wrap=True, overflow="ellipsis")
+            line = Text(
+                visible(moment.describe(self._console.width - 1)), style="dim", no_wrap=True, overflow="ellipsis"
+            )
             self._live.update(line, refresh=True)
         elif self._clock() - self._said >= _PLAIN_EVERY:
             self._said = self._clock()

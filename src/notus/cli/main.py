@@ -4,15 +4,19 @@ the result is printed.
 A command is made when it is called (``cli.options``), so that ``notus --help`` answers at once.
 """
 
+import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from notus.cli.options import Command, LazyGroup, StepCommand
-from notus.core.errors import NotusError
+from notus.cli.streams import guarded_streams
+from notus.core.errors import InputError, as_told
+from notus.core.text import visible
 
 __all__ = ["COMMANDS", "EVALUATIONS", "TRAININGS", "app", "main"]
 
@@ -222,6 +226,13 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
 class _Commands(LazyGroup):
     table = COMMANDS
 
+    def invoke(self, ctx: Any) -> Any:
+        """Do the command; Ctrl-C ends it with a line that says how to go on."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _leave(ctx.invoked_subcommand or "")
+
 
 app = typer.Typer(
     name="notus",
@@ -232,6 +243,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_TypedError: Any = typer.BadParameter.__mro__[2]
+"""What fits no command. It is click's ``ClickException``, which typer has as its own copy since 0.20."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -253,14 +268,63 @@ def _notus(
 
 def main() -> None:
     """Run the command line; every error is one line on stderr and an exit code."""
+    with guarded_streams() as failures:
+        code = _run()
+    for failure in failures[:1]:
+        print(f"notus: cannot write what was to be printed: {failure.strerror}", file=sys.stderr)
+        code = code or 1
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Do what was typed; the exit code."""
     try:
-        app()
-    except NotusError as error:
-        print(f"notus: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _refuse_broken_arguments(sys.argv[1:])
+        code = app(standalone_mode=False)
+    except _TypedError as error:
+        from typer.rich_utils import rich_format_error
+
+        told = visible(error.format_message())
+        error.format_message = lambda: told
+        rich_format_error(error)
+        return int(error.exit_code)
+    except KeyboardInterrupt:  # while libraries were imported
+        _leave("")
     except Exception as error:  # noqa: BLE001  the top: nothing may end in a traceback
-        print(f"notus: unexpected {type(error).__name__}: {error}; details in {_keep_trace()}", file=sys.stderr)
-        sys.exit(1)
+        if (known := as_told(error)) is not None:
+            print(f"notus: {visible(str(known))}", file=sys.stderr)
+            return known.exit_code
+        text = f"{type(error).__name__}: {visible(str(error))}"
+        print(f"notus: unexpected {text}; details in {_keep_trace()}", file=sys.stderr)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _refuse_broken_arguments(arguments: Sequence[str]) -> None:
+    """Refuse a name that is no text: what is read is written down, and there it would have no place.
+
+    Raises:
+        InputError: with the first argument that is not in UTF-8.
+    """
+    broken = next((each for each in arguments if not _is_text(each)), None)
+    if broken is not None:
+        raise InputError(f"the argument {os.fsencode(broken)!r} is not UTF-8; rename the file or folder, or link to it")
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _leave(command: str) -> NoReturn:
+    from notus.cli.advice import stopped_line
+
+    print(f"\nnotus: {stopped_line(command)}", file=sys.stderr, flush=True)
+    # Worker processes end by themselves as soon as this one has.
+    os._exit(128 + signal.SIGINT)
 
 
 def _keep_trace() -> Path:

@@ -172,8 +172,10 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def with_sets(given: Mapping[str, Any], sets: Sequence[str] | None) -> dict[str, Any]:
+def with_sets(given: Mapping[str, Any], sets: Sequence[str] | None, step: str = "") -> dict[str, Any]:
     """Settings with what ``--set`` lays over them.
+
+    Of the settings of a step one may begin with its name, as it does in a recipe: ``dpo.loss.beta=0.05``.
 
     Raises:
         ConfigError: if one is not written key=value.
@@ -182,7 +184,8 @@ def with_sets(given: Mapping[str, Any], sets: Sequence[str] | None) -> dict[str,
 
     laid = dict(given)
     for text in sets or ():
-        laid = set_path(laid, *parse_override(text, example="ranking.selection=bubble"))
+        key, value = parse_override(text, example="ranking.selection=bubble")
+        laid = set_path(laid, key.removeprefix(f"{step}.") if step else key, value)
     return laid
 
 
@@ -202,7 +205,7 @@ def _step_function(spec: StepCommand, step: Any, name: str) -> Callable[..., Non
         where = f"notus {name}"
         out, sets, file = given["out"], given["sets"], given.get("settings_file")
         below = _from_file(file) if file else {}
-        settings = with_sets(_merge_settings(below, _settings(spec, offered, given)), sets)
+        settings = with_sets(_merge_settings(below, _settings(spec, offered, given)), sets, spec.step)
         also = {key: given[key] for key in spec.also}
         chosen, before = spec.step, ()
         if spec.prepare:
@@ -217,9 +220,9 @@ def _step_function(spec: StepCommand, step: Any, name: str) -> Callable[..., Non
                 config, given["preview"], given.get("seed"), as_json=given["as_json"]
             )
             return
+        found = _function_of("notus.recipes.check:check_step")(kind.step_type, config)
+        _function_of("notus.recipes.check:refuse_faults")(found, where)
         if given.get("checked_only"):
-            found = _function_of("notus.recipes.check:check_step")(kind.step_type, config)
-            _function_of("notus.cli.terminal:show_checks")(found, where)
             print("A dry run: nothing speaks against it that can be seen without the weights; nothing was trained.")
             return
         with LiveLine(quiet=given["as_json"]):

@@ -41,8 +41,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe: its steps, arms and seeds. What is done already is not done again."""
-    from notus.cli import experiments, terminal
-    from notus.recipes.check import check_plan
+    from notus.cli import experiments
+    from notus.recipes.check import check_plan, refuse_faults
     from notus.recipes.experiment import dry_plan, run_recipe
     from notus.recipes.recipe import find_recipe, load_recipe, make_plan
     from notus.recipes.report import write_report
@@ -50,7 +50,7 @@ def run(
     loaded = load_recipe(find_recipe(recipe), sets or [])
     if dry_run:
         experiments.show_plan(dry_plan(loaded, until), as_json=as_json)
-        terminal.show_checks(check_plan(make_plan(loaded), until=until), loaded.head.name)
+        refuse_faults(check_plan(make_plan(loaded), until=until), loaded.head.name)
         return
     folder = out or Path("runs") / loaded.head.name
     if preview is not None:

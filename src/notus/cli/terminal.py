@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from textwrap import TextWrapper
@@ -17,14 +18,15 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from notus.cli.advice import describe_rows, find_places
+from notus.cli.streams import SafeConsole
 from notus.core.run import Run, read_json
+from notus.core.text import visible
 from notus.report.evaluations.sources import sources_table
 from notus.report.table import Cell, Table, cell_text, numeric_columns
 from notus.steps.base import read_findings
 
 if TYPE_CHECKING:  # what is printed is made elsewhere; most commands need none of it
     from notus.llm.ledger import Pruned, Usage
-    from notus.recipes.check import Finding
     from notus.report.section import ReportSection
 
 __all__ = [
@@ -32,7 +34,6 @@ __all__ = [
     "OUT",
     "print_json",
     "print_table",
-    "show_checks",
     "show_findings",
     "show_reading",
     "show_step",
@@ -63,8 +64,8 @@ _WARNED = {"leaks": "", "not_read": "Not read: ", "losses": "Gone on as --allow-
 _INTERVAL = re.compile(r"([+\-−]?[\d.]+) \[([+\-−]?[\d.]+), ([+\-−]?[\d.]+)\]")
 _JOINTS = (re.compile(r" (?=\[)"), re.compile(r"(?<=,) (?=[^\[\]]*\])"))
 """Where a number with its interval is broken, in a table that is too wide otherwise: before it, and then within."""
-OUT = Console(highlight=False)
-ERR = Console(stderr=True, highlight=False)
+OUT = SafeConsole(highlight=False)
+ERR = SafeConsole(stderr=True, highlight=False)
 
 
 def show_usage(usage: "Usage", pruned: "Pruned | None", exported: int | None, *, as_json: bool) -> None:
@@ -87,20 +88,6 @@ def show_usage(usage: "Usage", pruned: "Pruned | None", exported: int | None, *,
         print_table("Without a reply", Table(("Kind", "Entries"), tuple(usage.failures.items())))
     if usage.price is not None:
         OUT.print(f"Paid in all: {usage.price:,.4f}")
-
-
-def show_checks(findings: "Sequence[Finding]", where: str) -> None:
-    """Say which settings have no effect, and stop where a step could not work.
-
-    Raises:
-        ConfigError: with the faults.
-    """
-    from notus.recipes.check import refuse_faults
-
-    for finding in findings:
-        if not finding.fault:
-            ERR.print(f"[yellow]No effect:[/] {escape(str(finding))}", soft_wrap=True)
-    refuse_faults(list(findings), where)
 
 
 def show_findings(findings: "Sequence[ReportSection]", *, as_json: bool) -> None:
@@ -238,7 +225,7 @@ def print_table(title: str, table: Table, *, cut: bool = True) -> None:
     """Print a table; a long text is cut, as all of it is in the run directory."""
     table = _without_empty(table)
     shown = RichTable(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    texts = [[_cut(cell_text(cell)) if cut else cell_text(cell) for cell in row] for row in table.rows]
+    texts = [[_cut(text) if cut else text for text in map(_cell, row)] for row in table.rows]
     numbers = numeric_columns(table)
     widths = _widths(table.columns, texts, numbers)
     for joint in _JOINTS:
@@ -263,6 +250,10 @@ def print_table(title: str, table: Table, *, cut: bool = True) -> None:
     OUT.print(shown, width=max(OUT.width, _whole(widths)), crop=False, soft_wrap=True)
     if table.note:
         OUT.print(f"[dim]{escape(table.note)}[/]")
+
+
+def _cell(value: Cell) -> str:
+    return visible(cell_text(value))
 
 
 def _whole(widths: Sequence[int]) -> int:
@@ -338,5 +329,7 @@ def _plain(value: Cell) -> str:
 
 
 def print_json(value: object) -> None:
-    """Print a value for machines."""
-    print(json.dumps(value, ensure_ascii=False, default=str))
+    """Print a value for machines; what would steer a terminal is escaped as JSON has it."""
+    plain = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    text = json.dumps(value, ensure_ascii=not plain, default=str)
+    print(visible(text, "\\u{:04x}"))

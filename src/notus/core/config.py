@@ -30,8 +30,18 @@ __all__ = [
     "load_yaml",
     "merge",
     "parse_override",
+    "read_yaml",
     "set_path",
 ]
+
+_MOST_BYTES = 1 << 19
+"""Of a YAML file: what is written by hand has some thousands."""
+_DEEPEST = 100
+"""Levels of a YAML text, and parts of a dotted key."""
+_MOST_VALUES = 100_000
+"""Values that a YAML text holds, each alias counted as what it stands for."""
+_MOST_DIGITS = 18
+"""Of a whole number: so many fit into 64 bits."""
 
 
 Alias: TypeAlias = str | Callable[[Any], Mapping[str, Any]]
@@ -174,19 +184,41 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        ConfigError: if the file is missing, is not UTF-8, is no YAML, repeats a key or holds no mapping.
+        ConfigError: if the file is missing, too large, is not UTF-8, is no YAML, repeats a key or holds no mapping.
     """
     try:
-        value = _read_yaml(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is no file; a YAML file is needed (save what comes from a pipe to one)")
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise ConfigError(f"{path} has {size:,} bytes; a YAML file of settings has at most {_MOST_BYTES:,}")
+        value = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except _BoundError as error:
+        raise ConfigError(f"{path}, {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is no valid YAML: {_one_line(error)}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{path} holds {_kind(value)}; a mapping of keys to values is needed")
     return value
+
+
+def read_yaml(text: str, *, standard: bool = False) -> Any:
+    """The value of a YAML text.
+
+    Args:
+        text: is bounded in depth, in the values that its aliases stand for, and in the digits of a number.
+        standard: read it as others wrote it: YAML 1.1, any key, a repeated one too.
+
+    Raises:
+        yaml.YAMLError: if it is no YAML, or beyond the bounds.
+    """
+    try:
+        return (_BoundedLoader if standard else _Loader)(text).get_single_data()
+    except (ValueError, KeyError, AttributeError, TypeError) as error:  # PyYAML lets through what a tag comes upon
+        raise yaml.YAMLError(f"a value does not fit its tag ({type(error).__name__}: {error})") from None
 
 
 def parse_override(text: str, option: str = "--set", example: str = "dpo.loss.beta=0.1") -> tuple[str, Any]:
@@ -200,11 +232,16 @@ def parse_override(text: str, option: str = "--set", example: str = "dpo.loss.be
     key, sign, value = text.partition("=")
     if not sign or not all(key.split(".")):
         raise ConfigError(f"{option} {text!r} is not of the form key=value, for example {option} {example}")
+    if key.count(".") >= _DEEPEST:
+        raise ConfigError(f"{option} {_short(key)} has {key.count('.') + 1} parts; at most {_DEEPEST} are read")
     try:
-        return key, _read_yaml(value)
+        return key, read_yaml(value)
+    except _BoundError as error:
+        raise ConfigError(f"{option} {key}: {error}") from None
     except yaml.YAMLError as error:
         hint = "; a text with : , ? or # in it stands in quotes" if value.lstrip()[:1] in ("{", "[") else ""
-        raise ConfigError(f"{option} {key}: the value {value!r} is no valid YAML: {_one_line(error)}{hint}") from None
+        what = f"the value {_short(value)} is no valid YAML: {_one_line(error)}{hint}"
+        raise ConfigError(f"{option} {key}: {what}") from None
 
 
 def set_path(data: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
@@ -222,7 +259,65 @@ def _goes_on(below: Any, value: Any) -> TypeGuard[Mapping[str, Any]]:
     return bool(value.get("name", below.get("name")) == below.get("name"))
 
 
-class _Loader(yaml.SafeLoader):
+class _BoundError(yaml.YAMLError):
+    """A YAML text is larger than any that is written by hand: in depth, by its aliases, or in a number."""
+
+    def __init__(self, node: yaml.Node, problem: str) -> None:
+        super().__init__(f"line {node.start_mark.line + 1}: {problem}")
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """Standard YAML, refused before it is made into values where those would not end or not fit into memory."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _BoundError(parent, f"nested too deeply: at most {_DEEPEST} levels are read")
+        found: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return found
+
+    def get_single_data(self) -> Any:
+        node = self.get_single_node()
+        if node is None:
+            return None
+        _count_values(node, {})
+        return self.construct_document(node)
+
+
+def _count_values(node: yaml.Node, known: dict[int, int | None], key: str = "") -> int:
+    """Values in a node, with all that its aliases stand for.
+
+    Raises:
+        _BoundError: if they are too many, one stands for what it is in, or a number has too many digits.
+    """
+    found = known.get(id(node), 0)
+    if found is None:
+        raise _BoundError(node, "an alias stands for what it is a part of")
+    if found:
+        return found
+    known[id(node)] = None
+    found = 1
+    if isinstance(node, yaml.MappingNode):
+        found += sum(_count_values(value, known, str(name.value)) for name, value in node.value)
+        found += sum(_count_values(name, known) for name, _ in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        found += sum(_count_values(value, known, key) for value in node.value)
+    elif node.tag.endswith(":int") and len(node.value.lstrip("+-0")) > _MOST_DIGITS:
+        of = f"'{_short(key)[1:-1]}' is" if key else "there is"
+        many = f"{_short(node.value)[1:-1]}, a number of {len(node.value):,} digits"
+        raise _BoundError(node, f"{of} {many}, which is too large: whole numbers have at most {_MOST_DIGITS}")
+    if found > _MOST_VALUES:
+        raise _BoundError(node, f"the aliases expand too far: at most {_MOST_VALUES:,} values are read")
+    known[id(node)] = found
+    return found
+
+
+class _Loader(_BoundedLoader):
     """YAML with numbers as YAML 1.2 has them (``5e-7`` is a number, ``on`` is a text) and no repeated key."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -288,10 +383,13 @@ def _has_value(data: Mapping[str, Any], key: str) -> bool:
 
 def _explain(cls: type[Config], error: pydantic.ValidationError, where: str, typed: Mapping[str, str]) -> str:
     first = error.errors()[0]
-    # pydantic puts the names of union members into the path; keys that the user can write hold no brackets.
-    path = [str(part) for part in first["loc"] if not str(part).endswith("]")]
+    # pydantic puts the names of union members into the path; of the keys that somebody wrote only an unknown one may
+    # look like that, and it stands last.
+    *above, last = [str(part) for part in first["loc"]] or [""]
+    unknown = first["type"] == "extra_forbidden"
+    path = [part for part in above if not part.endswith("]")] + [last] * (unknown or not last.endswith("]"))
     key = ".".join(path)
-    if first["type"] == "extra_forbidden":
+    if unknown:
         at = _config_at(cls, path[:-1])
         hint = nearest(path[-1], at.model_fields, {**_renames(at), **at.meanings}) if at else "known: "
         return f"{where}: unknown key '{key}'; {hint}"
@@ -335,7 +433,3 @@ def _one_line(error: yaml.YAMLError) -> str:
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     mark = getattr(error, "problem_mark", None)
     return f"line {mark.line + 1}: {problem}" if mark else str(problem)
-
-
-def _read_yaml(text: str) -> Any:
-    return _Loader(text).get_single_data()

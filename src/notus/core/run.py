@@ -22,7 +22,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib import metadata
@@ -32,7 +32,7 @@ from typing import IO, Any, Literal, Protocol, Self
 
 from notus.core.config import difference, digest_of
 from notus.core.disk.outputs import check_outputs, check_seal, list_outputs, seal, sync_folder
-from notus.core.errors import InputError, LossError, RunError
+from notus.core.errors import InputError, LossError, NotusError, RunError, cannot_write, system_error
 from notus.core.stage import REMEDIES, Dropped, Tally, count_rows, describe_lost, find_losses, share_lost
 from notus.core.tables import write_table
 from notus.core.text import one_line
@@ -171,15 +171,13 @@ class Run:
 
     def log(self, text: str) -> None:
         """Add a line to ``log.txt``."""
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
+        _add_line(self.path / "log.txt", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}")
 
     def metric(self, **values: float | int | str | None) -> None:
         """Add a line to ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            # A loss that broke is NaN, which JSON does not have.
-            finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
-            file.write(json.dumps(finite) + "\n")
+        # A loss that broke is NaN, which JSON does not have.
+        finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
+        _add_line(self.path / "metrics.jsonl", json.dumps(finite))
         for listener in self._listeners:
             listener(finite)
 
@@ -217,7 +215,8 @@ class Run:
     ) -> None:
         self.closing.close()
         if error is not None:
-            self.log(f"{self.stage}: stopped by {type(error).__name__}: {' '.join(str(error).split())}")
+            with suppress(OSError, NotusError):  # no room may be the reason
+                self.log(f"{self.stage}: stopped by {type(error).__name__}: {' '.join(str(error).split())}")
             if isinstance(error, LossError):
                 self._write_tallies()
             return
@@ -350,9 +349,25 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.fsync(file.fileno())
         part.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        _discard(part)
+        raise cannot_write(path, error) from None
     except BaseException:
-        part.unlink(missing_ok=True)
+        _discard(part)
         raise
+
+
+def _discard(part: Path) -> None:
+    with suppress(OSError):  # a disk that is read-only by now
+        part.unlink(missing_ok=True)
+
+
+def _add_line(path: Path, line: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+    except OSError as error:
+        raise cannot_write(path, error) from None
 
 
 def write_json(path: Path, value: object) -> None:
@@ -431,8 +446,10 @@ def locked(path: Path) -> Iterator[None]:
         os.close(directory)
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write in {path}: {error.strerror}; choose another directory with --out")
+def _unwritable(path: Path, error: OSError) -> NotusError:
+    return system_error(error, f"cannot write in {path}", path) or InputError(
+        f"cannot write in {path}: {error.strerror}; choose another directory with --out"
+    )
 
 
 def _versions() -> dict[str, str]:

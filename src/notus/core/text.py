@@ -21,6 +21,7 @@ __all__ = [
     "format_list",
     "one_line",
     "spoken",
+    "visible",
 ]
 
 
@@ -39,6 +40,28 @@ def one_line(text: str, width: int) -> str:
     """The text with its white space as single spaces, in at most ``width`` characters; an ellipsis where it is cut."""
     line = " ".join(text.split())
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+_STEERING = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", re.ASCII
+)
+"""Controls of a terminal (C0 but the tab and the line's end, DEL, C1), marks that turn the direction of writing, ends
+of lines that no reader sees, and halves of a character."""
+
+
+def visible(text: str, mark: str = "") -> str:
+    """The text with each character that would steer a terminal, or turn what a reader sees, as its number.
+
+    Args:
+        text: of data. Its tabs and line ends are layout and stay.
+        mark: how the number is written, such as ``[U+{:04X}]``; by default as in Python, ``\\x1b`` and ``\\u202e``.
+    """
+
+    def shown(found: re.Match[str]) -> str:
+        number = ord(found[0])
+        return (mark or ("\\x{:02x}" if number < 0x100 else "\\u{:04x}")).format(number)
+
+    return text if text.isascii() and text.isprintable() else _STEERING.sub(shown, text)
 
 
 _TEXT_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")

@@ -23,16 +23,18 @@ from typing import Any, TypeVar
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.utils.other import AuxiliaryTrainingWrapper
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from notus.core.errors import ConfigError, nearest
+from notus.core.errors import ConfigError, InputError, nearest
 from notus.core.text import HubId
-from notus.engine.bases import CONFIG, PLACE, base_of
+from notus.engine.bases import CONFIG, PLACE, base_of, read_adapter_settings
 from notus.engine.cpu.layers import use_fast_layers
+from notus.engine.files.folder import bad_file, read_header
+from notus.engine.files.pretrained import read_config, reading
+from notus.engine.files.sound import check_finite, check_floating
 from notus.engine.settings import Lora
 
 __all__ = [
@@ -144,10 +146,12 @@ def attach_adapter(base: PreTrainedModel, folder: Path, *, trainable: bool) -> P
     Raises:
         ConfigError: if the adapter cannot be read, or the two do not belong together.
     """
-    stored = set(_shapes(folder))
-    config = LoraConfig.from_pretrained(str(folder))
+    stored = _shapes(folder)
+    _check_ranks(folder, stored)
+    with reading(folder, "an adapter", lambda: CONFIG):
+        config = LoraConfig.from_pretrained(str(folder))
     try:
-        with _quiet():
+        with _quiet(), reading(folder, "an adapter", lambda: CONFIG, but=(RuntimeError, TypeError, ValueError)):
             model: PeftModel = PeftModel.from_pretrained(
                 base, str(folder), config=config, is_trainable=trainable, torch_device=str(base.device)
             )
@@ -155,8 +159,11 @@ def attach_adapter(base: PreTrainedModel, folder: Path, *, trainable: bool) -> P
     except (RuntimeError, TypeError, ValueError) as error:
         raise _mismatch(folder, str(error).strip().splitlines()[-1].strip()) from None
     # peft leaves weights that it does not find at their start value, and skips those that it does not know.
-    if odd := sorted((made - stored) | (stored - most)):
+    if odd := sorted((made - stored.keys()) | (stored.keys() - most)):
         raise _mismatch(folder, f"{len(odd)} weights are in one of them only, for example {odd[0]}")
+    header = read_header(folder / _WEIGHTS)
+    check_floating(header)
+    check_finite(_weights(model, embeddings=True).items(), str(folder), header)
     model.eval()
     return fast_layers(model)
 
@@ -289,12 +296,10 @@ def _weights(model: PeftModel, *, embeddings: bool = False) -> dict[str, torch.T
 def _resized(model: PeftModel) -> bool:
     """Whether the model has more or fewer embeddings than its base where that lies."""
     plain = base_model(model)
-    on_hub = None if Path(plain.name_or_path).exists() else HubId.parse(plain.name_or_path)
-    name, options = (on_hub.name, {"revision": on_hub.revision}) if on_hub else (plain.name_or_path, {})
     try:
         # It has been loaded, so what is on the hub lies in the cache.
-        stored = AutoConfig.from_pretrained(name, local_files_only=True, **options).get_text_config().vocab_size
-    except (OSError, ValueError, AttributeError):
+        stored = read_config(plain.name_or_path, local_files_only=True).get_text_config().vocab_size
+    except (InputError, AttributeError):
         return False
     return bool(stored != plain.config.get_text_config().vocab_size)
 
@@ -315,15 +320,21 @@ def _twice_the_rank(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"r": 2 * settings["r"], "lora_alpha": alpha, "init_lora_weights": True}
 
 
-def _shapes(folder: Path) -> dict[str, list[int]]:
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the weights that lie in the folder of an adapter."""
-    try:
-        with safe_open(folder / _WEIGHTS, framework="pt") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  no mapping
-    except OSError:
-        raise ConfigError(f"{folder} holds no {_WEIGHTS}; only safetensors are read") from None
-    except SafetensorError as error:
-        raise ConfigError(f"cannot read {folder / _WEIGHTS}: {error}; copy the adapter again") from None
+    if not (folder / _WEIGHTS).exists():
+        raise ConfigError(f"{folder} holds no {_WEIGHTS}; only safetensors are read")
+    return {name: weight.shape for name, weight in read_header(folder / _WEIGHTS).items()}
+
+
+def _check_ranks(folder: Path, stored: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse ranks that no stored weight has: peft would make room for them."""
+    settings = read_adapter_settings(folder)
+    pattern = settings.get("rank_pattern") or {}
+    largest = max((size for shape in stored.values() for size in shape), default=0)
+    for rank in (settings.get("r", 8), *(pattern.values() if isinstance(pattern, dict) else (pattern,))):
+        if not isinstance(rank, int) or isinstance(rank, bool) or not 0 < rank <= largest:
+            raise bad_file(folder / CONFIG, f"a rank is {rank!r}, and no weight in {_WEIGHTS} has it")
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -331,7 +342,10 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _mismatch(folder: Path, reason: str) -> ConfigError:
-    return ConfigError(f"the adapter {folder} does not fit its base {base_of(folder)}: {reason}")
+    return ConfigError(
+        f"the adapter {folder} does not fit its base {base_of(folder)}: {reason}; copy the adapter "
+        "again, or name the base that it was trained on"
+    )
 
 
 def _first_line(error: Exception) -> str:

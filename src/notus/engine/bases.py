@@ -5,13 +5,13 @@ An adapter folder names its base in ``adapter_config.json``, as peft wants it: a
 copied as a whole.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from notus.core.errors import ConfigError
-from notus.core.text import HubId
+from notus.core.text import HubId, one_line
+from notus.engine.files.folder import is_there, read_settings
 
 __all__ = ["CONFIG", "PLACE", "base_of", "is_adapter", "read_adapter_settings"]
 
@@ -48,13 +48,14 @@ def base_of(folder: Path) -> str:
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{folder / CONFIG} names no base in 'base_model_name_or_path'; write its path there")
     beside = folder / str(_place(folder).get("base", "")) if _place(folder).get("peft") == name else folder
-    if beside != folder and beside.exists():
+    if beside != folder and is_there(beside):
         return str(beside.resolve())
     source = str((folder / name).resolve()) if name.startswith(".") else name
-    if not Path(source).exists() and HubId.parse(source) is None:
+    if not is_there(source) and HubId.parse(source) is None:
         raise ConfigError(
-            f"the adapter {folder} needs its base {name!r}, which is not at {source}; move it back there, or write "
-            f"where it is into 'base_model_name_or_path' of {folder / CONFIG}"
+            f"the adapter {folder} needs its base {one_line(name, 200)!r}, which is not at "
+            f"{one_line(source, 200)}; move it back there, or write where it is into "
+            f"'base_model_name_or_path' of {folder / CONFIG}"
         )
     return source
 
@@ -66,27 +67,16 @@ def read_adapter_settings(folder: Path) -> Mapping[str, Any]:
         ConfigError: if it cannot be read, or the adapter is of a kind that does not come back as it was.
     """
     path = folder / CONFIG
-    settings = _read_json(path)
+    settings = read_settings(path)
     for key, allowed in _READABLE.items():
         if settings.get(key, allowed[0]) not in allowed:
             raise ConfigError(
-                f"{path}: '{key}' is {settings[key]!r}; only {' or '.join(map(repr, allowed))} can be used, because "
-                "an adapter of another kind does not come back as it was; merge it into its base with peft"
+                f"{path}: '{key}' is {one_line(repr(settings[key]), 80)}; only {' or '.join(map(repr, allowed))} can "
+                "be used, because an adapter of another kind does not come back as it was; merge it into its base with "
+                "peft"
             )
     return settings
 
 
 def _place(folder: Path) -> Mapping[str, Any]:
-    return _read_json(folder / PLACE) if (folder / PLACE).is_file() else {}
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise ConfigError(f"{path} is no valid JSON; copy the adapter again") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds no settings; copy the adapter again")
-    return found
+    return read_settings(folder / PLACE) if (folder / PLACE).is_file() else {}

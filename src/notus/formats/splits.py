@@ -16,7 +16,7 @@ one must be named. Owns names and the choice; opening files is the business of `
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from notus.core.config import read_yaml
 from notus.core.errors import ConfigError, DataError, nearest
 from notus.core.text import DATA_SUFFIXES, counted, format_list
 
@@ -97,7 +98,8 @@ def list_tables(names: Sequence[str], read: Callable[[str], bytes]) -> list[Tabl
     Raises:
         DataError: if a file that describes the set is no JSON or YAML, or names a file that is missing.
     """
-    saved = [table for name in names if PurePosixPath(name).name == _STATE for table in _saved(name, names, read)]
+    there = set(names)
+    saved = [table for name in names if PurePosixPath(name).name == _STATE for table in _saved(name, there, read)]
     folders = {str(PurePosixPath(table.file).parent) for table in saved}
     data = [name for name in names if is_data(name) and str(PurePosixPath(name).parent) not in folders]
     listed = _listed(data, read(_CARD)) if _CARD in names else []
@@ -147,10 +149,11 @@ def choose_tables(tables: Sequence[Table], source: str, split: str | None, confi
         DataError: if one must be named.
     """
     of_config = _of_config(tables, source, config)
-    chosen = _of_split(of_config, source, split)
+    chosen = dict.fromkeys(_of_split(of_config, source, split))
     others = Counter(table.split for table in of_config if table not in chosen)
     said = [_said(name, count) for name, count in others.items()]
-    left = Counter(table.config for table in tables if table not in of_config)
+    kept = set(of_config)
+    left = Counter(table.config for table in tables if table not in kept)
     unlisted = left.pop(_UNLISTED, 0)
     said += [f"configuration {name} ({counted(count, 'table')})" for name, count in left.items() if name]
     said += [f"{counted(left[''], 'file')} outside {config}"] if left[""] else []
@@ -199,7 +202,7 @@ def _of_split(tables: list[Table], source: str, split: str | None) -> list[Table
             f"{source} has several splits and none is named train: {format_list(shown, _SHOWN)}; choose with --split "
             f"NAME, or take all of them together with --split {ALL}"
         )
-    found: list[Table] = []
+    found: dict[Table, None] = {}
     for name in split.split("+"):
         wanted = name.strip()
         of_split = next((few for few in _called(tables, wanted) if few), None)
@@ -207,8 +210,8 @@ def _of_split(tables: list[Table], source: str, split: str | None) -> list[Table
             begins = (re.split(r"[.-]", PurePosixPath(table.file).name)[0] for table in tables if not table.member)
             known = sorted({*names, *begins} - {""})
             raise ConfigError(f"{source} has no split '{wanted}'; {nearest(wanted, known)}")
-        found += [table for table in of_split if table not in found]
-    return found
+        found |= dict.fromkeys(of_split)
+    return list(found)
 
 
 def _called(tables: Iterable[Table], wanted: str) -> Iterator[list[Table]]:
@@ -223,7 +226,7 @@ def _said(split: str, tables: int) -> str:
     return f"split {split} ({counted(tables, 'table')})" if split else f"{counted(tables, 'table')} of no split"
 
 
-def _saved(state: str, names: Sequence[str], read: Callable[[str], bytes]) -> Iterator[Table]:
+def _saved(state: str, names: Set[str], read: Callable[[str], bytes]) -> Iterator[Table]:
     """The tables of a folder that ``save_to_disk`` left."""
     described = _parse_json(state, read(state))
     if not isinstance(described, dict) or "_data_files" not in described:
@@ -244,7 +247,7 @@ def _listed(data: Sequence[str], card: bytes) -> list[Table]:
     """The tables that the head of a card lists under ``configs``; empty where it lists none."""
     head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card.decode("utf-8", "replace"), re.DOTALL)
     try:
-        fields = yaml.safe_load(head[1]) if head else None
+        fields = read_yaml(head[1], standard=True) if head else None
     except yaml.YAMLError as error:
         where = " ".join(str(error).split())
         raise DataError(f"the head of {_CARD} is no YAML: {where}; correct it, or name one file") from None

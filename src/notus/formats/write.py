@@ -30,7 +30,6 @@ moreover gives every row every column, and every object in a column the union of
 Owns the promise that what is written reads back, and the files. How a record becomes a row is owned by the formats.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from notus.core.errors import ConfigError, DataError, nearest
+from notus.core.errors import ConfigError, DataError, cannot_write, nearest
 from notus.core.run import atomic
 from notus.core.stage import Stage, Tally
 from notus.formats.format import Data, NoPlaceError, Row, record_id
@@ -162,7 +161,7 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> int:
         what = str(error).strip().partition("\n")[0]
         raise DataError(f"{path}: the rows cannot be written as Parquet: {what}; write JSON lines instead") from None
     except OSError as error:
-        raise DataError(f"cannot write {path}: {os.strerror(error.errno) if error.errno else error}") from None
+        raise cannot_write(path, error) from None
     finally:
         lines.unlink(missing_ok=True)
     return count

@@ -56,11 +56,11 @@ class Finding:
     step: str
     text: str
     fault: bool
-    """Whether the step would stop; otherwise a setting has no effect."""
+    """Whether the step would stop; otherwise a setting has no effect, which is as little what somebody wanted."""
 
     def __str__(self) -> str:
         """One line."""
-        return f"step '{self.step}': {self.text}"
+        return f"step '{self.step}': {'' if self.fault else 'a setting has no effect: '}{self.text}"
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,14 @@ def check_step(name: str, config: Step) -> list[Finding]:
 
 
 def refuse_faults(findings: list[Finding], where: str) -> None:
-    """Stop where a step could not work.
+    """Stop where a step could not work, or would not do what a setting says.
 
     Raises:
         ConfigError: with a line for each fault.
     """
-    faults = [str(finding) for finding in findings if finding.fault]
+    faults = [str(finding) for finding in findings]
     if len(faults) > 1:
-        raise ConfigError("\n  ".join([f"{where}: {len(faults)} errors that would come later:", *faults]))
+        raise ConfigError("\n  ".join([f"{where}: {len(faults)} errors in what is to be done:", *faults]))
     if faults:
         raise ConfigError(f"{where}: {faults[0]}")
 

@@ -267,7 +267,7 @@ def _check(future: Future[None], step: PlannedStep, path: Path) -> None:
 
 def _do_order(order: _Order) -> None:
     """In the worker process: do one step."""
-    from notus.core.errors import InterruptedRunError, NotusError
+    from notus.core.errors import InterruptedRunError, as_told
     from notus.steps.perform import do_step
 
     try:
@@ -276,9 +276,9 @@ def _do_order(order: _Order) -> None:
         if multiprocessing.parent_process() is not None:
             os._exit(error.exit_code)  # who started this process has stopped, and asks for no result
         raise StepError(f"step '{order.step.name}': {error}", error.exit_code) from None
-    except NotusError as error:
-        raise StepError(f"step '{order.step.name}': {error}", error.exit_code) from None
     except Exception as error:  # noqa: BLE001  the top of this process: what cannot be pickled would be lost
+        if (told := as_told(error)) is not None:
+            raise StepError(f"step '{order.step.name}': {told}", told.exit_code) from None
         with (order.path / "log.txt").open("a", encoding="utf-8") as log:
             log.write(traceback.format_exc())
         what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

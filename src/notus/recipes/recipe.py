@@ -33,6 +33,7 @@ model that a round begins with, and ``{start}`` for the first one: a model that 
 https://arxiv.org/abs/2401.10020) is a ranker that names ``{policy}``.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ from notus.core.config import (
     set_path,
 )
 from notus.core.errors import ConfigError, nearest
+from notus.core.text import one_line
 from notus.rankers.ref import RankerRef, RankerText
 from notus.steps.base import Seed, Step, references_of, refs_of
 from notus.steps.perform import Given, PlannedStep, code_of, digest_of_step, read_given
@@ -211,6 +213,10 @@ def _fill_names(value: Any, names: Mapping[str, str]) -> Any:
     return value
 
 
+_LONGEST_NAME = 100
+_STEP_NAME = re.compile(r"\w([\w .+-]*[\w+])?")
+"""It begins the name of the step's run directory."""
+_ARM_NAME = re.compile(r"(?![/\\.~])(?!.*\.\.).+")
 BUILT_IN = Path(__file__).parent / "builtin"
 """The folder of the recipes that come with Notus."""
 
@@ -307,6 +313,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), settings: Mapping[str
     _check_names(steps, where)
     checked = {}
     for arm, over in arms.items():
+        if "arms" in raw:
+            _check_label("an arm", arm, where, _ARM_NAME, "it begins with no / \\ . or ~, and has no .. in it")
         label = f"{where}: arm '{arm}'" if "arms" in raw else where
         checked[arm] = _check_arm(steps, {} if over is None else over, label)
     named = [("baseline", head.baseline), *(("question", arm) for arm in head.question or ())]
@@ -336,8 +344,17 @@ def make_plan(recipe: Recipe) -> Plan:
     return plan
 
 
+def _check_label(what: str, name: str, where: str, rule: re.Pattern[str], said: str) -> None:
+    if not rule.fullmatch(name) or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"{where}: {what} is named {one_line(repr(name), 60)}; a name is no path: {said}, at most {_LONGEST_NAME} "
+            "characters"
+        )
+
+
 def _check_names(steps: Mapping[str, Any], where: str) -> None:
     for name, settings in steps.items():
+        _check_label("a step", name, where, _STEP_NAME, "letters, digits, spaces and . _ - + within")
         if settings is not None and not isinstance(settings, dict):
             raise ConfigError(
                 f"{where}: '{name}' is {settings!r}; a step is a mapping of its settings, and may be {{}}"

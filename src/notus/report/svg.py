@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from notus.core.text import visible
+
 __all__ = [
     "MARGIN",
     "SERIES",
@@ -57,14 +59,19 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def printable(text: str) -> str:
-    """The text with each character that XML 1.0 forbids (controls, lone surrogates) shown as U+FFFD."""
-    return _FORBIDDEN.sub("\ufffd", text)
+    """The text with each character that XML 1.0 forbids (controls, lone surrogates) shown as U+FFFD, and each that
+    would turn the direction of what a reader sees shown by its number."""
+    return visible(_FORBIDDEN.sub("\ufffd", text), "[U+{:04X}]")
 
 
 def text_width(text: str, size: float = 12) -> float:
     """Roughly how wide a text is in the system font: there are no font metrics without a dependency."""
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    wide = sum(map(_is_wide, text))
     return (len(text) + 0.7 * wide) * size * 0.54
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"
 
 
 def shorten(text: str, width: float, size: float = 12) -> str:
@@ -72,9 +79,13 @@ def shorten(text: str, width: float, size: float = 12) -> str:
     text = " ".join(printable(text).split())
     if text_width(text, size) <= width:
         return text
-    while text and text_width(text + "…", size) > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    wide, kept = 0, 0
+    for length, character in enumerate(text, 1):
+        wide += _is_wide(character)
+        if (length + 1 + 0.7 * wide) * size * 0.54 > width:
+            break
+        kept = length
+    return text[:kept].rstrip() + "…"
 
 
 def wrap(text: str, width: float, size: float = 12) -> list[str]:

@@ -111,7 +111,7 @@ def _run(run: Run, step: PlannedStep, context: Context) -> None:
             config.run(context)
         finally:
             stopped = sys.exc_info()[1]
-            # A change explains an error of the work, and hides in a work without one; who was interrupted goes on later.
+            # A change explains an error of the work, and hides in work without one. Who was interrupted goes on later.
             if not isinstance(stopped, InterruptedRunError | KeyboardInterrupt | SystemExit):
                 _check_inputs(step, run.path)
         run.check_losses()
