@@ -1,4 +1,4 @@
-"""Commands that are killed at random moments go on, and end with the same bytes. ``make soak`` kills a thousand times."""
+"""Commands that are killed at random moments go on, and end with the same bytes (``make soak``: a thousand kills)."""
 
 import json
 
