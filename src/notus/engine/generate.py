@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel
+from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from notus.core.artifacts import find_model
 from notus.core.errors import ConfigError
@@ -138,8 +138,7 @@ def sample(
     prompts, ids = _encode_fitting(encoder, prompts)
     if not prompts:
         return []
-    _check_positions(model, ids, settings)
-    check_ids(base_model(model), encoder.tokenizer, ids, name, "take the tokenizer that belongs to it")
+    _check_ids(model, encoder.tokenizer, ids, settings)
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     answers: list[list[list[int]]] = [[] for _ in ids]
     together = max(1, settings.batch_size // settings.samples)
@@ -210,7 +209,12 @@ def _answers(
     return found
 
 
-def _check_positions(model: PreTrainedModel, ids: Sequence[Sequence[int]], settings: Sampling) -> None:
+def _check_ids(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[int]], settings: Sampling
+) -> None:
+    """Refuse prompts with tokens that have no embedding, and those that leave no positions for their answers."""
+    own = str(tokenizer.name_or_path)
+    check_ids(base_model(model), tokenizer, ids, own, "take the tokenizer that belongs to it")
     positions = getattr(model.config, "max_position_embeddings", None)
     longest = max(map(len, ids), default=0)
     if positions is not None and longest + settings.max_new_tokens > positions:
