@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(filter no,$(PINS)),$(TORCH),--constraint constraints.txt)
 
-.PHONY: demo test test-slow soak check format bench clean
+.PHONY: demo test test-slow soak mutants check format bench clean
 
 demo: $(VENV)/train.done
 	$(BIN)/notus demo
@@ -22,6 +22,10 @@ test-slow: $(VENV)/test.done
 
 soak: $(VENV)/test.done
 	$(BIN)/python -m pytest -m soak
+
+# Small changes of the source, each against the tests of its room; what it found is in build/mutants.jsonl, and it goes on.
+mutants: $(VENV)/test.done
+	nice -n 15 $(BIN)/python -m tests.mutants
 
 check: $(VENV)/test.done
 	$(BIN)/ruff format --check .

@@ -30,6 +30,8 @@ TORCH_FREE_INSIDE = (
 )
 TOPS = {"cli/main.py", "recipes/execute.py", "core/plugins.py"}
 """Where everything may be caught: the tops of the two kinds of processes, and the call of the user's own code."""
+READS_MODELS = "engine/files/pretrained.py"
+"""The one place that has transformers read files, so that no call can let foreign code run."""
 
 
 def name_of(path: Path) -> str:
@@ -149,3 +151,35 @@ def test_nobody_catches_everything_but_the_tops():
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else "everything"
                 assert caught not in ("everything", "Exception"), path
+
+
+def test_one_place_reads_models_and_runs_no_foreign_code():
+    """Each call of transformers that makes something of files says that code beside them is not run."""
+    calls = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+            if named not in ("from_pretrained", "from_config", "from_dict", "pipeline"):
+                continue
+            said = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            calls.append((str(path.relative_to(SRC)), ast.unparse(node.func), said.get("trust_remote_code")))
+    unsafe = {(place, call) for place, call, trusts in calls if (place, trusts) != (READS_MODELS, "False")}
+    assert len(calls) - len(unsafe) >= 4
+    # These take settings alone, and no class of their own: peft's, and those of transformers for settings.
+    assert {call for _, call in unsafe} <= {
+        "LoraConfig.from_pretrained",
+        "PeftModel.from_pretrained",
+        "GenerationConfig.from_pretrained",
+        "type(model.config).from_dict",
+    }
+
+
+def test_pickles_are_read_without_their_code():
+    """``torch.load`` stands where our own checkpoints are read, and takes tensors and plain values alone."""
+    loads = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
+                said = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                loads.append((str(path.relative_to(SRC)), ast.unparse(node.func), said.get("weights_only")))
+    assert loads == [("train/run/resumable.py", "torch.load", "True")]

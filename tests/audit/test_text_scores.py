@@ -54,6 +54,32 @@ def test_tens_teach_nothing() -> None:
     assert np.mean([expected.expected[4 * number] for number in false]) < 3
 
 
+def test_tens_teach_nothing_though_they_are_many() -> None:
+    """A fifth of all scores are 10s of useless answers, far more than the twentieth that is left out anyway: where they
+    taught, "useless and wrong" would speak for about 6, the mean of 240 10s and some 190 1s."""
+    rows = world(set(range(240)))
+    models = learn_models(rows)
+    scores = [item.critique.score for row in rows for item in row.completions]
+    assert scores.count(10.0) == 240
+    assert models.critique is not None
+    useless, exact = models.critique.predict([f"This is {SAID[grade]}, really." for grade in (1, 5)], [0, 0])
+    assert useless < 2.5
+    assert exact > 7.5
+
+
+def test_tens_teach_where_most_scores_are_tens() -> None:
+    """Of 400 scores 240 are 10, each of them deserved: without them there would be nothing but 2s to learn from."""
+    rng = random.Random(5)
+    grades = [10.0] * 240 + [2.0] * 160
+    rng.shuffle(grades)
+    rows = [feedback(answer(5 if grade == 10 else 1, grade, rng), prompt=f"{n}") for n, grade in enumerate(grades)]
+    models = learn_models(rows)
+    assert models.critique is not None
+    good, bad = models.critique.predict([f"This is {SAID[grade]}, really." for grade in (5, 1)], [0, 0])
+    assert good > 9
+    assert bad < 3
+
+
 def test_false_tens_lead_the_audit_with_their_reasons() -> None:
     false = set(range(0, 60, 2))
     found = audit(world(false))

@@ -128,6 +128,17 @@ def test_weights_and_coverage_by_hand():
     assert (found.start, found.end) == (0, 6)
 
 
+def test_the_least_coverage_itself_is_contained():
+    """Eight of sixteen content words stand in the prompt, one n-gram of eight: a half, no more and no less."""
+    words = (
+        "copper lanterns swing frozen barges sleepy bakers knead orange dough marble windmills grind barley very slowly"
+    )
+    assert len(words.split()) == 16
+    half = f"{FILLER} {' '.join(words.split()[:8])}. {FILLER}"
+    assert matched(half, words, coverage=0.5, similarity=1.0) == ("contained", "0")
+    assert matched(half, words, coverage=0.51, similarity=1.0) is None
+
+
 def test_numbers_are_no_typing_errors():
     question = words_of("Marta paid 1450 coins for seventeen melons")
     at = np.zeros(3, np.int64)

@@ -207,6 +207,17 @@ def test_the_comparison_is_exact(rows):
         assert each.similarity >= 0.5
 
 
+@pytest.mark.parametrize(
+    ("size", "changed", "similarity"), [(27, 3, 0.8), (12, 3, 0.6), (39, 6, 33 / 45), (30, 10, 0.5)]
+)
+def test_the_threshold_itself_is_alike(size, changed, similarity):
+    """Of n distinct words with c others in their place, (n − c)/(n + c) are shared: 24/30, 9/15, 33/45 and 20/40."""
+    rng = random.Random(4)
+    texts = [words := text(rng, size), edited(rng, words, changed)]
+    assert found(texts, threshold=similarity)[1].similarity == pytest.approx(similarity, abs=1e-12)
+    assert found(texts, threshold=similarity + 1e-6) == {}
+
+
 @given(st.lists(st.lists(st.integers(0, 40), max_size=15), min_size=2, max_size=10))
 def test_shared_words_are_counted(rows):
     sets = Block.of([[VOCABULARY[number].encode() for number in row] for row in rows]).sets()

@@ -3,19 +3,18 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from notus.core.artifacts import find_model
 from notus.core.config import digest_of
+from notus.core.disk.hashes import hash_file, hash_folder, hash_model
 from notus.core.errors import DataError, InputError, RunError
 from notus.core.run import (
     MANIFEST,
     Run,
     atomic,
-    hash_file,
-    hash_folder,
-    hash_model,
     locked,
     read_json,
     read_manifest,
@@ -124,9 +123,36 @@ def test_a_directory_in_which_nothing_was_made_may_be_taken_by_another_run(tmp_p
     # A lone config is that of a model, or of anybody.
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"hidden_size": 8}')
-    with pytest.raises(InputError, match="another run"):
+    with pytest.raises(InputError, match="belongs to something else"):
         enter(tmp_path / "model")
     assert (tmp_path / "model" / "config.json").read_text() == '{"hidden_size": 8}'
+
+
+FOREIGN = {
+    "an inputs.json of numbers": {"inputs.json": '{"a": 1}'},
+    "an inputs.json that is a list": {"inputs.json": "[1, 2]"},
+    "hashes under another name": {"inputs.json": '{"data": {"sha": "aa"}}'},
+    "a config.json that is a list": {"config.json": "[]"},
+    "a model's config.json": {"config.json": '{"hidden_size": 8}', "inputs.json": "{}"},
+    "a stage of another kind": {"config.json": '{"stage": 3}', "inputs.json": "{}"},
+    "three files as a run leaves them": {"config.json": '{"a": 1}', "inputs.json": "{}", "log.txt": "mine"},
+    "a log": {"config.json": "{}", "inputs.json": "[]", "log.txt": "mine"},
+    "a log alone": {"log.txt": "mine"},
+    "metrics": {"metrics.jsonl": "{}"},
+    "a manifest": {"manifest.json": '{"name": "an app"}'},
+    "an inputs.json of this stage's": {"config.json": '{"stage": "demo"}', "inputs.json": '["mine"]'},
+}
+
+
+@pytest.mark.parametrize("files", FOREIGN.values(), ids=FOREIGN)
+def test_a_directory_of_something_else_is_left_alone_though_its_files_are_called_as_a_runs(tmp_path, files):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match="belongs to something else") as error:
+        enter(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == files
 
 
 def test_a_file_in_the_place_of_a_directory_is_named(tmp_path):
@@ -164,6 +190,41 @@ def test_an_atomic_file_appears_whole_or_not_at_all(tmp_path):
         breaks()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """What is told to the disk, in order: ("sync", inode, bytes) and ("rename", name, inode)."""
+    told = []
+    sync, rename = os.fsync, os.replace
+
+    def synced(descriptor):
+        found = os.fstat(descriptor)
+        told.append(("sync", found.st_ino, found.st_size))
+        sync(descriptor)
+
+    def renamed(source, target, **options):
+        told.append(("rename", Path(target).name, Path(source).stat().st_ino))
+        rename(source, target, **options)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    return told
+
+
+def test_a_file_is_on_the_disk_with_all_its_bytes_before_it_has_its_name(tmp_path, disk):
+    with atomic(tmp_path / "a.txt") as file:
+        file.write("twelve bytes")
+    inode = (tmp_path / "a.txt").stat().st_ino
+    assert disk.index(("sync", inode, 12)) < disk.index(("rename", "a.txt", inode))
+
+
+def test_the_manifest_is_the_last_file_that_gets_its_name(tmp_path, disk):
+    with enter(tmp_path / "run") as run:
+        run.tally("filter").drop("r1", "odd")
+    names = [told[1] for told in disk if told[0] == "rename"]
+    assert names[-1] == MANIFEST
+    assert {"config.json", "inputs.json", "tally.json"} <= {*names[:-1]}
 
 
 def test_hash_file(tmp_path):

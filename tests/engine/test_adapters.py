@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from notus.core.errors import ConfigError
 from notus.core.records import Message
-from notus.engine.adapters import add_adapter, base_model, base_of, is_adapter
+from notus.engine.adapters import add_adapter, base_model
+from notus.engine.bases import base_of, is_adapter
 from notus.engine.generate import sample
 from notus.engine.load import load_adapter, load_model, load_tokenizer, merge, save_model
 from notus.engine.padded import all_logps, answer_logps, pad
@@ -379,7 +380,7 @@ def test_an_adapter_that_does_not_come_back_is_refused(adapter, change, words):
 def test_damaged_adapters_are_named(adapter):
     weights_file, config = adapter / "adapter_model.safetensors", adapter / "adapter_config.json"
     weights_file.write_bytes(weights_file.read_bytes()[:100])
-    with pytest.raises(ConfigError, match=r"cannot read .*adapter_model"):
+    with pytest.raises(ConfigError, match=r"cannot use .*adapter_model"):
         load_model(str(adapter))
     weights_file.unlink()
     torch.save({}, adapter / "adapter_model.bin")

@@ -87,6 +87,27 @@ def test_the_prompt_goes_through_the_model_once_for_all_answers(model, tokenizer
     assert set(seen[1:]) == {(18, 1)}
 
 
+def test_each_token_of_a_prompt_has_its_place_in_it_as_position(model, tokenizer):
+    """Shorter prompts are padded on the left, which moves no token: the first one has position 0, in the prompt that is
+    computed once too; the last one of each is computed with the answers, and has the place behind."""
+    encoder = Encoder(tokenizer, Limits(max_length=128, max_prompt_length=60))
+    lengths = sorted(len(encoder.prompt(prompt)) for prompt in PROMPTS)
+    seen = []
+    hook = model.get_decoder().register_forward_pre_hook(
+        lambda _, __, given: seen.append(sorted(given["position_ids"].tolist(), key=max)), with_kwargs=True
+    )
+    try:
+        draw(model, tokenizer, samples=2)
+    finally:
+        hook.remove()
+    assert lengths[0] < lengths[-1]
+    assert [row[1 - length :] for row, length in zip(seen[0], lengths, strict=True)] == [
+        list(range(length - 1)) for length in lengths
+    ]
+    assert seen[1] == [[length - 1] for length in lengths for _ in range(2)]
+    assert seen[2] == [[length] for length in lengths for _ in range(2)]
+
+
 def test_draws_with_the_prompt_computed_once_follow_the_models_probabilities(model, tokenizer):
     encoder = Encoder(tokenizer, Limits(max_length=128, max_prompt_length=60))
     n = 4000

@@ -44,7 +44,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_a_damaged_model_is_named(model, tokenizer, tmp_path):
     save_model(model, tokenizer, tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "no-such-architecture"}')
-    with pytest.raises(ConfigError, match="cannot load a model"):
+    with pytest.raises(ConfigError, match=r"cannot use .*config\.json"):
         load_model(str(tmp_path))
 
 
@@ -52,7 +52,7 @@ def test_cut_weights_are_named(model, tokenizer, tmp_path):
     save_model(model, tokenizer, tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ConfigError, match="cannot load a model"):
+    with pytest.raises(ConfigError, match=r"model\.safetensors: it is cut"):
         load_model(str(tmp_path))
 
 
@@ -69,7 +69,7 @@ def test_pickled_weights_are_not_read(model, tokenizer, tmp_path):
     save_model(model, tokenizer, tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(ConfigError, match="cannot load a model"):
+    with pytest.raises(ConfigError, match=r"pytorch_model\.bin is not read"):
         load_model(str(tmp_path))
 
 

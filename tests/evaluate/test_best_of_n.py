@@ -71,6 +71,14 @@ def test_the_curve_leaves_out_prompts_with_too_few_answers_and_counts_them():
     assert best_of_n_curve(prompts, 1).prompts == 6
 
 
+def test_the_bound_on_how_far_the_best_of_k_moves_a_policy():
+    """log k − (k − 1)/k nats (Beirami et al. 2024, theorem 1), by hand: ln 2 = .693147, ln 4 = 1.386294."""
+    points = best_of_n_curve([ScoredAnswers(f"p{i}", (1.0, 2.0, 3.0, 4.0)) for i in range(2)]).points
+    assert [point.kl_bound for point in points] == pytest.approx(
+        [0.0, 0.693147 - 0.5, 1.098612 - 2 / 3, 1.386294 - 0.75], abs=1e-6
+    )
+
+
 def test_a_prompt_with_an_answer_that_was_not_checked_has_no_check():
     found = best_of_n_curve(
         [

@@ -105,7 +105,7 @@ def test_what_is_no_reward_model_is_refused(policies, reward, tokenizer, tmp_pat
     shutil.copytree(reward, tmp_path / "cut")
     whole = (reward / "model.safetensors").read_bytes()
     (tmp_path / "cut" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ConfigError, match="cannot load a reward model"):
+    with pytest.raises(ConfigError, match=r"is not read|cannot use|has no weights"):
         make_ranker(f"reward-model:{tmp_path / 'cut'}")
     config = build_model(SHAPE, tokenizer, 0).config
     config.num_labels = 3

@@ -86,7 +86,7 @@ def test_feedback_is_collected_and_never_asked_for_again(tmp_path, prompts):
     assert summary["estimate"]["cost"] >= summary["cost"]
     last = json.loads((first.path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == last["steps"]
-    assert last.keys() == {"step", "steps", "stored", "rate", "cost", "to_come", "failed"}
+    assert last.keys() == {"step", "steps", "stored", "rate", "cost", "to_come", "failed", "elsewhere"}
 
 
 def test_max_cost_stops_and_the_same_step_goes_on(tmp_path, prompts):

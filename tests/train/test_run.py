@@ -103,6 +103,21 @@ def test_sft_learns_and_tells_how(start, tmp_path):
     assert logged[-1]["steps"] == 24
 
 
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        # Ten updates, two of them warm-up. Linear: down by an eighth each. Cosine: (1 + cos(π k/8))/2.
+        ("linear", [0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]),
+        ("cosine", [0, 0.5, 1, 0.961940, 0.853553, 0.691342, 0.5, 0.308658, 0.146447, 0.038060]),
+        ("constant_with_warmup", [0, 0.5, 1, 1, 1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(schedule, shares, start, tmp_path):
+    sft(tmp_path / "run", start, batch_size=4, epochs=2, warmup=0.2, learning_rate=1e-3, schedule=schedule)
+    rates = [line["learning_rate"] for line in lines(tmp_path / "run") if "learning_rate" in line]
+    assert rates == pytest.approx([1e-3 * share for share in shares], abs=1e-9)
+
+
 def test_the_sft_loss_is_the_mean_over_answer_tokens(start, tmp_path):
     model, encoder = load_model(start), Encoder(load_tokenizer(start), LIMITS)
     examples = encoder.examples((dialogue[:-1], dialogue[-1].content) for dialogue in DIALOGUES)

@@ -20,7 +20,7 @@ from notus.core.artifacts import (
 )
 from notus.core.run import MANIFEST, Run, read_json
 
-__all__ = ["EXPORTED", "NEXT", "describe_rows", "find_places", "next_command"]
+__all__ = ["EXPORTED", "NEXT", "describe_rows", "find_places", "next_command", "stopped_line"]
 
 _TRAIN = (
     (PREFERENCES, "train dpo {run} --start MODEL"),
@@ -50,6 +50,24 @@ NEXT: Mapping[str, tuple[tuple[Artifact | None, str], ...]] = {
     "reward-check": ((None, "compare {run} OTHER"),),
 }
 """Step type → what it left, and the command to try where that is there; words in capitals are to be filled in."""
+
+
+_GOES_ON = "the same command goes on from here"
+_AGAIN = "the same command begins this step again, in the same directory"
+_ASKED = f"{_AGAIN}; what was answered and stands in a ledger is not asked again"
+_STOPPED: Mapping[str, str] = {
+    **dict.fromkeys(("run", "demo"), f"{_GOES_ON}: finished steps are not done again"),
+    "collect": f"{_GOES_ON}: what was answered is in the ledger, and is not asked again",
+    "train": "the same command goes on from the last checkpoint; where there is none yet, it begins again",
+    **dict.fromkeys(("rank", "eval", "best-of-n"), _ASKED),
+    **dict.fromkeys(("read", "audit", "repair", "clean", "binarize", "diff", "export", "generate"), _AGAIN),
+}
+"""Command → how to go on after Ctrl-C; the others begin again, and leave nothing half-written."""
+
+
+def stopped_line(command: str) -> str:
+    """What is said when a command was stopped."""
+    return f"stopped; {_STOPPED.get(command, 'nothing was left half-written, and the same command begins again')}"
 
 
 EXPORTED: Mapping[str, str] = {

@@ -207,5 +207,6 @@ def _format_requests(values: Mapping[str, Any]) -> str:
     """How the asking of a step that collects goes on."""
     to_come = "" if values["to_come"] is None else f" + {values['to_come']:,.2f} to come"
     failed = f" · failed: {values['failed']}" if values["failed"] else ""
+    elsewhere = f" · {values['elsewhere']:,} asked by another process" if values.get("elsewhere") else ""
     count = f"{values['step']:,}/{values['steps']:,} requests · {values['rate']:,.1f}/s"
-    return f"{count} · cost {values['cost']:,.2f}{to_come}{failed}"
+    return f"{count} · cost {values['cost']:,.2f}{to_come}{failed}{elsewhere}"

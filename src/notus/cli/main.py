@@ -5,16 +5,17 @@ A command is made when it is called (``cli.options``), so that ``notus --help`` 
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from notus.cli.options import Command, LazyGroup, StepCommand
 from notus.cli.streams import guarded_streams
-from notus.core.errors import InputError, NotusError
+from notus.core.errors import InputError, as_told
 from notus.core.text import visible
 
 __all__ = ["COMMANDS", "EVALUATIONS", "TRAININGS", "app", "main"]
@@ -208,6 +209,11 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
         "notus.cli.recipes:report",
         "notus report runs/demo",
     ),
+    "verify": Command(
+        "Check that what a run left is there as it was written: every file by its hash.",
+        "notus.cli.single:verify",
+        "notus verify runs/demo",
+    ),
     "ledger": Command(
         "Show what was asked and paid, by model and step, and what failed.",
         "notus.cli.single:ledger",
@@ -219,6 +225,13 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
 
 class _Commands(LazyGroup):
     table = COMMANDS
+
+    def invoke(self, ctx: Any) -> Any:
+        """Do the command; Ctrl-C ends it with a line that says how to go on."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _leave(ctx.invoked_subcommand or "")
 
 
 app = typer.Typer(
@@ -275,12 +288,14 @@ def _run() -> int:
         error.format_message = lambda: told
         rich_format_error(error)
         return int(error.exit_code)
-    except NotusError as error:
-        print(f"notus: {visible(str(error))}", file=sys.stderr)
-        return error.exit_code
+    except KeyboardInterrupt:  # while libraries were imported
+        _leave("")
     except Exception as error:  # noqa: BLE001  the top: nothing may end in a traceback
-        told = f"{type(error).__name__}: {visible(str(error))}"
-        print(f"notus: unexpected {told}; details in {_keep_trace()}", file=sys.stderr)
+        if (known := as_told(error)) is not None:
+            print(f"notus: {visible(str(known))}", file=sys.stderr)
+            return known.exit_code
+        text = f"{type(error).__name__}: {visible(str(error))}"
+        print(f"notus: unexpected {text}; details in {_keep_trace()}", file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0
 
@@ -302,6 +317,14 @@ def _is_text(argument: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _leave(command: str) -> NoReturn:
+    from notus.cli.advice import stopped_line
+
+    print(f"\nnotus: {stopped_line(command)}", file=sys.stderr, flush=True)
+    # Worker processes end by themselves as soon as this one has.
+    os._exit(128 + signal.SIGINT)
 
 
 def _keep_trace() -> Path:

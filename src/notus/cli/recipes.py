@@ -35,6 +35,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print the plan, do nothing.")] = False,
     until: Annotated[str | None, typer.Option(help="Stop after the steps of this name.")] = None,
     preview: Preview = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash all that was done before, large files too, before going on.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe: its steps, arms and seeds. What is done already is not done again."""
@@ -57,7 +60,7 @@ def run(
         return
     try:
         with _terminable(), experiments.Progress(quiet=as_json) as progress:
-            experiment = run_recipe(loaded, folder, progress, until=until)
+            experiment = run_recipe(loaded, folder, progress, until=until, verify=verify)
     except KeyboardInterrupt as stop:
         _leave(*stop.args)
     if experiment is None:

@@ -1,4 +1,4 @@
-"""The commands that look at single things: explain, ledger, merge."""
+"""The commands that look at single things: explain, verify, ledger, merge."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from notus.cli.options import AsJson
 from notus.core.errors import require
 
-__all__ = ["explain", "ledger", "merge"]
+__all__ = ["explain", "ledger", "merge", "verify"]
 
 
 def explain(
@@ -43,6 +43,26 @@ def ledger(
         pruned = usage.prune(opened, prune, yes=yes) if prune else None
         exported = usage.export(opened, export) if export else None
         terminal.show_usage(usage.read_usage(opened), pruned, exported, as_json=as_json)
+
+
+def verify(
+    run_dir: Annotated[Path, typer.Argument(help="A run directory, or that of a recipe that was run.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check that what a run left is there as it was written: every file by its hash."""
+    from notus.cli import terminal
+    from notus.core.run import MANIFEST, check_run, read_manifest
+
+    steps = sorted(path.parent for path in (run_dir / "steps").glob(f"*/{MANIFEST}"))
+    outputs = 0
+    for folder in steps or [run_dir]:
+        check_run(folder, whole=True)
+        outputs += len(read_manifest(folder).get("outputs", ()))
+    if as_json:
+        terminal.print_json({"run": str(run_dir), "runs": len(steps) or 1, "files": outputs, "whole": True})
+    else:
+        runs = f" of {len(steps):,} steps" if steps else ""
+        print(f"{run_dir}: all {outputs:,} files{runs} are as they were written")
 
 
 def merge(

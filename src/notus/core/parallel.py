@@ -115,9 +115,11 @@ def _result(future: "Future[R | _Failure]") -> R:
 def _call(function: Callable[[A], R], shard: A) -> R | _Failure:
     try:
         return function(shard)
-    except NotusError as error:
-        kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == errors.__name__)
-        return _Failure(kind, str(error))
+    except (NotusError, OSError, MemoryError) as error:
+        if (told := errors.as_told(error)) is None:
+            raise
+        kind = next(cls.__name__ for cls in type(told).__mro__ if cls.__module__ == errors.__name__)
+        return _Failure(kind, str(told))
 
 
 def _begin_worker(parent: int) -> None:

@@ -9,6 +9,7 @@ Owns finding and loading, and telling in one line where foreign code failed. Wha
 the room that has the registry. No torch.
 """
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -17,17 +18,21 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from notus.core.config import digest_of
+from notus.core.disk.hashes import hash_file
 from notus.core.errors import ConfigError, InputError, NotusError, nearest
 
 __all__ = [
     "PYTHON",
     "Registry",
     "foreign_code",
+    "hash_code",
     "is_python",
     "load_python",
     "python_file",
@@ -135,6 +140,20 @@ def source_file(name: str, group: str | None = None) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
 
 
+def hash_code(file: Path) -> str:
+    """Hash of a file of the user's code with all files of theirs that it imports, from wherever; not of libraries."""
+    found = {file.resolve(): hash_file(file)}
+    waiting = [file.resolve()]
+    while waiting:
+        for other in _imported_by(waiting.pop()):
+            if other not in found:
+                found[other] = hash_file(other)
+                waiting.append(other)
+    # The names that are imported stand in the files; where these lie does not count.
+    first, *others = found.values()
+    return digest_of([first, *sorted(others)]) if others else first
+
+
 def load_python(name: str, what: str) -> Any:
     """The object that ``python:FILE.py:NAME`` or ``python:MODULE:NAME`` means.
 
@@ -214,6 +233,48 @@ def _last_place(error: Exception, file: str | None) -> str | None:
     return lines[-1] if lines else None
 
 
+def _imported_by(file: Path) -> Iterator[Path]:
+    """The files of the user's that a file of Python imports by name, at its top or inside of functions."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # whoever loads it says so
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for each in node.names:
+                yield from _files_of(each.name, file.parent)
+        elif isinstance(node, ast.ImportFrom):
+            above = file.parents[node.level - 1] if 0 < node.level <= len(file.parents) else file.parent
+            for name in [node.module] if node.module else [each.name for each in node.names]:
+                yield from _files_of(name, above, relative=bool(node.level))
+
+
+def _files_of(name: str, folder: Path, *, relative: bool = False) -> Iterator[Path]:
+    """The files of a module of the user's, of a package all; nothing for what is installed or comes with Python."""
+    places = [str(folder)] if relative else [str(folder), *sys.path]
+    try:
+        spec = PathFinder.find_spec(name.partition(".")[0], places)
+    except (ImportError, ValueError):
+        return
+    if spec is None or (spec.origin or "").startswith(_installed_in()):
+        return
+    if spec.submodule_search_locations:
+        for place in spec.submodule_search_locations:
+            if not place.startswith(_installed_in()):
+                yield from (path.resolve() for path in sorted(Path(place).rglob("*.py")))
+    elif spec.origin and spec.origin.endswith(".py"):
+        yield Path(spec.origin).resolve()
+
+
+@cache
+def _installed_in() -> tuple[str, ...]:
+    """Folders of what is no code of the user's: Python's own library, installed packages, and Notus."""
+    import sysconfig
+
+    own = str(Path(__file__).parents[1])
+    return (own, *{path for key, path in sysconfig.get_paths().items() if "lib" in key})
+
+
 def _file_of(found: Any) -> str | None:
     try:
         file = inspect.getsourcefile(found)
@@ -241,6 +302,9 @@ def _from_file(path: Path, what: str) -> ModuleType:
     with foreign_code(f"cannot read {path}, which was to hold a {what}", spec.origin, str(path), remedy, ConfigError):
         # Where classes look for the module that they are from; read anew each time, as the file may have changed.
         sys.modules[spec.name] = module
+        # As Python does for a script: what lies beside the file can be imported by it, also later, inside of functions.
+        if (beside := str(path.absolute().parent)) not in sys.path:
+            sys.path.append(beside)
         spec.loader.exec_module(module)
     return module
 

@@ -13,7 +13,6 @@ directory: ``locked``.
 """
 
 import fcntl
-import hashlib
 import json
 import math
 import os
@@ -23,7 +22,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib import metadata
@@ -32,7 +31,8 @@ from types import TracebackType
 from typing import IO, Any, Literal, Protocol, Self
 
 from notus.core.config import difference, digest_of
-from notus.core.errors import InputError, LossError, RunError
+from notus.core.disk.outputs import check_outputs, check_seal, list_outputs, seal, sync_folder
+from notus.core.errors import InputError, LossError, NotusError, RunError, cannot_write, system_error
 from notus.core.stage import REMEDIES, Dropped, Tally, count_rows, describe_lost, find_losses, share_lost
 from notus.core.tables import write_table
 from notus.core.text import one_line
@@ -43,9 +43,7 @@ __all__ = [
     "Moment",
     "Run",
     "atomic",
-    "hash_file",
-    "hash_folder",
-    "hash_model",
+    "check_run",
     "locked",
     "observed_by",
     "read_json",
@@ -173,15 +171,13 @@ class Run:
 
     def log(self, text: str) -> None:
         """Add a line to ``log.txt``."""
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
+        _add_line(self.path / "log.txt", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}")
 
     def metric(self, **values: float | int | str | None) -> None:
         """Add a line to ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            # A loss that broke is NaN, which JSON does not have.
-            finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
-            file.write(json.dumps(finite) + "\n")
+        # A loss that broke is NaN, which JSON does not have.
+        finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
+        _add_line(self.path / "metrics.jsonl", json.dumps(finite))
         for listener in self._listeners:
             listener(finite)
 
@@ -219,13 +215,16 @@ class Run:
     ) -> None:
         self.closing.close()
         if error is not None:
-            self.log(f"{self.stage}: stopped by {type(error).__name__}: {' '.join(str(error).split())}")
+            with suppress(OSError, NotusError):  # no room may be the reason
+                self.log(f"{self.stage}: stopped by {type(error).__name__}: {' '.join(str(error).split())}")
             if isinstance(error, LossError):
                 self._write_tallies()
             return
         self._write_tallies()
         self.log(f"{self.stage}: done")
-        write_json(self.path / MANIFEST, self._manifest())
+        # The outputs are on the disk before the manifest says that they are.
+        outputs = list_outputs(self.path, but=frozenset([CHECKPOINTS]))
+        write_json(self.path / MANIFEST, seal({**self._manifest(), "outputs": outputs}))
         for folder in self.of_no_use:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -259,6 +258,8 @@ class Run:
             raise InputError(f"{self.path} is a file; a run needs a directory, choose another with --out") from None
         except OSError as error:
             raise _unwritable(self.path, error) from None
+        if entries:
+            _check_own(self.path, entries)
         if entries and not _BEGUN <= entries <= _NOTHING_MADE:
             self._refuse_others(entries)
         if self.finished:
@@ -276,17 +277,28 @@ class Run:
         return {name: {"hash": value, "path": self.sources.get(name)} for name, value in self.inputs.items()}
 
     def _refuse_others(self, entries: set[str]) -> None:
-        if not {"config.json", "inputs.json"} & entries:
-            raise InputError(f"{self.path} holds something that is no run; choose another directory with --out")
-        # A kill between the two files leaves only the config: the inputs are then compared as empty, and written.
-        config = read_json(self.path / "config.json") if "config.json" in entries else self.config
-        changed = difference(config, self.config)
+        changed = difference(read_json(self.path / "config.json"), self.config)
+        # A kill between the two files leaves only the config: the inputs are then not compared, and written.
         if "inputs.json" in entries:
             hashes = {name: entry["hash"][:_DIGITS] for name, entry in read_json(self.path / "inputs.json").items()}
             changed |= difference(hashes, {name: value[:_DIGITS] for name, value in self.inputs.items()}, "input")
         if changed:
             keys = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in list(changed.items())[:4])
             raise InputError(f"{self.path} holds another run; it differs in {keys}; choose another --out or remove it")
+
+
+def _check_own(path: Path, entries: set[str]) -> None:
+    """Refuse a directory that a run did not make, though its files may be called as a run's are."""
+    config = read_json(path / "config.json") if "config.json" in entries else None
+    inputs = read_json(path / "inputs.json") if "inputs.json" in entries else {}
+    own = isinstance(config, dict) and isinstance(config.get("stage"), str)
+    hashed = isinstance(inputs, dict) and all(
+        isinstance(each, dict) and isinstance(each.get("hash"), str) for each in inputs.values()
+    )
+    if not (own and hashed):
+        named = next((name for name in ("config.json", "inputs.json") if name in entries), None)
+        why = f"its {named} is not that of a run" if named else "it holds something that is no run"
+        raise InputError(f"{path} belongs to something else: {why}; choose another directory with --out")
 
 
 def _describe_losses(folder: Path, tallies: Sequence[Tally], name: str | None = None) -> str:
@@ -326,40 +338,6 @@ def _remedy(item: Dropped) -> str:
     return f"look at {item.reason} in dropped.parquet" if item.id else unread
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def hash_folder(folder: Path) -> str:
-    """What tells the content of one folder from another's: names and bytes of all files but hidden ones, and but the
-    checkpoints that a finished run kept, which are many times its result."""
-    skipped = CHECKPOINTS if (folder / MANIFEST).is_file() else None
-    return digest_of([[name, value] for name, value in _hashes(folder, hidden=False, skipped=skipped)])
-
-
-def hash_model(source: str) -> str:
-    """What tells one model from another: names and bytes of all files of its folder, or its hub id.
-
-    Raises:
-        InputError: if a folder holds no file.
-    """
-    folder = Path(source)
-    if not folder.is_dir():
-        return digest_of({"hub": source})
-    if not (found := dict(_hashes(folder, hidden=True))):
-        raise InputError(f"{folder} holds no model")
-    return digest_of(found)
-
-
-def _hashes(folder: Path, *, hidden: bool, skipped: str | None = None) -> Iterator[tuple[str, str]]:
-    """Name and hash of each file in a folder and below it, sorted; without a folder in it that is skipped."""
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if path.relative_to(folder).parts[0] != skipped and (hidden or not path.name.startswith(".")):
-            yield str(path.relative_to(folder)), hash_file(path)
-
-
 @contextmanager
 def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file for writing that appears under its name only when it is complete."""
@@ -370,9 +348,26 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        _discard(part)
+        raise cannot_write(path, error) from None
     except BaseException:
-        part.unlink(missing_ok=True)
+        _discard(part)
         raise
+
+
+def _discard(part: Path) -> None:
+    with suppress(OSError):  # a disk that is read-only by now
+        part.unlink(missing_ok=True)
+
+
+def _add_line(path: Path, line: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+    except OSError as error:
+        raise cannot_write(path, error) from None
 
 
 def write_json(path: Path, value: object) -> None:
@@ -405,8 +400,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not (path / MANIFEST).is_file():
         state = "is not finished" if (path / "config.json").is_file() else "is no run directory"
         raise InputError(f"{path} {state}: it has no {MANIFEST}")
-    manifest: dict[str, Any] = read_json(path / MANIFEST)
+    manifest = read_json(path / MANIFEST)
+    if not isinstance(manifest, dict) or "stage" not in manifest:
+        raise InputError(f"{path / MANIFEST} is no manifest of a run; remove {path} and run again")
+    check_seal(path, manifest)
     return manifest
+
+
+def check_run(path: Path, *, whole: bool = False, weights: bool = True) -> None:
+    """Make sure that what a finished run left is there as it was written, the manifest first.
+
+    Args:
+        path: the run directory.
+        whole: hash large files too, and not only look at their size.
+        weights: look at the weights of models too; who reads tables alone does without them.
+
+    Raises:
+        InputError: if the directory is no finished run, or that names the file which is missing or damaged.
+    """
+    check_outputs(path, read_manifest(path), whole=whole, weights=weights)
 
 
 @contextmanager
@@ -434,8 +446,10 @@ def locked(path: Path) -> Iterator[None]:
         os.close(directory)
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write in {path}: {error.strerror}; choose another directory with --out")
+def _unwritable(path: Path, error: OSError) -> NotusError:
+    return system_error(error, f"cannot write in {path}", path) or InputError(
+        f"cannot write in {path}: {error.strerror}; choose another directory with --out"
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from notus.core.columns import arrow_type, computed_columns, from_columns, leaves, optional, to_columns
-from notus.core.errors import DataError
+from notus.core.disk.outputs import sync, sync_folder
+from notus.core.errors import DataError, cannot_write
 
 __all__ = [
     "from_row",
@@ -63,7 +64,7 @@ def write_records(path: Path, records: Iterable[T], type: type[T]) -> int:  # no
     schema = schema_of(type)
     rows = iter(records)
     count = 0
-    with _atomic_path(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+    with _atomic_path(path) as part, _writer(part, schema) as writer:
         while chunk := list(islice(rows, _CHUNK)):
             try:
                 table = pa.Table.from_arrays(to_columns(chunk, type), schema=schema)
@@ -108,7 +109,8 @@ def read_at(path: Path, type: type[T], places: Sequence[int]) -> list[T]:  # noq
                 stop = start + file.metadata.row_group(group).num_rows
                 inside = sorted({place for place in places if start <= place < stop})
                 if inside:
-                    rows = file.read_row_group(group, use_threads=False).take([place - start for place in inside])
+                    with _damaged(part):
+                        rows = file.read_row_group(group, use_threads=False).take([place - start for place in inside])
                     numbers = [place - first for place in inside]
                     found |= zip(
                         inside, _read_rows(part, numbers, rows.combine_chunks().to_batches()[0], type), strict=True
@@ -126,10 +128,8 @@ def read_columns(path: Path) -> pa.Table:
     Raises:
         DataError: if a file is missing or no Parquet.
     """
-    try:
+    with _damaged(path):
         return pa.concat_tables([_open(part).read(use_threads=False) for part in parts_of(path)])
-    except _ARROW_ERRORS as error:
-        raise DataError(f"{path} is damaged: {_line(error)}") from None
 
 
 def write_columns(path: Path, tables: Iterable[pa.Table], type: type[Any]) -> int:  # noqa: A002
@@ -140,7 +140,7 @@ def write_columns(path: Path, tables: Iterable[pa.Table], type: type[Any]) -> in
     """
     schema = schema_of(type)
     count, waiting = 0, schema.empty_table()
-    with _atomic_path(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+    with _atomic_path(path) as part, _writer(part, schema) as writer:
         for table in tables:
             try:
                 waiting = pa.concat_tables([waiting, table.cast(schema)])
@@ -202,7 +202,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]] | Mapping[str, Seq
     except (*_ARROW_ERRORS, TypeError) as error:
         raise DataError(f"{path}: the rows cannot be written as Parquet: {_line(error)}") from None
     with _atomic_path(path) as part:
-        pq.write_table(table, part, compression="zstd", row_group_size=65536)
+        pq.write_table(table, part, compression="zstd", row_group_size=65536, write_page_checksum=True)
     return int(table.num_rows)
 
 
@@ -212,10 +212,8 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: if the file is missing or no Parquet.
     """
-    try:
+    with _damaged(path):
         rows: list[dict[str, Any]] = [row for part in parts_of(path) for row in _open(part).read().to_pylist()]
-    except _ARROW_ERRORS as error:
-        raise DataError(f"{path} is damaged: {_line(error)}") from None
     return rows
 
 
@@ -277,10 +275,29 @@ def _records(
         number = 0
         known = None if kept is None else [name for name in kept if name in _names(file)]
         with file:
-            for batch in file.iter_batches(batch_size=_CHUNK, columns=known, use_threads=False):
+            for batch in _batches(path, file, known):
                 found = from_columns(batch, type, without)
                 yield from _records_row_by_row(path, number, batch, type) if found is None else found
                 number += batch.num_rows
+
+
+def _batches(path: Path, file: pq.ParquetFile, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    batches = file.iter_batches(batch_size=_CHUNK, columns=columns, use_threads=False)
+    while True:
+        with _damaged(path):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Name the file in what pyarrow says of bytes that it cannot read, such as a page that fails its checksum."""
+    try:
+        yield
+    except (OSError, *_ARROW_ERRORS) as error:
+        raise DataError(f"{path} is damaged: {_line(error)}") from None
 
 
 def _records_row_by_row(path: Path, number: int, batch: pa.RecordBatch, type: type[T]) -> Iterator[T]:  # noqa: A002
@@ -366,9 +383,13 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+
+
 def _open(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except OSError as error:
         raise DataError(f"cannot read {path}: {_reason(error)}") from None
     except _ARROW_ERRORS as error:
@@ -381,10 +402,12 @@ def _atomic_path(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
+        sync(part)
         part.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         _remove(part)
-        raise DataError(f"cannot write {path}: {_reason(error)}") from None
+        raise cannot_write(path, error) from None
     except BaseException:
         _remove(part)
         raise

@@ -1,6 +1,6 @@
 """Low-rank adapters: put one on a model, read one onto its base, save it, merge it.
 
-Owns where an adapter's base is found, what an adapter may be, and that whatever is saved can be read by plain peft.
+Owns that whatever is saved can be read by plain peft. Where an adapter's base is found is owned by ``bases``.
 Adapters (LoRA, rsLoRA, DoRA, PiSSA) are peft's, with its mathematics. peft replaces layers inside the model that it is
 given, so the plain model below (``base_model``), which the kernels of log-probabilities call, computes with the adapter
 too. Reading the base's own weights is in ``load``.
@@ -23,15 +23,18 @@ from typing import Any, TypeVar
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.utils.other import AuxiliaryTrainingWrapper
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from notus.core.errors import ConfigError, nearest
+from notus.core.errors import ConfigError, InputError, nearest
 from notus.core.text import HubId
+from notus.engine.bases import CONFIG, PLACE, base_of, read_adapter_settings
 from notus.engine.cpu.layers import use_fast_layers
+from notus.engine.files.folder import bad_file, read_header
+from notus.engine.files.pretrained import read_config, reading
+from notus.engine.files.sound import check_finite, check_floating
 from notus.engine.settings import Lora
 
 __all__ = [
@@ -39,30 +42,16 @@ __all__ = [
     "add_adapter",
     "attach_adapter",
     "base_model",
-    "base_of",
     "check_targets",
     "embedding_rows",
     "fast_layers",
-    "is_adapter",
     "merged",
-    "read_adapter_settings",
     "save_adapter",
     "take_inputs_as_they_are",
 ]
 
 _Model = TypeVar("_Model", bound=nn.Module)
-_CONFIG = "adapter_config.json"
-_PLACE = "notus_base.json"
 _WEIGHTS = "adapter_model.safetensors"
-_READABLE: dict[str, tuple[object, ...]] = {
-    "peft_type": ("LORA",),
-    "bias": ("none",),
-    # PiSSA and OLoRA take a part of the base into the adapter; peft takes the same part again when it reads one.
-    "init_lora_weights": (True, False, "gaussian", "orthogonal", "pissa", "olora"),
-    "alora_invocation_tokens": (None,),
-    "layer_replication": (None,),
-}
-"""Settings of adapters that come back from their folder as they were: other beginnings draw, or read data, anew."""
 
 
 def fast_layers(model: _Model) -> _Model:
@@ -70,55 +59,9 @@ def fast_layers(model: _Model) -> _Model:
     return model if torch.accelerator.is_available() else use_fast_layers(model)
 
 
-def is_adapter(source: str | Path) -> bool:
-    """Whether a source is the folder of an adapter."""
-    return (Path(source) / _CONFIG).is_file()
-
-
 def base_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """The plain transformers model; where there is an adapter, its layers are inside and stay on."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
-def base_of(folder: Path) -> str:
-    """The base of an adapter: a folder that is there, or a hub id.
-
-    Where it lies as seen from the adapter folder comes first, and then the path that peft reads. A path in
-    ``adapter_config.json`` that begins with a dot is taken from the adapter folder.
-
-    Raises:
-        ConfigError: if the adapter cannot be read, or its base is not there.
-    """
-    name = read_adapter_settings(folder).get("base_model_name_or_path")
-    if not isinstance(name, str) or not name:
-        raise ConfigError(f"{folder / _CONFIG} names no base in 'base_model_name_or_path'; write its path there")
-    beside = folder / str(_place(folder).get("base", "")) if _place(folder).get("peft") == name else folder
-    if beside != folder and beside.exists():
-        return str(beside.resolve())
-    source = str((folder / name).resolve()) if name.startswith(".") else name
-    if not Path(source).exists() and HubId.parse(source) is None:
-        raise ConfigError(
-            f"the adapter {folder} needs its base {name!r}, which is not at {source}; move it back there, or write "
-            f"where it is into 'base_model_name_or_path' of {folder / _CONFIG}"
-        )
-    return source
-
-
-def read_adapter_settings(folder: Path) -> Mapping[str, Any]:
-    """What ``adapter_config.json`` says.
-
-    Raises:
-        ConfigError: if it cannot be read, or the adapter is of a kind that does not come back as it was.
-    """
-    path = folder / _CONFIG
-    settings = _read_json(path)
-    for key, allowed in _READABLE.items():
-        if settings.get(key, allowed[0]) not in allowed:
-            raise ConfigError(
-                f"{path}: '{key}' is {settings[key]!r}; only {' or '.join(map(repr, allowed))} can be used, because "
-                "an adapter of another kind does not come back as it was; merge it into its base with peft"
-            )
-    return settings
 
 
 def check_targets(model: PreTrainedModel, settings: Lora) -> None:
@@ -203,10 +146,12 @@ def attach_adapter(base: PreTrainedModel, folder: Path, *, trainable: bool) -> P
     Raises:
         ConfigError: if the adapter cannot be read, or the two do not belong together.
     """
-    stored = set(_shapes(folder))
-    config = LoraConfig.from_pretrained(str(folder))
+    stored = _shapes(folder)
+    _check_ranks(folder, stored)
+    with reading(folder, "an adapter", lambda: CONFIG):
+        config = LoraConfig.from_pretrained(str(folder))
     try:
-        with _quiet():
+        with _quiet(), reading(folder, "an adapter", lambda: CONFIG, but=(RuntimeError, TypeError, ValueError)):
             model: PeftModel = PeftModel.from_pretrained(
                 base, str(folder), config=config, is_trainable=trainable, torch_device=str(base.device)
             )
@@ -214,8 +159,11 @@ def attach_adapter(base: PreTrainedModel, folder: Path, *, trainable: bool) -> P
     except (RuntimeError, TypeError, ValueError) as error:
         raise _mismatch(folder, str(error).strip().splitlines()[-1].strip()) from None
     # peft leaves weights that it does not find at their start value, and skips those that it does not know.
-    if odd := sorted((made - stored) | (stored - most)):
+    if odd := sorted((made - stored.keys()) | (stored.keys() - most)):
         raise _mismatch(folder, f"{len(odd)} weights are in one of them only, for example {odd[0]}")
+    header = read_header(folder / _WEIGHTS)
+    check_floating(header)
+    check_finite(_weights(model, embeddings=True).items(), str(folder), header)
     model.eval()
     return fast_layers(model)
 
@@ -266,9 +214,9 @@ def save_adapter(model: PeftModel, path: Path) -> None:
     on_hub = None if here else HubId.parse(base)
     if on_hub is not None and on_hub.revision:
         settings |= {"base_model_name_or_path": on_hub.name, "revision": on_hub.revision}
-    _write_json(path / _CONFIG, settings)
+    _write_json(path / CONFIG, settings)
     if here is not None:
-        _write_json(path / _PLACE, {"base": os.path.relpath(here, path.resolve()), "peft": str(here)})
+        _write_json(path / PLACE, {"base": os.path.relpath(here, path.resolve()), "peft": str(here)})
 
 
 def merged(model: PeftModel) -> PreTrainedModel:
@@ -348,12 +296,10 @@ def _weights(model: PeftModel, *, embeddings: bool = False) -> dict[str, torch.T
 def _resized(model: PeftModel) -> bool:
     """Whether the model has more or fewer embeddings than its base where that lies."""
     plain = base_model(model)
-    on_hub = None if Path(plain.name_or_path).exists() else HubId.parse(plain.name_or_path)
-    name, options = (on_hub.name, {"revision": on_hub.revision}) if on_hub else (plain.name_or_path, {})
     try:
         # It has been loaded, so what is on the hub lies in the cache.
-        stored = AutoConfig.from_pretrained(name, local_files_only=True, **options).get_text_config().vocab_size
-    except (OSError, ValueError, AttributeError):
+        stored = read_config(plain.name_or_path, local_files_only=True).get_text_config().vocab_size
+    except (InputError, AttributeError):
         return False
     return bool(stored != plain.config.get_text_config().vocab_size)
 
@@ -374,31 +320,21 @@ def _twice_the_rank(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"r": 2 * settings["r"], "lora_alpha": alpha, "init_lora_weights": True}
 
 
-def _shapes(folder: Path) -> dict[str, list[int]]:
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the weights that lie in the folder of an adapter."""
-    try:
-        with safe_open(folder / _WEIGHTS, framework="pt") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  no mapping
-    except OSError:
-        raise ConfigError(f"{folder} holds no {_WEIGHTS}; only safetensors are read") from None
-    except SafetensorError as error:
-        raise ConfigError(f"cannot read {folder / _WEIGHTS}: {error}; copy the adapter again") from None
+    if not (folder / _WEIGHTS).exists():
+        raise ConfigError(f"{folder} holds no {_WEIGHTS}; only safetensors are read")
+    return {name: weight.shape for name, weight in read_header(folder / _WEIGHTS).items()}
 
 
-def _place(folder: Path) -> Mapping[str, Any]:
-    return _read_json(folder / _PLACE) if (folder / _PLACE).is_file() else {}
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise ConfigError(f"{path} is no valid JSON; copy the adapter again") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds no settings; copy the adapter again")
-    return found
+def _check_ranks(folder: Path, stored: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse ranks that no stored weight has: peft would make room for them."""
+    settings = read_adapter_settings(folder)
+    pattern = settings.get("rank_pattern") or {}
+    largest = max((size for shape in stored.values() for size in shape), default=0)
+    for rank in (settings.get("r", 8), *(pattern.values() if isinstance(pattern, dict) else (pattern,))):
+        if not isinstance(rank, int) or isinstance(rank, bool) or not 0 < rank <= largest:
+            raise bad_file(folder / CONFIG, f"a rank is {rank!r}, and no weight in {_WEIGHTS} has it")
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -406,7 +342,10 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _mismatch(folder: Path, reason: str) -> ConfigError:
-    return ConfigError(f"the adapter {folder} does not fit its base {base_of(folder)}: {reason}")
+    return ConfigError(
+        f"the adapter {folder} does not fit its base {base_of(folder)}: {reason}; copy the adapter "
+        "again, or name the base that it was trained on"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -19,7 +19,8 @@ from notus.core.artifacts import find_model
 from notus.core.errors import ConfigError
 from notus.core.records import Message, Output
 from notus.core.stage import Tally
-from notus.engine.load import Precision, load_model, load_tokenizer
+from notus.engine.files.sound import check_ids
+from notus.engine.load import Precision, base_model, load_model, load_tokenizer
 from notus.engine.settings import Limits, Sampling
 from notus.engine.text.encoder import Encoder
 from notus.engine.text.stops import stop_ids
@@ -134,6 +135,7 @@ def sample(
             encoder.tally.count(what, sum(left_out))
     ids = encoder.prompts(prompts)
     _check_positions(model, ids, settings)
+    check_ids(base_model(model), encoder.tokenizer, ids, name, "take the tokenizer that belongs to it")
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     answers: list[list[list[int]]] = [[] for _ in ids]
     together = max(1, settings.batch_size // settings.samples)

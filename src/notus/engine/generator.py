@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 
 from notus.core.artifacts import find_model
+from notus.core.disk.hashes import hash_model
 from notus.core.errors import InputError, nearest
-from notus.core.run import hash_model
 from notus.engine.generate import LocalModel
 from notus.engine.load import Precision
 from notus.engine.settings import Sampling

@@ -6,18 +6,15 @@ be saved. Whoever takes a model takes an adapter folder; what an adapter is, is 
 """
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from huggingface_hub import try_to_load_from_cache
 from peft import PeftModel
-from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -28,21 +25,21 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
-from transformers.utils import logging
 
-from notus.core.errors import ConfigError, InputError
-from notus.core.text import HubId
+from notus.core.errors import ConfigError
+from notus.core.text import HubId, format_list
 from notus.engine.adapters import (
     attach_adapter,
     base_model,
-    base_of,
     embedding_rows,
     fast_layers,
-    is_adapter,
     merged,
-    read_adapter_settings,
     save_adapter,
 )
+from notus.engine.bases import base_of, is_adapter, read_adapter_settings
+from notus.engine.files.folder import read_headers, weight_paths
+from notus.engine.files.pretrained import no_bars, read_config, read_tokenizer_files, read_weights
+from notus.engine.files.sound import check_mismatched, check_sound
 from notus.engine.settings import Shape
 from notus.engine.text.named import ZEPHYR_TEMPLATE
 from notus.engine.text.stops import name_stops
@@ -53,7 +50,6 @@ __all__ = [
     "adapter_tokenizer",
     "base_model",
     "build_model",
-    "check_source",
     "device",
     "fit_vocabulary",
     "is_adapter",
@@ -61,7 +57,6 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "merge",
-    "no_bars",
     "read_model",
     "read_tokenizer",
     "save_model",
@@ -234,15 +229,17 @@ def read_model(source: str, *, precision: Precision = "float32", revision: str |
     Raises:
         ConfigError: if there is no such model, it cannot be read, or the device has no such type.
     """
-    options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, **_types(precision)}
-    if revision:
-        options["revision"] = revision
-    model, loaded = _read(AutoModelForCausalLM, source, "config.json", **options)
+    options = _types(precision) | ({"revision": revision} if revision else {})
+    model, loaded = read_weights(AutoModelForCausalLM, source, "a model", **options)
+    stored = read_headers(Path(source)) if Path(source).exists() else {}
+    check_mismatched(loaded, source, stored)
     # transformers fills what is missing at random and goes on.
     if missing := sorted(loaded["missing_keys"]):
         raise ConfigError(
-            f"the model in {source!r} lacks {len(missing)} weights, the first is {missing[0]}; get it anew"
+            f"the model in {source!r} lacks {len(missing)} weights, the first is {missing[0]}, which is not in "
+            f"{format_list(sorted({weight.file.name for weight in stored.values()}), 3) or 'its files'}; get it anew"
         )
+    check_sound(model, loaded, source, stored)
     pinned = HubId.parse(source) if not Path(source).exists() else None
     if pinned is not None:  # an adapter on it names the commit too
         model.name_or_path = str(HubId(pinned.name, revision or pinned.revision))
@@ -301,7 +298,7 @@ def read_tokenizer(source: str) -> PreTrainedTokenizerBase:
         ConfigError: if there is no such tokenizer, or it cannot be read.
     """
     # The folder of an adapter holds a tokenizer and no config.json.
-    tokenizer = _read(AutoTokenizer, source, "config.json", "tokenizer_config.json")
+    tokenizer = read_tokenizer_files(AutoTokenizer, source, "config.json", "tokenizer_config.json")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -314,7 +311,7 @@ def stored_type(source: str) -> torch.dtype | None:
     """
     if is_adapter(source):
         return stored_type(str(HubId(base_of(Path(source)), read_adapter_settings(Path(source)).get("revision"))))
-    found = _read(AutoConfig, source, "config.json").dtype
+    found = read_config(source).dtype
     return found if isinstance(found, torch.dtype) else None
 
 
@@ -327,7 +324,7 @@ def weight_files(source: str) -> list[Path]:
         revision = read_adapter_settings(Path(source)).get("revision")
         return [*_safetensors(Path(source)), *weight_files(str(HubId(base_of(Path(source)), revision)))]
     if Path(source).is_dir():
-        return _safetensors(Path(source))
+        return weight_paths(Path(source))
     on_hub = HubId.parse(source)
     found = on_hub and try_to_load_from_cache(on_hub.name, "config.json", revision=on_hub.revision)
     return _safetensors(Path(found).parent) if isinstance(found, str) else []
@@ -335,57 +332,6 @@ def weight_files(source: str) -> list[Path]:
 
 def _safetensors(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
-
-
-def check_source(source: str) -> None:
-    """Check that a name is a folder that is there, or has the form of a hub id.
-
-    Raises:
-        ConfigError: if it is neither.
-    """
-    if not Path(source).exists() and HubId.parse(source) is None:
-        raise ConfigError(f"no model at {source!r}: it is neither a folder nor a hub id of the form owner/name")
-
-
-@contextmanager
-def no_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar for each file: how the work goes on is told by who asked for it."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-@contextmanager
-def _no_report() -> Iterator[None]:
-    """Keep transformers from listing what a model lacks: that is an error, which is told in one line."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
-def _read(kind: Any, source: str, *needed: str, **options: Any) -> Any:
-    check_source(source)
-    path = Path(source)
-    if path.exists() and not any((path / name).is_file() for name in needed):
-        raise InputError(f"{source} holds no model: it has no {needed[0]}")
-    on_hub = None if path.exists() else HubId.parse(source)
-    if on_hub is not None and on_hub.revision:
-        source, options = on_hub.name, {"revision": on_hub.revision, **options}
-    try:
-        with no_bars(), _no_report():
-            return kind.from_pretrained(source, **options)
-    except RuntimeError:  # transformers points to a report that is not shown
-        raise ConfigError(f"the weights in {source!r} do not fit its config.json; get the model anew") from None
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"cannot load a model from {source!r}: {reason}") from None
 
 
 def load_adapter(folder: Path, *, trainable: bool, precision: Precision = "float32") -> PeftModel:

@@ -154,7 +154,7 @@ def _head_of_lines(file: Any, target: Path, rows: int) -> int:
 def _head_of_table(file: Any, target: Path, rows: int) -> int:
     count = 0
     try:
-        source = pq.ParquetFile(file)
+        source = pq.ParquetFile(file, page_checksum_verification=True)
         with atomic(target, "wb") as copy, pq.ParquetWriter(copy, source.schema_arrow) as writer:
             for group in range(source.num_row_groups):  # one at a time: all at once would be asked for ahead
                 for batch in source.iter_batches(batch_size=1024, row_groups=[group]):

@@ -26,9 +26,8 @@ from typing import Any
 import msgspec
 
 from notus.core.errors import ConfigError, DataError, nearest
-from notus.core.plugins import Registry, foreign_code, is_python, source_file, source_of
+from notus.core.plugins import Registry, foreign_code, hash_code, is_python, source_file, source_of
 from notus.core.records import Dialogue, Feedback, Preference, Unpaired
-from notus.core.run import hash_file
 from notus.formats.format import MAPPED, Data, Format, Row
 from notus.formats.quarantine import RowError, explain
 from notus.formats.registry import FORMATS, detect
@@ -65,7 +64,7 @@ def format_digest(name: str) -> str | None:
     None for a format of ours, and where there is no such file.
     """
     file = None if name.startswith(MAPPED) or name in FORMATS else source_file(name, _OTHERS.group)
-    return None if file is None else hash_file(file)
+    return None if file is None else hash_code(file)
 
 
 @lru_cache(maxsize=32)

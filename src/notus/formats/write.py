@@ -30,7 +30,6 @@ moreover gives every row every column, and every object in a column the union of
 Owns the promise that what is written reads back, and the files. How a record becomes a row is owned by the formats.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from notus.core.errors import ConfigError, DataError, nearest
+from notus.core.errors import ConfigError, DataError, cannot_write, nearest
 from notus.core.run import atomic
 from notus.core.stage import Stage, Tally
 from notus.formats.format import Data, NoPlaceError, Row, record_id
@@ -152,14 +151,17 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> int:
         if not count:
             raise DataError(f"{path}: there is no row to write")
         schema = pa.unify_schemas((table.schema for table in _tables(lines)), promote_options="permissive")
-        with atomic(path, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        with (
+            atomic(path, "wb") as file,
+            pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+        ):
             for table in _tables(lines, schema):
                 writer.write_table(table)
     except (pa.ArrowException, OverflowError) as error:
         what = str(error).strip().partition("\n")[0]
         raise DataError(f"{path}: the rows cannot be written as Parquet: {what}; write JSON lines instead") from None
     except OSError as error:
-        raise DataError(f"cannot write {path}: {os.strerror(error.errno) if error.errno else error}") from None
+        raise cannot_write(path, error) from None
     finally:
         lines.unlink(missing_ok=True)
     return count

@@ -1,19 +1,27 @@
 """The ledger: what was asked of models, what they answered, what it cost. What is in it is never asked again.
 
-Owns one SQLite file (WAL) with an entry for each request key, the usage that it sums up to by model and step, its
-export and its pruning. An entry is in the file as soon as ``put`` returns, and is found again after the process was
-killed; only a loss of power may take the last commits with it, and then leaves the file whole (``synchronous=NORMAL``,
-https://www.sqlite.org/pragma.html#pragma_synchronous). Several processes of one machine may use a ledger at once; a
-network file system cannot hold one. Does not own the key of a request (``llm.protocol``).
+Owns one SQLite file (WAL) with an entry for each request key, the claims of those who are about to ask, the usage that
+it sums up to by model and step, its export and its pruning. An entry is in the file as soon as ``put`` returns, and is
+found again after the process was killed; only a loss of power may take the last commits with it, and then leaves the
+file whole (``synchronous=NORMAL``, https://www.sqlite.org/pragma.html#pragma_synchronous).
+
+Several processes of one machine may use a ledger at once; a network file system cannot hold one. Who is about to ask a
+request claims its key, and whoever finds a claim waits for the answer. What is asked twice is therefore at most what
+was under way when a process was killed: nobody can know whether it was answered.
+
+Does not own the key of a request (``llm.protocol``).
 """
 
+import fcntl
 import json
+import os
 import queue
+import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +54,7 @@ _COLUMNS = (
     *("key", "model", "step", "kind", "final", "detail", "request", "answer", "raw", "estimated", "latency", "at"),
     *("tokens_in", "tokens_out", "attempts", "price"),
 )
+_CLAIMS = "CREATE TABLE IF NOT EXISTS claims(key BLOB PRIMARY KEY, owner TEXT NOT NULL) STRICT, WITHOUT ROWID"
 _KEPT, _SUMMED = _COLUMNS[1:12], _COLUMNS[12:15]
 # A reply stays as it is; a failure gives way to what came later; what was paid adds up in either case.
 _PUT = f"""
@@ -96,6 +105,7 @@ class Ledger:
             self._write = opened.enter_context(closing(self._connect()))
             self._read = opened.enter_context(closing(self._connect()))
             self._prepare()
+            self._claims = _Claims(path.resolve(), self._write)
             opened.pop_all()  # from here on ``close`` closes them
 
     def __enter__(self) -> Self:
@@ -107,8 +117,12 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Close the file; all that was put in is there already."""
+        """Close the file; all that was put in is there already. What was claimed and not answered is free again."""
         with self._lock, self._read_lock:
+            if self._claims.any:
+                with suppress(sqlite3.Error), self._transaction():  # others see by the lock that these are void
+                    self._claims.give_up_all()
+                self._claims.leave()
             self._read.close()
             self._write.close()
 
@@ -123,6 +137,8 @@ class Ledger:
         rows = [_row(request, outcome) for request, outcome in entries]
         with self._lock, self._errors(RunError), self._transaction():
             self._write.executemany(_PUT, rows)
+            # In the same commit: who waits for a claim finds the answer, or may ask where there is none.
+            self._claims.give_up(row[0] for row in rows)
 
     def find(self, keys: Iterable[str]) -> dict[str, Outcome]:
         """What is known for good of some keys: replies, and failures that are final. The others are left out."""
@@ -131,6 +147,39 @@ class Ledger:
             outcome = _outcome(row)
             found[outcome.key] = outcome
         return found
+
+    def claim(self, keys: Sequence[str]) -> tuple[dict[str, Outcome], set[str]]:
+        """Look keys up, and claim those that are to be asked: nobody else asks them until they are answered.
+
+        A claim ends with ``put``, ``release``, or the end of this process.
+
+        Returns:
+            What is known for good, as ``find`` gives it, and the keys that another process is asking. All others are
+            claimed.
+
+        Raises:
+            RunError: if the file cannot be written.
+        """
+        known, asked = self.find(keys), set[str]()
+        new = (bytes.fromhex(key) for key in keys if key not in known)
+        while chunk := list(islice(new, _CHUNK)):
+            marks = ", ".join("?" * len(chunk))
+            sql = f"SELECT {', '.join(_READ)} FROM entries WHERE final AND key IN ({marks})"  # noqa: S608
+            with self._lock, self._errors(RunError), self._transaction():
+                # Once more, behind the lock: an answer may have come since, and its claim gone.
+                late = {row[0]: _outcome(row) for row in self._write.execute(sql, chunk)}
+                asked |= {key.hex() for key in self._claims.take([key for key in chunk if key not in late])}
+            known |= {key.hex(): outcome for key, outcome in late.items()}
+        return known, asked
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give claims up: the keys will not be asked.
+
+        Raises:
+            RunError: if the file cannot be written.
+        """
+        with self._lock, self._errors(RunError), self._transaction():
+            self._claims.give_up(bytes.fromhex(key) for key in keys)
 
     def missing(self, keys: Iterable[str]) -> Iterator[str]:
         """Those of the keys that are still to be asked, in their order."""
@@ -219,6 +268,95 @@ class Ledger:
             ) from None
         except OSError as error:
             raise kind(f"the ledger {self.path} cannot be used: {error.strerror}") from None
+
+
+class _Claims:
+    """The keys that processes are about to ask. All methods but ``leave`` are called within a transaction that writes.
+
+    Whoever claims holds a lock on a file of its own beside the ledger, which the system releases when the process
+    ends, however it ends: so a claim needs no clock, and a process number that was given out again misleads nobody.
+    What a dead process had claimed is taken over.
+
+    Args:
+        path: the ledger's file, without links in it: all must look for the locks in one place.
+        connection: the one that writes.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._owner = ""
+        self._held: int | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether anything was claimed here."""
+        return self._held is not None
+
+    def take(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Claim keys, and give those that another living process has claimed."""
+        if not keys:
+            return set()
+        self._connection.execute(_CLAIMS)
+        self._enter()
+        insert = "INSERT OR IGNORE INTO claims(key, owner) VALUES (?, ?)"
+        self._connection.executemany(insert, [(key, self._owner) for key in keys])
+        marks = ", ".join("?" * len(keys))
+        sql = f"SELECT key, owner FROM claims WHERE owner != ? AND key IN ({marks})"  # noqa: S608
+        others = dict(self._connection.execute(sql, (self._owner, *keys)).fetchall())
+        alive = {owner for owner in set(others.values()) if self._lives_or_is_buried(owner)}
+        free = [key for key, owner in others.items() if owner not in alive]
+        self._connection.executemany(insert, [(key, self._owner) for key in free])
+        return others.keys() - free
+
+    def give_up(self, keys: Iterable[bytes]) -> None:
+        """Release claims that were made here."""
+        if self._held is not None:
+            rows = ((key, self._owner) for key in keys)
+            self._connection.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", rows)
+
+    def give_up_all(self) -> None:
+        """Release all claims that were made here."""
+        self._connection.execute("DELETE FROM claims WHERE owner = ?", (self._owner,))
+
+    def leave(self) -> None:
+        """Give the lock back: what is still claimed here counts no longer."""
+        if self._held is not None:
+            self._file(self._owner).unlink(missing_ok=True)
+            os.close(self._held)
+            self._held = None
+
+    def _enter(self) -> None:
+        """Take a lock of one's own, and clear what killed processes left.
+
+        All who make, try or remove such a file write to the ledger at that moment, so none is seen half made.
+        """
+        if self._held is not None:
+            return
+        begins = self._file("").name
+        for file in [each for each in self._path.parent.iterdir() if each.name.startswith(begins)]:
+            self._lives_or_is_buried(file.name.removeprefix(begins))
+        self._owner = f"{os.getpid()}-{secrets.token_hex(4)}"
+        held = os.open(self._file(self._owner), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        self._held = held
+
+    def _file(self, owner: str) -> Path:
+        return self._path.with_name(f"{self._path.name}-asking-{owner}")
+
+    def _lives_or_is_buried(self, owner: str) -> bool:
+        """Whether an owner lives; if not, its claims and its file are removed."""
+        with suppress(FileNotFoundError):
+            tried = os.open(self._file(owner), os.O_RDWR)
+            try:
+                fcntl.flock(tried, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(tried)
+        self._connection.execute("DELETE FROM claims WHERE owner = ?", (owner,))
+        self._file(owner).unlink(missing_ok=True)
+        return False
 
 
 class Writer:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from notus.core.errors import DataError, InputError
-from notus.core.plugins import Registry, foreign_code, python_file, source_of
+from notus.core.plugins import Registry, foreign_code, hash_code, python_file, source_of
 from notus.core.records import Critique, Rating, digest
 
 __all__ = [
@@ -231,11 +231,11 @@ class Parser:
 
     @property
     def digest(self) -> str:
-        """Hash of the function's name and of the file that it is written in, not of what that file imports."""
+        """Hash of the function's name and of the file that it is written in, with what of the user's it imports."""
         if self.name in PARSERS.names:
             return self.name
         files = dict.fromkeys(str(file) for file in (python_file(self.name), self._file) if file)
-        contents = dict.fromkeys(Path(file).read_text(encoding="utf-8", errors="replace") for file in files)
+        contents = dict.fromkeys(hash_code(Path(file)) for file in files)
         return digest(self.name.rpartition(":")[2], *contents)
 
     def score(self, text: str, scale: Scale) -> float:

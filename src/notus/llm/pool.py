@@ -12,7 +12,8 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,8 @@ _CHUNK = 256
 """Requests that are taken from the caller and looked up together."""
 _CHUNK_S = 0.05
 """Seconds after which a chunk is sent on, though the caller has not filled it."""
+_ELSEWHERE_S = 0.2
+"""Seconds between two looks at what another process is asking."""
 _ROOM = 2048
 """Requests of one call that may wait or be under way, more where the endpoints take more at once."""
 
@@ -110,6 +113,9 @@ class EndpointPool:
         self._lock = threading.Lock()
         self._pending: dict[str, _Pending] = {}
         self._reserved: dict[Job, float] = {}
+        self._elsewhere: dict[str, Request] = {}
+        """What another process is asking through the same ledger: its answers are waited for."""
+        self._looking: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._loop = asyncio.new_event_loop()
         self._writer = Writer(ledger, self._on_commit)
@@ -217,18 +223,20 @@ class EndpointPool:
                     new[key] = request
         call.owed += len(requests)
         try:
-            known = self._ledger.find(new)
-            jobs = [
-                client.job(request, key)
+            known, elsewhere = self._ledger.claim(list(new))
+            jobs = {
+                key: client.job(request, key)
                 for key, request, client in keys
                 if new.get(key) is request and key not in known
-            ]
+            }
         except NotusError:
+            self._release(new)
             self._deliver(dict.fromkeys(new))
             raise
         self._deliver(dict(known), stored=True)
         if jobs:
-            self._loop.call_soon_threadsafe(self._put, jobs)
+            own = [job for key, job in jobs.items() if key not in elsewhere]
+            self._loop.call_soon_threadsafe(self._put, own, {key: new[key] for key in elsewhere})
 
     def _receive_all(self, call: _Call) -> Iterator[tuple[Request, Outcome]]:
         while not call.came.empty():
@@ -259,14 +267,35 @@ class EndpointPool:
 
     # What follows runs on the event loop, except _on_commit.
 
-    def _put(self, jobs: Sequence[Job]) -> None:
+    def _put(self, jobs: Sequence[Job], elsewhere: Mapping[str, Request]) -> None:
         if self._error is not None:
-            self._give_back(jobs)
+            self._deliver(dict.fromkeys([*(job.key for job in jobs), *elsewhere]))
             return
         for job in jobs:
             self._pending[job.key].job = job
             self._clients[job.request.model.name].put(job)
+        self._elsewhere |= elsewhere
+        self.progress.elsewhere = len(self._elsewhere)
+        if self._elsewhere and self._looking is None:
+            self._looking = self._loop.create_task(self._look_elsewhere())
         self._pump()
+
+    async def _look_elsewhere(self) -> None:
+        """Wait for what another process is asking; what it gives up, or dies without, is asked here."""
+        while self._elsewhere and self._error is None:
+            await asyncio.sleep(_ELSEWHERE_S)
+            looked = dict(self._elsewhere)
+            try:
+                known, still = await asyncio.to_thread(self._ledger.claim, list(looked))
+            except NotusError as error:
+                self._stop(error)
+                break
+            # Meanwhile the caller may have gone, or the run been stopped: then nobody waits for these any more.
+            here = {key for key in looked.keys() - still if self._elsewhere.pop(key, None) is not None}
+            self._release(looked.keys() - still - known.keys() - here)
+            self._deliver({key: known[key] for key in here if key in known}, stored=True)
+            self._put([self._client(looked[k]).job(looked[k], k) for k in looked if k in here and k not in known], {})
+        self._looking = None
 
     def _pump(self) -> None:
         for client in self._clients.values():
@@ -313,17 +342,21 @@ class EndpointPool:
 
     def _stop(self, error: BaseException, lost: Job | None = None) -> None:
         if lost is not None:
-            self._give_back([lost])
+            self._deliver({lost.key: None})
         if self._error is not None:
             return
         self._error = error
-        left = [job for client in self._clients.values() for job in client.stop()]
+        left = [job.key for client in self._clients.values() for job in client.stop()]
         if isinstance(error, RunError):
             self._error = RunError(f"{error}; what was answered is in {self._ledger.path}, the same command goes on")
-        self._give_back(left)
+        self._deliver(dict.fromkeys([*left, *self._elsewhere]))
+        self._elsewhere.clear()
 
-    def _give_back(self, jobs: Sequence[Job]) -> None:
-        self._deliver(dict.fromkeys([job.key for job in jobs]))
+    def _release(self, keys: Collection[str]) -> None:
+        """Let other processes ask what is not asked here after all."""
+        if keys:
+            with suppress(NotusError):  # they may once this process has ended
+                self._ledger.release(keys)
 
     def _withdraw(self, call: _Call) -> None:
         """The caller has gone: what only it waited for, and was not sent, is not sent."""
@@ -333,9 +366,12 @@ class EndpointPool:
                 for entry in self._pending.values()
                 if entry.job is not None and all(waiting is call for waiting, _ in entry.wanted)
             }
-            for client in self._clients.values():
-                for job in client.withdraw(own):
-                    del self._pending[job.key]
+            gone = [job.key for client in self._clients.values() for job in client.withdraw(own)]
+            gone += [k for k in self._elsewhere if all(waiting is call for waiting, _ in self._pending[k].wanted)]
+            for key in gone:
+                del self._pending[key]
+                self._elsewhere.pop(key, None)
+        self._release(gone)
 
     async def _shut(self) -> None:
         if self._error is None:
@@ -343,6 +379,8 @@ class EndpointPool:
         deadline = time.monotonic() + self._drain_s
         while any(client.busy for client in self._clients.values()) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
+        if self._looking is not None:
+            await self._looking  # it holds the ledger
         for client in self._clients.values():
             await client.close()
 

@@ -28,6 +28,8 @@ class Snapshot(Record, frozen=True):
     """Kind → requests that ended without an answer."""
     under_way: int
     """Requests that were sent and have no outcome yet."""
+    elsewhere: int
+    """Requests that another process is asking through the same ledger: its answers are waited for."""
     errors: dict[str, int]
     """Kind → errors of single attempts, those that a retry made good too."""
     truncated: int
@@ -65,6 +67,7 @@ class Progress:
         self.asked = self.answered = self.stored = self.truncated = self.estimated = 0
         self.failed: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
+        self.elsewhere = 0
         self.tokens_in = self.tokens_out = 0
         self.cost = self.cost_before = 0.0
         self._started = time.monotonic()
@@ -102,6 +105,7 @@ class Progress:
             answered=self.answered,
             failed=dict(self.failed),
             under_way=self.asked - self.answered - self.failed.total(),
+            elsewhere=self.elsewhere,
             errors=dict(self.errors),
             truncated=self.truncated,
             estimated=self.estimated,

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from notus.core.artifacts import DECISIONS, FEEDBACK, HELD_OUT, PREFERENCES, QUARANTINE, RAW_FEEDBACK, artifacts_in
 from notus.core.errors import InputError
 from notus.core.records import Feedback, Preference
-from notus.core.run import MANIFEST, read_json
+from notus.core.run import MANIFEST, check_run, read_json
 from notus.core.stage import Tally
 from notus.core.tables import read_table
 from notus.core.text import HubId
@@ -198,6 +198,8 @@ def _link(path: str, reads: dict[str, Any], readable: bool) -> Link:
         chosen = {key: reads.get(key) for key in ("split", "config", "encoding")}
         of = format_of(reads)
         return Link(path, "", {}, (), format=of, chosen=chosen, readable=readable and found, found=found)
+    if (folder / MANIFEST).is_file():
+        check_run(folder, weights=False)
     config = read_json(folder / "config.json")
     given = {name: entry["path"] for name, entry in read_json(folder / "inputs.json").items() if entry["path"]}
     return Link(path, config["stage"], config, tuple(_find_moved(of, folder) for of in given.values()), tuple(given))
@@ -343,7 +345,9 @@ def _read_rows(path: Path, column: str, ids: set[str]) -> list[dict[str, Any]]:
     """The rows of a table, or of a folder of its parts, that name one of the ids; nothing where it is no such table."""
     if not path.exists() or column not in pq.ParquetDataset(path).schema.names:
         return []
-    found: list[dict[str, Any]] = pq.read_table(path, filters=[(column, "in", sorted(ids))]).to_pylist()
+    found: list[dict[str, Any]] = pq.read_table(
+        path, filters=[(column, "in", sorted(ids))], page_checksum_verification=True
+    ).to_pylist()
     return found
 
 

@@ -194,7 +194,7 @@ def _sources_of(folder: Path) -> list[str]:
     """The sources of the rows of pairs that a run left."""
     if not PREFERENCES.is_in(folder) or "source" not in pq.ParquetDataset(PREFERENCES.at(folder)).schema.names:
         return []
-    column = pq.read_table(PREFERENCES.at(folder), columns=["source"]).column("source")
+    column = pq.read_table(PREFERENCES.at(folder), columns=["source"], page_checksum_verification=True).column("source")
     return [str(source) for source in column.unique().to_pylist()]
 
 

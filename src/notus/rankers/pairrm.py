@@ -23,14 +23,12 @@ All pairs of all prompts are one queue, in batches of like length within a budge
 no kernel for several pairs in one row, and with like lengths side by side hardly anything is padded: a pair is a row.
 """
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
@@ -48,7 +46,10 @@ from notus.core.errors import ConfigError, DataError
 from notus.core.records import Message
 from notus.core.stage import Tally
 from notus.core.text import HubId
-from notus.engine.load import check_source, device, no_bars, read_tokenizer
+from notus.engine.files.folder import check_folder, read_header, read_headers, read_settings
+from notus.engine.files.pretrained import check_source, no_bars, read_tokenizer_files, read_weights, reading
+from notus.engine.files.sound import check_finite, check_floating, check_mismatched
+from notus.engine.load import device, read_tokenizer
 from notus.rankers.ref import Progress
 from notus.rankers.roles import INSTRUCTING, roles_fault
 from notus.rankers.settings import EncoderShape, PairBudget
@@ -317,13 +318,14 @@ def load_pairrm(source: str, *, precision: str = "float32") -> tuple[PairRM, Pre
     check_source(source)
     found = _config(source)
     weights = _weights(source)
-    config = _encoder_config(source, found, weights)
-    model = PairRM(config)
     known = {name: value for name, value in weights.items() if not name.endswith("position_ids")}
-    try:
-        lost = model.load_state_dict(known, strict=False)
-    except RuntimeError as error:
-        raise ConfigError(f"the weights in {source!r} do not fit its config: {_second_line(error)}") from None
+    folder = str(_place(source))
+    with reading(folder, "a PairRM", lambda: "config.json"):
+        config = _encoder_config(source, found, weights)
+        with torch.device("meta"):
+            _check_shapes(source, PairRM(config), known)
+        model = PairRM(config)
+    lost = model.load_state_dict(known, strict=False)
     if odd := [*lost.missing_keys, *lost.unexpected_keys]:
         what = "lacks" if lost.missing_keys else "holds, which PairRM has not,"
         raise ConfigError(f"the model in {source!r} {what} {odd[0]} (and {len(odd) - 1} more); get it anew")
@@ -331,7 +333,26 @@ def load_pairrm(source: str, *, precision: str = "float32") -> tuple[PairRM, Pre
     if len(tokenizer) > config.vocab_size:
         raise ConfigError(f"the tokenizer of {source!r} has {len(tokenizer)} tokens, its model {config.vocab_size}")
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-    return model.to(dtype=dtype, device=device()).eval(), tokenizer
+    header = read_header(_place(source) / _WEIGHTS)
+    stored = {name: weight for name, weight in header.items() if name in known}
+    check_floating(stored)
+    check_finite(model.named_parameters(), folder, stored)
+    row = torch.tensor([[1, 2, 3, 4]]) % config.vocab_size
+    with reading(folder, "a PairRM", lambda: "config.json"), torch.no_grad():
+        model.eval()(row, torch.ones_like(row), torch.tensor([[0, 1, 2]]))
+    return model.to(dtype=dtype, device=device()), tokenizer
+
+
+def _check_shapes(source: str, made: PairRM, weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights of another shape than the settings say."""
+    wanted = made.state_dict()
+    for name, weight in weights.items():
+        if name in wanted and weight.shape != wanted[name].shape:
+            there, here = list(weight.shape), list(wanted[name].shape)
+            raise ConfigError(
+                f"the weights in {source!r} do not fit its config: {name} is {there} in {_WEIGHTS} and {here} by "
+                "config.json; get the model anew"
+            )
 
 
 def pairrm_tokenizer(source: str, *, fresh: bool) -> PreTrainedTokenizerBase:
@@ -390,14 +411,14 @@ def start_pairrm(source: str, seed: int) -> tuple[PairRM, PreTrainedTokenizerBas
     Raises:
         ConfigError: if there is no such encoder, or it is of another architecture.
     """
-    check_source(source)
     tokenizer = _with_markers(read_tokenizer(source))
     torch.manual_seed(seed)
-    try:
-        with no_bars():
-            encoder = AutoModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ConfigError(f"cannot load an encoder from {source!r}: {str(error).strip().splitlines()[0]}") from None
+    encoder, loaded = read_weights(AutoModel, source, "an encoder", dtype=torch.float32)
+    stored = read_headers(Path(source)) if Path(source).exists() else {}
+    check_mismatched(loaded, source, stored)
+    if missing := sorted(loaded["missing_keys"]):
+        raise ConfigError(f"the encoder in {source!r} lacks weights, the first is {missing[0]}; get it anew")
+    check_finite(encoder.named_parameters(), source, stored)
     if not isinstance(encoder, DebertaV2Model):
         raise ConfigError(f"{source!r} is a {type(encoder).__name__}; PairRM is built on a DeBERTa-v2 or -v3 encoder")
     if len(tokenizer) > encoder.config.vocab_size:
@@ -464,27 +485,27 @@ def _file(source: str, name: str) -> Path | None:
     return None if found is None else Path(found)
 
 
+def _place(source: str) -> Path:
+    """The folder that the files of a model lie in, which of a hub id is in the cache."""
+    found = _file(source, "config.json")
+    return Path(source) if found is None else found.parent
+
+
 def _config(source: str) -> dict[str, Any]:
     path = _file(source, "config.json")
     if path is None:
         raise ConfigError(f"{source} holds no PairRM: it has no config.json")
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged ({error}); get it anew") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds no settings of a model; get it anew")
-    return found
+    check_folder(path.parent)
+    return dict(read_settings(path))
 
 
 def _weights(source: str) -> dict[str, torch.Tensor]:
     path = _file(source, _WEIGHTS)
     if path is None:
         raise ConfigError(f"{source} has no {_WEIGHTS}; only safetensors are read, pickled weights are not")
-    try:
+    read_header(path)
+    with reading(path.parent, "a PairRM", lambda: _WEIGHTS):
         weights: dict[str, torch.Tensor] = load_file(path)
-    except SafetensorError as error:
-        raise ConfigError(f"{path} is damaged ({error}); get it anew") from None
     if not any(name.startswith("head_layer.1.") for name in weights):
         raise ConfigError(f"{source} holds no PairRM: {_WEIGHTS} has no head_layer.1; for a scalar model: reward-model")
     return weights
@@ -519,19 +540,11 @@ def _tokenizer(source: str, found: dict[str, Any]) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer, or that of the encoder that it names, with the markers behind its vocabulary."""
     for place in (source, *([_encoder_source(source, found["model_name"])] if "model_name" in found else [])):
         if _file(place, "tokenizer.json") is not None:
-            on_hub = None if Path(place).exists() else HubId.parse(place)
-            name, revision = (place, None) if on_hub is None else (on_hub.name, on_hub.revision)
             # The file itself, by the plain class: config.json of the layout 'blender' would lead to another one.
-            with no_bars():
-                return _with_markers(PreTrainedTokenizerFast.from_pretrained(name, revision=revision or "main"))
+            return _with_markers(read_tokenizer_files(PreTrainedTokenizerFast, place, "tokenizer.json"))
         if _file(place, "tokenizer_config.json") is not None:
             return _with_markers(read_tokenizer(place))
     raise ConfigError(f"{source} has no tokenizer; put the files of the encoder's tokenizer beside it")
-
-
-def _second_line(error: RuntimeError) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[min(1, len(lines) - 1)].strip()
 
 
 _MOST_PADDING = 0.05

@@ -5,20 +5,18 @@ Owns how an answer is laid out for a reward model, and the two rankers. Ranking 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from notus.core.errors import ConfigError
 from notus.core.records import Message
 from notus.core.stage import Tally
-from notus.core.text import HubId
-from notus.engine.load import check_source, device, load_model, load_tokenizer, no_bars, read_tokenizer
+from notus.engine.files.folder import read_headers
+from notus.engine.files.pretrained import read_weights
+from notus.engine.files.sound import check_mismatched, check_sound
+from notus.engine.load import device, load_model, load_tokenizer, read_tokenizer
 from notus.engine.logps import all_completion_logps
 from notus.engine.pack import PromptGroup
 from notus.engine.padded import all_logps
@@ -28,7 +26,7 @@ from notus.rankers.pairrm import batches, tokens_per_pass
 from notus.rankers.ref import Progress, Scores, check_lengths
 from notus.rankers.settings import Ranking
 
-__all__ = ["ImplicitRanker", "RewardEncoder", "RewardRanker", "load_reward_model", "no_report", "reward_scores"]
+__all__ = ["ImplicitRanker", "RewardEncoder", "RewardRanker", "load_reward_model", "reward_scores"]
 
 Prompts = Sequence[tuple[Message, ...]]
 _PADDED_ROWS = 64
@@ -145,17 +143,6 @@ class ImplicitRanker:
         return [[next(sums) for _ in group.completions] for group in groups]
 
 
-@contextmanager
-def no_report() -> Iterator[None]:
-    """Keep transformers from listing what a model lacks: that is an error, which is told in one line."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
 def load_reward_model(source: str, *, precision: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a scalar reward model with its tokenizer, in evaluation mode, onto the accelerator where there is one.
 
@@ -166,26 +153,17 @@ def load_reward_model(source: str, *, precision: str = "float32") -> tuple[PreTr
     Raises:
         ConfigError: if there is none, it cannot be read, lacks weights, or has not exactly one label.
     """
-    check_source(source)
-    options: dict[str, Any] = {"dtype": {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]}
-    on_hub = None if Path(source).exists() else HubId.parse(source)
-    if on_hub is not None and on_hub.revision:
-        options["revision"] = on_hub.revision
-    try:
-        with no_bars(), no_report():
-            model, loaded = AutoModelForSequenceClassification.from_pretrained(
-                on_hub.name if on_hub else source, use_safetensors=True, output_loading_info=True, **options
-            )
-    except RuntimeError:  # transformers points to a report that is not shown
-        raise ConfigError(f"the weights in {source!r} do not fit its config.json; get the model anew") from None
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ConfigError(f"cannot load a reward model from {source!r}: {_first_line(error)}") from None
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    model, loaded = read_weights(AutoModelForSequenceClassification, source, "a reward model", dtype=dtype)
+    stored = read_headers(Path(source)) if Path(source).exists() else {}
+    check_mismatched(loaded, source, stored)
     # transformers fills what is missing at random and goes on: a language model would pass for a reward model.
     if missing := sorted(loaded["missing_keys"]):
         raise ConfigError(f"{source!r} is no reward model: it lacks {missing[0]}; name one that was trained as such")
     if model.config.num_labels != 1:
         raise ConfigError(f"{source!r} has {model.config.num_labels} labels; a reward model has one")
-    return model.to(device()).eval(), read_tokenizer(source)
+    check_sound(model.eval(), loaded, source, stored, "a reward model")
+    return model.to(device()), read_tokenizer(source)
 
 
 def reward_scores(
@@ -233,7 +211,3 @@ def _without_padding(row: Sequence[int], pad_id: int | None) -> Sequence[int]:
 def _filling(vocabulary: int, rows: Sequence[Sequence[int]]) -> int:
     last = {row[-1] for row in rows}
     return next(id_ for id_ in range(vocabulary) if id_ not in last)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

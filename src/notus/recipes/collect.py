@@ -13,7 +13,7 @@ from pathlib import Path
 from notus.core.errors import ConfigError
 from notus.core.run import Run, locked
 from notus.recipes.execute import Observer, execute
-from notus.recipes.experiment import run_recipe
+from notus.recipes.experiment import check_folder, run_recipe
 from notus.recipes.recipe import Recipe, make_plan
 from notus.steps.perform import PlannedStep, do_step
 
@@ -28,11 +28,13 @@ def run_collection(recipe: Recipe, out: Path, observer: Observer) -> list[Run]:
 
     Raises:
         ConfigError: if no step of the recipe asks anybody.
+        InputError: if the directory holds something else.
     """
     plan = make_plan(recipe)
     asking = [step for step in plan.steps.values() if step.config.collects]
     if not asking:
         raise ConfigError(f"the recipe '{recipe.head.name}' has no step that collects; give it to 'notus run'")
+    check_folder(out)
     runs = []
     for step in asking:
         for name in dict.fromkeys(plan.steps[needed].name for needed in step.needs.values()):

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from notus.core.errors import RunError
 from notus.core.parallel import end_with
-from notus.core.run import MANIFEST, locked, read_manifest
+from notus.core.run import MANIFEST, check_run, locked, read_manifest
 from notus.recipes.recipe import Plan
 from notus.steps.perform import PlannedStep
 
@@ -86,7 +86,7 @@ class Silent:
 
 
 def execute(
-    plan: Plan, out: Path, observer: Observer, *, until: str | None = None, inline: bool = False
+    plan: Plan, out: Path, observer: Observer, *, until: str | None = None, inline: bool = False, verify: bool = False
 ) -> dict[str, Path]:
     """Do all steps of a plan that are not done yet.
 
@@ -94,12 +94,14 @@ def execute(
         out: directory of the experiment; steps lie in ``out/steps``.
         until: name of the last kind of step to do, with what it needs; None does all.
         inline: do one step after the other in this process, so that a script needs no guard for worker processes.
+        verify: hash all files of the steps that were done before, and not only the small ones.
 
     Returns:
         Digest of each step → its run directory.
 
     Raises:
         StepError: if a step stopped; the others that were at work are finished first, and kept.
+        InputError: if something that a step left which was done before is missing or damaged.
     """
     wanted = steps_until(plan, until)
     paths = {digest: out / "steps" / step.folder for digest, step in wanted.items()}
@@ -107,6 +109,7 @@ def execute(
     with locked(out):
         finished = {digest for digest in wanted if (paths[digest] / MANIFEST).is_file()}
         for digest in finished:
+            check_run(paths[digest], whole=verify)
             observer.ended(wanted[digest], read_manifest(paths[digest])["duration_s"], reused=True)
         if inline:
             _work_inline(plan, wanted, paths, finished, observer)
@@ -264,7 +267,7 @@ def _check(future: Future[None], step: PlannedStep, path: Path) -> None:
 
 def _do_order(order: _Order) -> None:
     """In the worker process: do one step."""
-    from notus.core.errors import InterruptedRunError, NotusError
+    from notus.core.errors import InterruptedRunError, as_told
     from notus.steps.perform import do_step
 
     try:
@@ -273,9 +276,9 @@ def _do_order(order: _Order) -> None:
         if multiprocessing.parent_process() is not None:
             os._exit(error.exit_code)  # who started this process has stopped, and asks for no result
         raise StepError(f"step '{order.step.name}': {error}", error.exit_code) from None
-    except NotusError as error:
-        raise StepError(f"step '{order.step.name}': {error}", error.exit_code) from None
     except Exception as error:  # noqa: BLE001  the top of this process: what cannot be pickled would be lost
+        if (told := as_told(error)) is not None:
+            raise StepError(f"step '{order.step.name}': {told}", told.exit_code) from None
         with (order.path / "log.txt").open("a", encoding="utf-8") as log:
             log.write(traceback.format_exc())
         what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

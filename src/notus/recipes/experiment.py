@@ -11,14 +11,14 @@ is that of ``evaluate.compare``; the arms of recipes are read by ``recipes.exper
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from notus.core.artifacts import LABEL_TRIALS, SCORES, TRIALS
 from notus.core.errors import ConfigError, InputError
-from notus.core.run import MANIFEST, locked, read_json, read_manifest, write_json
+from notus.core.run import MANIFEST, check_run, locked, read_json, read_manifest, write_json
 from notus.core.tables import read_records, read_table
 from notus.evaluate.compare import Comparison, Score, compare
 from notus.evaluate.finders import (
@@ -45,6 +45,7 @@ from notus.steps.registry import STEPS, step_class
 __all__ = [
     "Experiment",
     "ScoredRun",
+    "check_folder",
     "compare_runs",
     "dry_plan",
     "is_run",
@@ -75,6 +76,7 @@ class ScoredRun:
         Raises:
             InputError: if it is no finished run, or holds no scores.
         """
+        check_run(path, weights=False)
         manifest = read_manifest(path)
         stage = manifest["stage"]
         step = step_class(stage) if STEPS.knows(stage) else None
@@ -141,6 +143,8 @@ class Experiment:
         lost = next((folder for folder in experiment.folders() if not (folder / MANIFEST).is_file()), None)
         if lost is not None:
             raise InputError(f"{lost} is gone or not finished; run the recipe again with --out {path}")
+        for folder in experiment.folders():
+            check_run(folder, weights=False)
         return experiment
 
     @property
@@ -246,7 +250,13 @@ def dry_plan(recipe: Recipe, until: str | None) -> list[dict[str, Any]]:
 
 
 def run_recipe(
-    recipe: Recipe, out: Path, observer: Observer, *, until: str | None = None, inline: bool = False
+    recipe: Recipe,
+    out: Path,
+    observer: Observer,
+    *,
+    until: str | None = None,
+    inline: bool = False,
+    verify: bool = False,
 ) -> Experiment | None:
     """Run a recipe. What is done already is not done again.
 
@@ -256,14 +266,15 @@ def run_recipe(
         observer: is told how the work goes on.
         until: name of the last kind of step to do; None does all.
         inline: do the steps in this process, and not in worker processes.
+        verify: hash all files of the steps that were done before, and not only the small ones.
 
     Returns:
         The experiment, or None when the run was to stop before its end.
     """
     plan = make_plan(recipe)
-    _refuse_others(out)
+    check_folder(out)
     refuse_faults(check_plan(plan, until=until, out=out), recipe.head.name)
-    execute(plan, out, observer, until=until, inline=inline)
+    execute(plan, out, observer, until=until, inline=inline, verify=verify)
     if until is not None:
         return None
     record = _record(plan)
@@ -354,11 +365,30 @@ def _gather_scores(paths: Sequence[Path]) -> tuple[dict[str, list[Score]], dict[
     return rows, marks
 
 
-def _refuse_others(out: Path) -> None:
-    """A directory that holds something else is not written into; one of another recipe may be, its steps are kept."""
+def check_folder(out: Path) -> None:
+    """Refuse a directory that holds something else; one of another recipe may be written into, its steps are kept.
+
+    Raises:
+        InputError: if something is there that no recipe left.
+    """
     entries = {entry.name for entry in out.iterdir() if not entry.name.startswith(".")} if out.is_dir() else set()
-    if entries and not entries & {RECORD, "steps"}:
-        raise InputError(f"{out} holds something that is no run; choose another directory with --out")
+    if RECORD in entries:
+        record = read_json(out / RECORD)
+        odd = "" if isinstance(record, dict) and {"recipe", "arms"} <= record.keys() else RECORD
+    elif "steps" in entries:  # a run that was broken off has no report yet
+        odd = "report.html" if "report.html" in entries else next(map(str, _foreign_steps(out)), "")
+    else:
+        odd = min(entries, default="")
+    if odd:
+        raise InputError(f"{out} belongs to something else: {odd} is not a recipe's; choose another directory, --out")
+
+
+def _foreign_steps(out: Path) -> Iterator[Path]:
+    """What lies among the steps of a recipe and is no run directory, not even one that was begun."""
+    for folder in sorted((out / "steps").glob("[!.]*")):
+        begun = folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir())
+        if not folder.is_dir() or (begun and not (folder / "config.json").is_file()):
+            yield folder.relative_to(out)
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

@@ -41,10 +41,8 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
-from notus import __version__
 from notus.core.config import (
     Config,
-    digest_of,
     load_yaml,
     merge,
     parse_override,
@@ -53,8 +51,8 @@ from notus.core.config import (
 from notus.core.errors import ConfigError, nearest
 from notus.core.text import one_line
 from notus.rankers.ref import RankerRef, RankerText
-from notus.steps.base import Seed, Step, references_of, refs_of, settings_of
-from notus.steps.perform import PlannedStep, code_of, hash_given
+from notus.steps.base import Seed, Step, references_of, refs_of
+from notus.steps.perform import Given, PlannedStep, code_of, digest_of_step, read_given
 from notus.steps.registry import STEPS, step_class
 
 __all__ = [
@@ -334,12 +332,12 @@ def make_plan(recipe: Recipe) -> Plan:
         ConfigError: if steps refer to each other in a circle, or to a file that is not there.
     """
     plan = Plan(recipe)
-    hashes: dict[str, str] = {}
+    read: dict[str, Given] = {}
     for arm, steps in recipe.arms.items():
         for seed in recipe.head.seeds:
             done: dict[str, str] = {}
             for name in _in_order(steps, arm):
-                step = _resolve(name, steps, done, seed, recipe.head.threads, hashes)
+                step = _resolve(name, steps, done, seed, recipe.head.threads, read)
                 plan.steps.setdefault(step.digest, step)
                 done[name] = step.digest
             plan.arms[arm, seed] = done
@@ -458,25 +456,17 @@ def _resolve(
     done: Mapping[str, str],
     seed: int,
     threads: int,
-    hashes: dict[str, str],
+    read: dict[str, Given],
 ) -> PlannedStep:
     config = steps[name]
     refs = refs_of(config)
     needs = {key: done[target] for key, target in refs.items() if target in steps}
     given = {key: target for key, target in refs.items() if target not in steps}
     for key, target in given.items():
-        if target not in hashes:
-            hashes[target] = hash_given(f"step '{name}', '{key}'", target, steps)
+        if target not in read:
+            read[target] = read_given(f"step '{name}', '{key}'", target, steps)
     chance = config.pinned_seed(seed)
-    inputs = needs | {key: hashes[target] for key, target in given.items()} | code_of(config)
-    settings = settings_of(config)
-    decides = {
-        "notus": __version__,
-        "step": name,
-        "type": config.step_type,
-        "settings": settings,
-        "seed": chance,
-        "inputs": inputs,
-        "threads": threads if config.computes else None,
-    }
-    return PlannedStep(name, config, chance, needs, given, digest_of(decides)[:10], inputs)
+    inputs = needs | {key: read[target].hash for key, target in given.items()} | code_of(config)
+    stamps = {key: read[target].stamps for key, target in given.items()}
+    digest = digest_of_step(name, config, chance, inputs, threads=threads if config.computes else None)
+    return PlannedStep(name, config, chance, needs, given, digest, inputs, stamps)

@@ -49,7 +49,7 @@ from notus.core.config import Config
 from notus.core.errors import DataError
 from notus.core.plugins import load_python
 from notus.core.records import Dialogue, Feedback, Preference, Unpaired
-from notus.core.run import MANIFEST, Run, atomic, read_manifest
+from notus.core.run import MANIFEST, Run, atomic, check_run, read_manifest
 from notus.core.stage import Tally
 from notus.core.tables import read_records, table_exists, write_records, write_table
 from notus.formats.format import Data
@@ -168,6 +168,9 @@ class Step(Config):
     """Whether the result depends, in its last bits, on the number of threads."""
     collects: ClassVar[bool] = False
     """Whether models are asked over a ledger, so that ``notus collect`` may run it."""
+    results: ClassVar[int] = 1
+    """Raised by one whenever equal settings and inputs give other bytes than before: what was done by the older code is
+    then another step, and never taken for this one's."""
     loaded_from: ClassVar[str | None] = None
     """``python:FILE:NAME`` of a class of the user's."""
     compared_as: ClassVar[str | None] = None
@@ -429,6 +432,7 @@ def open_records(config: Reads, given: str) -> Source:
         )
     place: Path | str = given
     if (folder / MANIFEST).is_file():
+        check_run(folder, weights=False)
         found = records_in(folder)
         if found is None:
             stage = read_manifest(folder)["stage"]

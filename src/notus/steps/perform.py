@@ -6,22 +6,45 @@ decided by a recipe (``recipes.recipe``) or by a single command. No torch.
 
 import inspect
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from notus import __version__
 from notus.core.artifacts import MODEL, QUARANTINE
 from notus.core.config import digest_of
-from notus.core.errors import ConfigError, LossError, nearest, require
-from notus.core.plugins import source_file
-from notus.core.run import Run, hash_file, hash_folder, locked, read_manifest
+from notus.core.disk.hashes import Stamps, check_stamps, hash_file, hash_folder, stamps_of
+from notus.core.disk.outputs import hash_run
+from notus.core.errors import (
+    ChangedInputError,
+    ConfigError,
+    DataError,
+    InputError,
+    InterruptedRunError,
+    LossError,
+    nearest,
+    require,
+)
+from notus.core.plugins import hash_code, source_file
+from notus.core.run import MANIFEST, Run, check_run, locked, read_manifest
 from notus.core.text import HubId
+from notus.engine.bases import base_of, is_adapter
 from notus.formats.lookup import format_digest
 from notus.steps.base import Context, Step, refs_of, settings_of
 from notus.train.run.trackers import check_trackers, start_trackers
 
-__all__ = ["PlannedStep", "code_of", "do_step", "hash_given", "run_step"]
+__all__ = ["Given", "PlannedStep", "code_of", "digest_of_step", "do_step", "read_given", "run_step"]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Something outside of all recipes that a step reads."""
+
+    hash: str
+    """Of its bytes, and of those of a base that it names; a hub id stands for itself."""
+    stamps: Mapping[str, Stamps] = field(default_factory=dict)
+    """Each path that was hashed → the stamps of its files from before."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,8 @@ class PlannedStep:
     digest: str
     inputs: dict[str, str]
     """Name → hash of what is read, for the run directory."""
+    stamps: Mapping[str, Mapping[str, Stamps]] = field(default_factory=dict)
+    """Setting → the stamps of what was hashed of it, by path."""
 
     @property
     def folder(self) -> str:
@@ -60,6 +85,7 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
         run = Run(path, stage=config.step_type, config=settings, inputs=step.inputs, sources=dict(inputs))
         run.allow_losses = getattr(config, "allow_losses", False)
         if not run.finished:
+            _check_inputs(step, path, inputs)
             if config.computes:
                 adapter = ("peft",) if getattr(config, "lora", None) else ()
                 for library in ("torch", "transformers", "accelerate", *adapter):
@@ -67,24 +93,55 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
                 check_trackers(getattr(config, "report_to", ()))
             with run:
                 start_trackers(run, getattr(config, "report_to", ()))
-                _run(run, config, Context(run, config, inputs, step.seed))
+                _run(run, step, Context(run, config, inputs, step.seed))
                 run.artifacts = {artifact.name: artifact.file for artifact in config.leaves if artifact.is_in(path)}
-        elif not run.allow_losses and (losses := read_manifest(path)["summary"].get("losses")):
+            return run
+        check_run(path)
+        if not run.allow_losses and (losses := read_manifest(path)["summary"].get("losses")):
             raise LossError(f"{path} was made with --allow-losses: {losses} give it again, or another --out")
     return run
 
 
-def _run(run: Run, config: Step, context: Context) -> None:
-    """Do the work. What is made of less than half of the rows is no result: only what was put aside stays."""
+def _run(run: Run, step: PlannedStep, context: Context) -> None:
+    """Do the work. What is made of less than half of the rows, or of what changed meanwhile, is no result: only what
+    was put aside stays."""
+    config = step.config
     try:
-        config.run(context)
+        try:
+            config.run(context)
+        finally:
+            stopped = sys.exc_info()[1]
+            # A change explains an error of the work, and hides in work without one. Who was interrupted goes on later.
+            if not isinstance(stopped, InterruptedRunError | KeyboardInterrupt | SystemExit):
+                _check_inputs(step, run.path)
         run.check_losses()
-    except LossError:
+    except (LossError, ChangedInputError):
         for artifact in config.leaves:
             place = artifact.at(run.path)
             if artifact is not QUARANTINE and artifact is not MODEL and place.exists():
                 shutil.rmtree(place) if place.is_dir() else place.unlink()
         raise
+
+
+def _check_inputs(step: PlannedStep, out: Path, made: Mapping[str, str] | None = None) -> None:
+    """Make sure that what is read is what was hashed, and that steps before have left what they say they did.
+
+    Args:
+        step: what is done.
+        out: its run directory, which may lie in a folder that it reads.
+        made: setting → run directory of the step that it refers to, where those are to be looked at.
+    """
+    for setting, places in step.stamps.items():
+        for place, before in places.items():
+            check_stamps(setting, Path(place), before, _beside_the_inputs(Path(place), out))
+    for place in (made[setting] for setting in step.needs) if made else ():
+        if (Path(place) / MANIFEST).is_file():
+            check_run(Path(place))
+
+
+def _beside_the_inputs(place: Path, out: Path) -> tuple[Path, ...]:
+    """What may change in a place that is read: the run directory itself, and the log and report of a run."""
+    return (out, place / "log.txt", place / "report.html")
 
 
 def run_step(name: str, config: Step, out: Path | None, seed: int | None = None) -> Run:
@@ -96,17 +153,27 @@ def run_step(name: str, config: Step, out: Path | None, seed: int | None = None)
         out: the run directory; None takes the default.
         seed: where the step draws and names none itself.
     """
-    given = refs_of(config)
-    inputs = {key: hash_given(f"notus {name}", target) for key, target in given.items()} | code_of(config)
+    refs = refs_of(config)
+    read = {key: read_given(f"notus {name}", target) for key, target in refs.items()}
+    inputs = {key: given.hash for key, given in read.items()} | code_of(config)
     seed = config.pinned_seed(seed or 0)
-    settings = settings_of(config)
-    digest = digest_of({"notus": __version__, "settings": settings, "seed": seed, "inputs": inputs})[:10]
-    step = PlannedStep(name, config, seed, {}, given, digest, inputs)
-    return do_step(step, out or Path("runs") / step.folder, given)
+    digest = digest_of_step(name, config, seed, inputs)
+    stamps = {key: given.stamps for key, given in read.items()}
+    step = PlannedStep(name, config, seed, {}, refs, digest, inputs, stamps)
+    return do_step(step, out or Path("runs") / step.folder, refs)
 
 
-def hash_given(who: str, target: str, steps: Iterable[str] = ()) -> str:
-    """Hash of what a path names, a file or a folder; a hub id stands for itself.
+def digest_of_step(name: str, config: Step, seed: int | None, inputs: Mapping[str, str], **more: Any) -> str:
+    """What names the run directory of a step: a digest of all that decides its result, and of nothing else."""
+    decides = {"step": name, "type": config.step_type, "results": config.results, "settings": settings_of(config)}
+    return digest_of({**decides, "seed": seed, "inputs": dict(inputs), **more})[:10]
+
+
+def read_given(who: str, target: str, steps: Iterable[str] = ()) -> Given:
+    """Hash what a path names, a file or a folder; a hub id stands for itself.
+
+    What a finished run left is compared with what its manifest lists. Code counts with what of the user's it imports,
+    an adapter with its base.
 
     Args:
         who: who refers to it, for the error.
@@ -115,19 +182,50 @@ def hash_given(who: str, target: str, steps: Iterable[str] = ()) -> str:
 
     Raises:
         ConfigError: if it is neither a path that exists nor of the form of a hub id.
+        DataError: if it is of a finished run, and something of that is missing or damaged.
     """
     path = Path(target)
     try:
-        if path.is_file():
-            return hash_file(path)
-        if path.is_dir():
-            return hash_folder(path)
+        if path.exists():
+            stamps = {target: stamps_of(path)}
+            base = _base_in(path)
+            if base is None:
+                return Given(_hash_place(path), stamps)
+            below = read_given(who, base) if Path(base).exists() else Given(base)
+            return Given(digest_of([_hash_place(path), below.hash]), {**stamps, **below.stamps})
     except OSError as error:
         raise ConfigError(f"{who}: cannot read '{target}': {error.strerror}") from None
     if HubId.parse(target):
-        return target
+        return Given(target)
     known = f"; among the steps of this recipe, {nearest(target, steps)}" if steps else "; check the path"
     raise ConfigError(f"{who}: '{target}' is no file, no folder and no hub id of the form owner/name{known}")
+
+
+def _hash_place(path: Path) -> str:
+    """The hash of a file, a folder or a finished run; what lies in one is compared with what the run has written."""
+    if path.is_dir():
+        if (path / MANIFEST).is_file():
+            return hash_run(path, read_manifest(path))
+        if (path.parent / MANIFEST).is_file():
+            check_run(path.parent, whole=True)
+        return hash_folder(path)
+    if path.suffix == ".py":
+        return hash_code(path)
+    found = hash_file(path)
+    if (path.parent / MANIFEST).is_file():
+        written = read_manifest(path.parent).get("outputs", {}).get(path.name)
+        if written is not None and written["sha256"] != found:
+            raise DataError(f"{path} is damaged: its bytes are not those that its run wrote; remove it and run again")
+    return found
+
+
+def _base_in(path: Path) -> str | None:
+    """The base of the adapter that a folder or a run directory holds; None where there is none, or it is gone."""
+    folder = next((each for each in (path, MODEL.at(path)) if is_adapter(each)), None)
+    try:
+        return None if folder is None else base_of(folder)
+    except InputError:
+        return None  # whoever loads the model says so
 
 
 def code_of(config: Step) -> dict[str, str]:
@@ -138,14 +236,17 @@ def code_of(config: Step) -> dict[str, str]:
         found["format"] = digest
     by = getattr(config, "by", None)
     if isinstance(by, str) and (file := source_file(by, "notus.evaluations")):
-        found["measure"] = hash_file(file)
+        found["measure"] = hash_code(file)
     loss = getattr(config, "loss", ())
     for number, each in enumerate(loss if isinstance(loss, tuple) else (loss,)):
         named = getattr(getattr(each, "loss", each), "name", "")
         if file := source_file(named, "notus.losses"):
-            found[f"loss.{number}"] = hash_file(file)
+            found[f"loss.{number}"] = hash_code(file)
     module = type(config).__module__
     if not module.startswith("notus."):
         source = inspect.getsourcefile(type(config))
-        found["code"] = hash_file(Path(source)) if source else module
+        found["code"] = hash_code(Path(source)) if source else module
+    template = getattr(getattr(config, "limits", None), "chat_template", None)
+    if template and Path(template).is_file():
+        found["chat_template"] = hash_file(Path(template))
     return found

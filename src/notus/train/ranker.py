@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError
 from torch.utils.data import Dataset
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,8 +19,11 @@ from notus.core.errors import ConfigError, DataError
 from notus.core.records import Message, Preference
 from notus.core.run import Run
 from notus.core.stage import Tally, by_halves
-from notus.core.text import HubId
-from notus.engine.load import build_model, check_source, device, is_adapter, no_bars, read_tokenizer, train_tokenizer
+from notus.engine.bases import is_adapter
+from notus.engine.files.folder import read_headers
+from notus.engine.files.pretrained import build_from_config, no_bars, read_weights
+from notus.engine.files.sound import check_mismatched, check_sound
+from notus.engine.load import build_model, device, read_tokenizer, train_tokenizer
 from notus.engine.settings import Shape
 from notus.engine.text.encoder import answer_text
 from notus.engine.text.template import UnfitError, with_template
@@ -39,7 +41,7 @@ from notus.rankers.pairrm import (
     start_pairrm,
     train_pair_tokenizer,
 )
-from notus.rankers.reward import RewardEncoder, load_reward_model, no_report
+from notus.rankers.reward import RewardEncoder, load_reward_model
 from notus.rankers.settings import EncoderShape, Ranking
 from notus.train.batches import score_margin
 from notus.train.ranker_quality import Judged
@@ -271,7 +273,7 @@ def _build_ranker(config: RankerTraining, texts: Iterable[str], seed: int) -> Lo
     made = build_model(shape, tokenizer, seed).config
     made.num_labels = 1
     torch.manual_seed(seed)
-    return AutoModelForSequenceClassification.from_config(made), tokenizer
+    return build_from_config(AutoModelForSequenceClassification, made, "the shape"), tokenizer
 
 
 def _is_pairrm(start: str) -> bool:
@@ -282,31 +284,21 @@ def _is_pairrm(start: str) -> bool:
 
 
 def _reward_model(start: str, seed: int) -> Loaded:
-    check_source(start)
-    on_hub = None if Path(start).exists() else HubId.parse(start)
-    name, revision = (on_hub.name, on_hub.revision) if on_hub else (start, None)
     torch.manual_seed(seed)  # the head is drawn while the model is loaded
-    try:
-        with no_bars(), no_report():
-            model, loaded = AutoModelForSequenceClassification.from_pretrained(
-                name,
-                num_labels=1,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-                **({"revision": revision} if revision else {}),
-            )
-    except RuntimeError:  # transformers points to a report that is not shown
+    model, loaded = read_weights(
+        AutoModelForSequenceClassification, start, "a reward model", num_labels=1, dtype=torch.float32
+    )
+    stored = read_headers(Path(start)) if Path(start).exists() else {}
+    if any(str(name).startswith(_HEADS) for name, *_ in loaded["mismatched_keys"]):
         raise ConfigError(
             f"the weights in {start!r} do not fit a reward model, which has one label; take a language model, or a "
             "reward model"
-        ) from None
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"cannot make a reward model of {start!r}: {reason}") from None
+        )
+    check_mismatched(loaded, start, stored)
     lost = sorted(key for key in loaded["missing_keys"] if not key.startswith(_HEADS))
     if lost:
         raise ConfigError(f"the model in {start!r} lacks {len(lost)} weights, the first is {lost[0]}; get it anew")
+    check_sound(model.eval(), loaded, start, stored, "a reward model")
     return model, read_tokenizer(start)
 
 

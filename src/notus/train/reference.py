@@ -1,8 +1,9 @@
 """The reference's log-probabilities: computed once, and kept under the hash of all that decides them.
 
-What decides them is the model's weights, the types they are kept and computed in, and the token ids of prompts and
-answers; tokenizer, template and truncation are in the ids. In half precision the passes decide too. Arms and reruns
-that share all of it share the file; a file that says otherwise than its name is refused.
+What decides them is the model's weights and configuration, an adapter's settings and base, the types they are kept and
+computed in, the kernels and the passes, and the token ids of prompts and answers; tokenizer, template and truncation
+are in the ids. Arms and reruns that share all of it share the file; a file that says otherwise than its name is
+refused.
 """
 
 import json
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from notus.core.config import digest_of
+from notus.core.disk.hashes import hash_file
 from notus.core.errors import RunError
-from notus.core.run import Run, hash_file
+from notus.core.run import Run
 from notus.core.tables import read_table, write_table
 from notus.core.text import HubId
-from notus.engine.adapters import base_of, is_adapter, read_adapter_settings
+from notus.engine.bases import base_of, is_adapter, read_adapter_settings
+from notus.engine.cpu.switch import find_reason
 from notus.engine.load import weight_files
 from notus.engine.pack import PromptGroup, merge_completions
 from notus.train.settings import Training
@@ -24,6 +27,10 @@ from notus.train.settings import Training
 __all__ = ["identity_of_model", "kept_batch_sums", "kept_sums"]
 
 Sums = list[tuple[float, ...]]
+_RESULTS = 1
+"""Raised by one whenever the same model and data give other bits than before."""
+_PLACE = ("base_model_name_or_path", "revision")
+"""Settings of an adapter that say where its base is, which counts by its content."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -79,6 +86,8 @@ def _identity(start: str, settings: Training, groups: Sequence[PromptGroup]) -> 
     """What decides the numbers; its ``model`` is empty where the model may change under its name."""
     split = settings.micro_batch_size or settings.max_tokens if settings.engine == "padded" else settings.tokens
     return {
+        "results": _RESULTS,
+        "kernels": find_reason() is None,
         "model": identity_of_model(start),
         "precision": settings.computing,
         "engine": "padded" if settings.engine == "padded" else "packed",
@@ -97,9 +106,13 @@ def identity_of_model(start: str) -> dict[str, str]:
         on_base = str(HubId(base_of(Path(start)), read_adapter_settings(Path(start)).get("revision")))
         base = identity_of_model(on_base)
         own = {path.name: hash_file(path) for path in Path(start).glob("adapter_*") if path.suffix == ".safetensors"}
+        settings = {key: value for key, value in read_adapter_settings(Path(start)).items() if key not in _PLACE}
+        own["adapter_config.json"] = digest_of(settings)
         return base and {**{f"base/{name}": value for name, value in base.items()}, **own}
     if Path(start).is_dir():
-        return {path.name: hash_file(path) for path in weight_files(start)}
+        weights, config = weight_files(start), Path(start) / "config.json"
+        files = [*weights, config] if weights and config.is_file() else weights
+        return {path.name: hash_file(path) for path in files}
     on_hub = HubId.parse(start)
     pinned = on_hub is not None and on_hub.revision is not None and _COMMIT.fullmatch(on_hub.revision)
     return {"hub": start} if pinned else {}

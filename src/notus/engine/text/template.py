@@ -14,16 +14,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import chat_template_utils
 
 from notus.core.errors import ConfigError, DataError
 from notus.engine.settings import Limits
 from notus.engine.text.named import TEMPLATES, template_text
+from notus.engine.text.sandbox import BoundedEnvironment
 
 __all__ = ["ChatTemplate", "TurnEnd", "UnfitError", "adds_bos", "with_template"]
+
+# transformers has no setting for it: templates are compiled in what stands under this name.
+chat_template_utils.ImmutableSandboxedEnvironment = BoundedEnvironment
 
 Turn = Mapping[str, Any]
 Turns = Sequence[Turn]
@@ -87,14 +93,25 @@ class ChatTemplate:
             self.head = self._render([_QUESTION], opened=True)[0]
             self._whole = self._render([[*_QUESTION, _answer_turn(_SAID)]])[0]
         except (jinja2.TemplateError, TypeError, ValueError) as error:
-            raise ConfigError(f"{self.name} cannot write a question and its answer: {_line(error)}") from None
+            raise ConfigError(
+                f"{self.name}{self._file()} cannot write a question and its answer: {_line(error)}; set "
+                "limits.chat_template to another"
+            ) from None
         if _ASKED not in self.head or _SAID not in self._whole:
-            raise ConfigError(f"{self.name} does not write what is said; set limits.chat_template to another")
+            raise ConfigError(
+                f"{self.name}{self._file()} does not write what is said; set limits.chat_template to another"
+            )
 
     @property
     def name(self) -> str:
         """The template in words, for errors."""
         return f"the chat template of {self.tokenizer.name_or_path!r}"
+
+    def _file(self) -> str:
+        """Where the template stands, for errors; nothing where it is not the folder's own."""
+        folder = Path(self.tokenizer.name_or_path)
+        places = [name for name in ("chat_template.jinja", "tokenizer_config.json") if (folder / name).is_file()]
+        return f" ({folder / places[0]})" if places else ""
 
     @cached_property
     def opening(self) -> str:

@@ -141,7 +141,7 @@ def _batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
 
 def _open_parquet(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is damaged: {_first_line(error)}") from None
 

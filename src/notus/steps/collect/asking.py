@@ -1,8 +1,8 @@
 """What a step opens to ask models: endpoints, servers of its own, the ledger; its progress, and its end.
 
 Whatever ends it, what was answered is in the ledger, and the same command goes on from there. Progress stands in
-``metrics.jsonl``: ``step`` of ``steps`` requests, ``rate`` per second, ``cost`` so far, ``to_come``, and ``failed`` by
-kind.
+``metrics.jsonl``: ``step`` of ``steps`` requests, ``rate`` per second, ``cost`` so far, ``to_come``, ``failed`` by
+kind, and ``elsewhere``: those that another process is asking through the same ledger, whose answers are waited for.
 """
 
 import threading
@@ -115,8 +115,16 @@ def _writing_progress(context: Context, progress: Progress) -> Iterator[None]:
     over = threading.Event()
 
     def tell() -> None:
+        waited = False
         while not over.wait(_EVERY_S):
-            context.run.metric(**_line(progress.snapshot()))
+            state = progress.snapshot()
+            context.run.metric(**_line(state))
+            if state.elsewhere and not waited:
+                waited = True
+                context.log(
+                    f"{state.elsewhere:,} requests are being asked by another process through the same ledger; their "
+                    "answers are waited for"
+                )
 
     thread = threading.Thread(target=tell, name="notus-progress", daemon=True)
     thread.start()
@@ -138,6 +146,7 @@ def _line(state: Snapshot) -> dict[str, float | int | str | None]:
         "cost": round(state.cost + state.cost_before, 6),
         "to_come": None if state.cost_to_come is None else round(state.cost_to_come, 6),
         "failed": failed,
+        "elsewhere": state.elsewhere,
     }
 
 

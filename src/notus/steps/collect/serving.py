@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from notus.core.disk.hashes import hash_model
 from notus.core.errors import RunError, require
-from notus.core.run import hash_model, read_json
+from notus.core.run import read_json
 from notus.llm.endpoint import Endpoint
 from notus.toy.server import MODEL as JUDGE_MODEL
 from notus.toy.server import JudgeServer

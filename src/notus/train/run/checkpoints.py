@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from notus.core.disk.hashes import hash_file
 from notus.core.errors import ConfigError
-from notus.core.run import CHECKPOINTS, hash_file
+from notus.core.run import CHECKPOINTS
 
 __all__ = ["Checkpoint", "Checkpoints", "DamagedError", "check"]
 

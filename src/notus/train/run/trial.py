@@ -22,7 +22,6 @@ import torch
 from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     MistralConfig,
     PreTrainedModel,
@@ -30,11 +29,12 @@ from transformers import (
 )
 from transformers.trainer_utils import align_special_tokens
 
-from notus.core.errors import ConfigError, InputError
+from notus.core.errors import ConfigError, InputError, check_space, format_bytes, system_error
 from notus.core.run import Run
-from notus.core.text import HubId
 from notus.engine.adapters import adapter_weights, add_adapter, base_model, check_targets
 from notus.engine.attention import packed
+from notus.engine.files.pretrained import build_from_config, read_config
+from notus.engine.files.sound import check_ids as find_lost_ids
 from notus.engine.load import load_model, load_tokenizer
 from notus.engine.settings import Lora, Shape
 from notus.engine.text.encoder import Encoder
@@ -100,21 +100,14 @@ def try_targets(start: str | Shape, lora: Lora) -> None:
     Raises:
         ConfigError: if the adapter does not fit, or there is no such configuration.
     """
-    try:
-        if isinstance(start, Shape):
-            made: Any = MistralConfig(
-                vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
-            )
-        else:
-            on_hub = None if Path(start).exists() else HubId.parse(start)
-            name, revision = (on_hub.name, on_hub.revision) if on_hub else (start, None)
-            made = AutoConfig.from_pretrained(
-                name, local_files_only=True, **({"revision": revision} if revision else {})
-            )
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(made)
-    except _FAILURES as error:
-        raise ConfigError(f"no model can be made of the configuration of {start!r}: {_line(error)}") from None
+    if isinstance(start, Shape):
+        made: Any = MistralConfig(
+            vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
+        )
+    else:
+        made = read_config(start, local_files_only=True)
+    with torch.device("meta"):
+        model = build_from_config(AutoModelForCausalLM, made, str(start))
     check_targets(model, lora)
 
 
@@ -193,16 +186,12 @@ def check_ids(
         ConfigError: if one has none.
     """
     size = model.get_input_embeddings().weight.shape[0]
-    if max(tokenizer.get_vocab().values(), default=0) < size:
-        return
-    lost = {token for row in rows for token in row if token >= size}
-    if lost:
-        first = tokenizer.convert_ids_to_tokens(min(lost))
-        raise ConfigError(
-            f"the tokenizer of {start!r} gives ids that its model has no embedding for: {len(lost)} of the data's "
-            f"tokens, the first is {first!r} ({min(lost)}) of {size:,}; set resize_embeddings: true, which adds what "
-            f"is missing up to {len(tokenizer):,}, or take the tokenizer that belongs to it"
+    if max(tokenizer.get_vocab().values(), default=0) >= size:
+        remedy = (
+            f"set resize_embeddings: true, which adds what is missing up to {len(tokenizer):,}, or take the tokenizer "
+            "that belongs to it"
         )
+        find_lost_ids(model, tokenizer, rows, start, remedy)
 
 
 def try_backward(model: Any, loss: Callable[[Any], torch.Tensor], start: str, *, checkpointing: bool = False) -> None:
@@ -254,15 +243,11 @@ def try_saving(run: Run, saving: Saving) -> None:
     """Save what will be saved, load it again, and compare; what was done is noted in the run.
 
     Raises:
-        InputError: if the disk is too full, the model cannot be saved or loaded, or comes back as another.
+        InputError: if the model cannot be saved or loaded, or comes back as another.
+        RunError: if the disk is too full.
     """
     size = _bytes_saved(saving.model)
-    free = shutil.disk_usage(run.path).free
-    if free < _ROOM * size:
-        raise InputError(
-            f"no space for the model: {_size(size)} will be written below {run.path}, and {_size(free)} are free; make "
-            "room, or name an --out on another disk"
-        )
+    check_space(run.path, _ROOM * size, "the model")
     folder = run.path / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     whole = _bytes(base_model(saving.model) if isinstance(saving.model, PeftModel) else saving.model) <= WHOLE
@@ -272,7 +257,9 @@ def try_saving(run: Run, saving: Saving) -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     run.log(f"trial: one batch forward and backward; {told}")
-    run.note(tried="saved and loaded again" if whole else f"saved in part ({_size(WHOLE)} of weights) and read again")
+    run.note(
+        tried="saved and loaded again" if whole else f"saved in part ({format_bytes(WHOLE)} of weights) and read again"
+    )
 
 
 def _try_whole(saving: Saving, folder: Path) -> str:
@@ -294,7 +281,7 @@ def _try_whole(saving: Saving, folder: Path) -> str:
             f"its outputs differ by {difference:.3g}, so that some weights are not saved or loaded as they are "
             f"({_say_ties(saving.model)})",
         )
-    return f"saved {_size(made)} and loaded it again, outputs within {difference:.2g}" + (
+    return f"saved {format_bytes(made)} and loaded it again, outputs within {difference:.2g}" + (
         f"; the configuration comes back with another {', '.join(changed)}" if changed else ""
     )
 
@@ -374,6 +361,8 @@ def _guard(saving: Saving, done: str, work: Callable[[], Any]) -> Any:
             f"{saving.name!r} cannot be {done}, so that training would end without a model: {error}"
         ) from None
     except _FAILURES as error:
+        if (refused := system_error(error, f"{saving.name!r} cannot be {done}")) is not None:
+            raise refused from None
         raise InputError(
             f"{saving.name!r} cannot be {done}, so that training would end without a model: {_line(error)}"
         ) from None
@@ -462,11 +451,3 @@ def _bytes_saved(model: Any) -> int:
     if isinstance(model, PeftModel):
         return sum(tensor.nbytes for tensor in adapter_weights(model).values())
     return _bytes(model)
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
-        count /= 1000
-    raise AssertionError("unreachable")
