@@ -129,12 +129,7 @@ def sample(
     Raises:
         ConfigError: if a prompt with its answer may be longer than the model's positions.
     """
-    for what, left_out in (
-        ("tools-dropped", [any(turn.tool_calls for turn in prompt) for prompt in prompts]),
-        ("reasoning-dropped", [any(turn.reasoning for turn in prompt) for prompt in prompts]),
-    ):
-        if any(left_out):
-            encoder.tally.count(what, sum(left_out))
+    _count_left_out(encoder.tally, prompts)
     prompts, ids = _encode_fitting(encoder, prompts)
     if not prompts:
         return []
@@ -166,6 +161,15 @@ def sample(
         for prompt, of_prompt in zip(prompts, answers, strict=True)
         for number, answer in enumerate(of_prompt)
     ]
+
+
+def _count_left_out(tally: Tally, prompts: Sequence[tuple[Message, ...]]) -> None:
+    for what, left_out in (
+        ("tools-dropped", [any(turn.tool_calls for turn in prompt) for prompt in prompts]),
+        ("reasoning-dropped", [any(turn.reasoning for turn in prompt) for prompt in prompts]),
+    ):
+        if any(left_out):
+            tally.count(what, sum(left_out))
 
 
 def _encode_fitting(
