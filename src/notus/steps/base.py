@@ -329,7 +329,7 @@ class Context:
         place = QUARANTINE.at(self.path)
         with Quarantine(place.with_stem(f"{place.stem}{beside}")) as quarantine:
             yield RowReader(tally, quarantine)
-        if beside and quarantine.total:
+        if beside and (quarantine.total or tally.counts):
             self.run.tallies.append(tally)
         if quarantine.total:
             before = self.run.summary.get("quarantined", 0)
