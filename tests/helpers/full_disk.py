@@ -136,6 +136,8 @@ def run_notus(words: list[str], scratch: Path) -> tuple[int, str]:
             with said.open("w") as file, (scratch / "stdout.txt").open("w") as out:
                 os.dup2(file.fileno(), 2)
                 os.dup2(out.fileno(), 1)
+                # pytest has put its own in their place.
+                sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
                 sys.argv = ["notus", *words]
                 os.chdir(scratch)
                 notus()
@@ -145,6 +147,9 @@ def run_notus(words: list[str], scratch: Path) -> tuple[int, str]:
         except BaseException:  # noqa: BLE001  what main let through is what is looked for
             said.write_text(traceback.format_exc())
         finally:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
             os._exit(code)
     _, status = os.waitpid(child, 0)
     lines = [line for line in said.read_text().splitlines() if line.strip()]
