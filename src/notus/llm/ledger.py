@@ -30,7 +30,7 @@ from typing import Any, Self
 import msgspec
 
 from notus.core.disk.named import check_named_file
-from notus.core.errors import InputError, NotusError, RunError, nearest
+from notus.core.errors import InputError, NotusError, RunError, nearest, system_error
 from notus.core.records import Record
 from notus.core.run import atomic
 from notus.llm.errors import RULES
@@ -264,13 +264,15 @@ class Ledger:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise kind(f"the ledger {self.path} cannot be used: {error}") from None
+            text = f"the ledger {self.path} cannot be used"
+            raise system_error(error, text, self.path) or kind(f"{text}: {error}") from None
         except sqlite3.DatabaseError as error:
             raise InputError(
                 f"{self.path} is damaged, or no ledger ({error}); keep it aside, and name another file"
             ) from None
         except OSError as error:
-            raise kind(f"the ledger {self.path} cannot be used: {error.strerror}") from None
+            text = f"the ledger {self.path} cannot be used"
+            raise system_error(error, text, self.path) or kind(f"{text}: {error.strerror}") from None
 
 
 class _Claims:
