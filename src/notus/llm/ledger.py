@@ -262,7 +262,7 @@ class Ledger:
             yield
         except sqlite3.OperationalError as error:
             raise kind(f"the ledger {self.path} cannot be used: {error}") from None
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # of a damaged name in SQLite's own message, too
             raise InputError(
                 f"{self.path} is damaged, or no ledger ({error}); keep it aside, and name another file"
             ) from None

@@ -225,7 +225,7 @@ def test_arrow_that_is_packed_too_densely_is_refused(tmp_path, bounded):
         bounded(path)
 
 
-def workbook(path, cells, packed=False):
+def workbook(path, cells):
     """A workbook of one sheet with cells by their names."""
     head = '<?xml version="1.0" encoding="UTF-8"?>'
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
