@@ -21,7 +21,7 @@ from notus.core.run import (
     write_json,
 )
 from notus.core.stage import Place
-from notus.core.tables import read_table
+from notus.core.tables import read_table, write_table
 
 
 def enter(path, beta=0.1, data="aa"):
@@ -225,6 +225,22 @@ def test_the_manifest_is_the_last_file_that_gets_its_name(tmp_path, disk):
     names = [told[1] for told in disk if told[0] == "rename"]
     assert names[-1] == MANIFEST
     assert {"config.json", "inputs.json", "tally.json"} <= {*names[:-1]}
+
+
+def test_outputs_and_their_folders_are_on_the_disk_before_the_manifest_has_its_name(tmp_path, disk):
+    """So that a power cut leaves no manifest without its tables; the manifest's own name is on the disk at the end."""
+    path = tmp_path / "run"
+    with enter(path) as run:
+        write_table(path / "pairs.parquet", [{"id": "a", "value": 1}])
+        (path / "model").mkdir()
+        (path / "model" / "weights").write_bytes(b"w" * 70)
+        run.tally("filter")
+    before = disk[: next(place for place, told in enumerate(disk) if told[1] == MANIFEST)]
+    synced = {told[1]: told[2] for told in before if told[0] == "sync"}
+    for name in ("pairs.parquet", "model/weights", "tally.json", "config.json", "inputs.json"):
+        assert synced[(path / name).stat().st_ino] == (path / name).stat().st_size, name
+    assert {folder.stat().st_ino for folder in (path, path / "model", tmp_path)} <= synced.keys()
+    assert disk[-1][:2] == ("sync", path.stat().st_ino)
 
 
 def test_hash_file(tmp_path):

@@ -185,8 +185,21 @@ def with_sets(given: Mapping[str, Any], sets: Sequence[str] | None, step: str = 
     laid = dict(given)
     for text in sets or ():
         key, value = parse_override(text, example="ranking.selection=bubble")
-        laid = set_path(laid, key.removeprefix(f"{step}.") if step else key, value)
+        key = key.removeprefix(f"{step}.") if step else key
+        head, _, below = key.partition(".")
+        if below and (name := laid.get(head) or _usual_name(step, head)) and isinstance(name, str):
+            laid[head] = {"name": name}  # an option of what is named, such as a loss
+        laid = set_path(laid, key, value)
     return laid
+
+
+def _usual_name(step: str, setting: str) -> str | None:
+    """The name of what a setting of a step holds by default, such as a loss; None where that has no name."""
+    from notus.steps.registry import step_class
+
+    info = step_class(step).model_fields.get(setting) if step else None
+    name = getattr(info.default, "name", None) if info else None
+    return name if isinstance(name, str) else None
 
 
 def _no_action() -> None:
@@ -288,7 +301,8 @@ def _parameters(
     yield from (parameter(*each) for each in _about_the_run(spec, step))
     further = "A further setting, also one below another: key.below=value."
     yield parameter("sets", Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=further)])
-    yield parameter("out", Out)
+    beside = "Run directory; data that are read for it go beside it, into OUT-data. By default a folder below runs/."
+    yield parameter("out", Annotated[Path | None, typer.Option("--out", help=beside)] if "map" in spec.also else Out)
     yield parameter("as_json", AsJson, False)
 
 
