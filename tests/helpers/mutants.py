@@ -347,13 +347,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="go on from this one")
     arguments = parser.parse_args()
     counts: Counter[str] = Counter()
     started = time.process_time()
     with tempfile.TemporaryDirectory(prefix="notus-mutants-") as name:
         folder = Path(name)
         cases = make_files(folder)
-        for number in range(arguments.count):
+        for number in range(arguments.first, arguments.count):
             seed = arguments.seed * 1_000_003 + number
             case = cases[number % len(cases)]
             wrong = try_mutant(folder, case, seed)

@@ -109,14 +109,14 @@ def cut_groups(path: Path, size: int) -> list[Part | None]:
 
 
 def arrow_rows(path: Path) -> Iterator[tuple[int, Payload]]:
-    """The rows of an Arrow stream or file, each with its number; batch by batch, mapped into memory.
+    """The rows of an Arrow stream or file, each with its number; batch by batch, and not mapped: damage would crash.
 
     Raises:
         DataError: if it is damaged, or has no row.
     """
     try:
         number, held = 0, 0
-        with pa.memory_map(str(path)) as file:
+        with pa.OSFile(str(path)) as file:
             for batch in _batches(file):
                 _check_places(batch)
                 held += batch.nbytes
