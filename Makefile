@@ -3,6 +3,7 @@
 # libraries instead of those that are pinned (torch excepted: without its pin, a machine without a GPU is given CUDA).
 PYTHON ?= python3
 PINS ?= yes
+KILLS ?= 1000
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))$(if $(filter no,$(PINS)),-newest)
 BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
@@ -20,7 +21,9 @@ test: $(VENV)/test.done
 test-slow: $(VENV)/test.done
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto --dist loadfile
 
+# Kills are counted in soak.jsonl: Ctrl-C stops, and the next call goes on until there are so many of this source.
 soak: $(VENV)/test.done
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.soak --kills $(KILLS)
 	$(BIN)/python -m pytest -m soak
 
 # Small changes of the source, each against the tests of its room; what it found is in build/mutants.jsonl, and it goes on.

@@ -228,7 +228,7 @@ def test_the_manifest_is_the_last_file_that_gets_its_name(tmp_path, disk):
 
 
 def test_outputs_and_their_folders_are_on_the_disk_before_the_manifest_has_its_name(tmp_path, disk):
-    """So that a power cut leaves no manifest without its tables; and the manifest's own name is on the disk at the end."""
+    """So that a power cut leaves no manifest without its tables; the manifest's own name is on the disk at the end."""
     path = tmp_path / "run"
     with enter(path) as run:
         write_table(path / "pairs.parquet", [{"id": "a", "value": 1}])

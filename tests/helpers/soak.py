@@ -27,13 +27,24 @@ from pathlib import Path
 from notus.core.disk.hashes import hash_folder
 from notus.steps.data.toy import Toy
 from notus.steps.perform import run_step
-from tests.conftest import TINY
 from tests.helpers.asked import CONCURRENCY, Asked, write_recipe
 from tests.helpers.going_on import CLOCK, make_start
 
 SOURCE = Path(__file__).parents[2] / "src" / "notus"
 _CONTEXT = multiprocessing.get_context("forkserver")
-_WORLD = {"facts": 24, "prompts": 120, "sft_examples": 60, "held_out": 8}
+_RECIPE = """
+name: small
+seeds: [0]
+data: {step: toy, world: {prompts: 40, sft_examples: 40, held_out: 8, facts: 8}}
+create: {shape: {vocabulary: 320, width: 16, layers: 1, heads: 2, kv_heads: 1, ffn: 32, positions: 96}}
+sft: {batch_size: 16, learning_rate: 5e-3, limits: &limits {max_length: 96, max_prompt_length: 48}}
+binarize: {}
+dpo: {batch_size: 8, learning_rate: 1e-3, limits: *limits}
+success: {sampling: {samples: 1, max_new_tokens: 6}, limits: *limits}
+arms:
+  SFT: {dpo: null, binarize: null, success: {model: sft}}
+  DPO: {}
+"""
 _TRAIN = ["--batch-size", "8", "--learning-rate", "3e-3", "--log-every", "2", "--save-every", "3"]
 _LIMITS = ["--set", "limits.max_length=96", "--set", "limits.max_prompt_length=48", "--epochs", "2"]
 
@@ -100,8 +111,8 @@ COMMANDS = {
     "two collectors": Command(
         lambda place: ["collect", str(place.recipe)], weight=2, asks=True, processes=2, goes_on=True
     ),
-    "run": Command(lambda place: ["run", str(place.tiny)], workers=True, goes_on=True, kills=10),
-    "run inline": Command(lambda place: ["run", str(place.tiny)], weight=2, inline=True, goes_on=True),
+    "run": Command(lambda place: ["run", str(place.small)], workers=True, goes_on=True, kills=10),
+    "run inline": Command(lambda place: ["run", str(place.small)], weight=2, inline=True, goes_on=True),
 }
 """Name → command. What is to be tried as well stands here."""
 
@@ -112,6 +123,8 @@ class Place:
 
     folder: Path
     server: Asked
+    prompts: int = 120
+    """Of the toy world that is read."""
     undisturbed: dict[str, dict[str, str]] = field(default_factory=dict)
     """Command → what it leaves where nobody kills it."""
     takes: dict[str, float] = field(default_factory=dict)
@@ -119,11 +132,12 @@ class Place:
 
     def __post_init__(self) -> None:
         inputs = self.folder / "inputs"
-        self.data = run_step("data", Toy.parse({"world": _WORLD}, where="soak"), inputs / "world", 0).path
+        world = {"facts": 24, "prompts": self.prompts, "sft_examples": self.prompts // 2, "held_out": 8}
+        self.data = run_step("data", Toy.parse({"world": world}, where="soak"), inputs / "world", 0).path
         self.pairs = inputs / "pairs"
         self.model = make_start(inputs / "model")
-        self.tiny = inputs / "tiny.yaml"
-        self.tiny.write_text(TINY.replace("seeds: [0, 1]", "seeds: [0]"))
+        self.small = inputs / "small.yaml"
+        self.small.write_text(_RECIPE)
         self.ledger = self.folder / "ledger.sqlite"
         self.recipe = inputs / "recipe.yaml"
         # The collection reads a directory, so that it has no step but its own.
@@ -286,7 +300,7 @@ def go_on(file: Path, place: Place, kills: int, names: list[str], a_round: int |
         with file.open("a") as lines:
             lines.write(json.dumps(asdict(rounds[-1])) + "\n")
         if not rounds[-1].right:
-            shutil.move(place.folder / "killed", file.with_name(f"failed-{len(rounds)}"))
+            shutil.move(place.folder / "killed", file.with_name(f"soak-failed-{len(rounds)}"))
             sys.stdout.write(f"{rounds[-1]}\n")
     return rounds
 

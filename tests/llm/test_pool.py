@@ -174,7 +174,14 @@ def test_a_request_that_cannot_be_sent_is_the_users_error(tmp_path):
     ("settings", "words"),
     [
         ({"key_env": "sk-12345-secret"}, "never the key"),
+        ({"key_env": "hf_abcdefghijklmnopqrstuvsecret"}, "never the key"),
+        ({"key_env": "sk_live_51HabcdefGHIsecret"}, "never the key"),
+        ({"key_env": "a3f59c21secret77d0e41b"}, "never the key"),
+        ({"key_env": ["sk-12345-secret"]}, "never the key"),
         ({"urls": ["http://user:secret@host/v1"]}, "no login"),
+        ({"urls": ["http://host/v1?key=secret"]}, "no query"),
+        ({"body": {"api_key": "secret"}}, "'api_key' would be kept"),
+        ({"api_key": "secret"}, "unknown key 'endpoint.api_key'|unknown key 'api_key'"),
         ({"urls": ["host:8000/v1"]}, "http://host:port"),
         ({"urls": []}, "urls"),
         ({"body": {"temperature": 1}}, "'temperature' is set by the request"),
@@ -187,6 +194,28 @@ def test_a_wrong_endpoint_is_one_line_without_secrets(settings, words):
     with pytest.raises(ConfigError, match=words) as error:
         Endpoint.parse(whole, where="endpoint")
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "KEY2", "my_key", "AZURE_OPENAI_API_KEY_2", "ANTHROPIC_KEY_EU_1"])
+def test_the_name_of_a_variable_is_taken(name, monkeypatch):
+    whole = {"name": "a", "model": "b", "urls": ["http://h/v1"], "key_env": name}
+    monkeypatch.setenv(name, "k")
+    assert Endpoint.parse(whole, where="endpoint").read_key() == "k"
+    monkeypatch.delenv(name)
+    with pytest.raises(ConfigError, match=f"variable {name} is not set"):
+        Endpoint.parse(whole, where="endpoint").read_key()
+
+
+def test_a_key_that_looks_like_a_name_is_not_shown_whole(monkeypatch):
+    """Of letters alone, in no vendor's form: nothing tells it from a name, but that no variable is called so."""
+    whole = {"name": "a", "model": "b", "urls": ["http://h/v1"], "key_env": "qwertzuiopasdfghjklsecret"}
+    with pytest.raises(ConfigError, match=r"variable qwer… \(25 characters\) is not set") as error:
+        Endpoint.parse(whole, where="endpoint").read_key()
+    assert "secret" not in str(error.value)
+    # A variable of that name is one, whatever it looks like.
+    monkeypatch.setenv("hf_abcdefghijklmnopqrstuvw0", "k")
+    named = Endpoint.parse(whole | {"key_env": "hf_abcdefghijklmnopqrstuvw0"}, where="endpoint")
+    assert named.read_key() == "k"
 
 
 def test_a_key_that_is_not_set_is_named(tmp_path, monkeypatch):

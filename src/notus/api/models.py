@@ -113,11 +113,11 @@ class Experiment(Result):
         """Empty: each step of the recipe has its own."""
         return []
 
-    def report(self, path: str | Path | None = None) -> Path:
-        """Write the report as one HTML file; by default into the run directory."""
+    def report(self, path: str | Path | None = None, *, force: bool = False) -> Path:
+        """Write the report as one HTML file; by default into the run directory. ``force`` overwrites a named one."""
         from notus.recipes.report import write_report
 
-        return write_report(self._experiment(), None if path is None else Path(path))
+        return write_report(self._experiment(), None if path is None else Path(path), force=force)
 
     def _experiment(self) -> Any:
         from notus.recipes.experiment import Experiment as Stored

@@ -294,7 +294,8 @@ def _parameters(
     yield from (parameter(*each) for each in _about_the_run(spec, step))
     further = "A further setting, also one below another: key.below=value."
     yield parameter("sets", Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=further)])
-    yield parameter("out", Out)
+    beside = "Run directory; data that are read for it go beside it, into OUT-data. By default a folder below runs/."
+    yield parameter("out", Annotated[Path | None, typer.Option("--out", help=beside)] if "map" in spec.also else Out)
     yield parameter("as_json", AsJson, False)
 
 

@@ -111,12 +111,16 @@ def compare(
 def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a recipe that was run.")],
     out: Annotated[Path | None, typer.Option("--out", help="The HTML file; by default report.html in the run.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --out.")] = False,
 ) -> None:
     """Write the report of a run again, as one HTML file that needs no network."""
     from notus.recipes.experiment import Experiment
-    from notus.recipes.report import write_report
+    from notus.recipes.report import pictures_of, write_report
 
-    print(write_report(Experiment.read(run_dir), out))
+    page = write_report(Experiment.read(run_dir), out, force=force)
+    print(page)
+    if pictures_of(page).is_dir():
+        print(f"Its pictures: {pictures_of(page)}", file=sys.stderr)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ def explain(
 def ledger(
     path: Annotated[Path, typer.Argument(help="The ledger of a collection.")],
     export: Annotated[Path | None, typer.Option(help="Write all entries to this file, as JSON lines.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --export; never the ledger.")] = False,
     prune: Annotated[str | None, typer.Option(help="failures, kind=…, model=…, step=… or key=…: ask it again.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do prune; without it nothing is removed.")] = False,
     as_json: AsJson = False,
@@ -41,7 +42,7 @@ def ledger(
 
     with usage.Ledger(path, must_exist=True) as opened:
         pruned = usage.prune(opened, prune, yes=yes) if prune else None
-        exported = usage.export(opened, export) if export else None
+        exported = usage.export(opened, export, force=force) if export else None
         terminal.show_usage(usage.read_usage(opened), pruned, exported, as_json=as_json)
 
 

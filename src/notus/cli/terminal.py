@@ -147,7 +147,7 @@ def show_reading(run: Run) -> None:
     summary = read_json(run.path / "manifest.json")["summary"]
     _print_warnings({key: summary[key] for key in ("leaks",) if key in summary})
     _print_places({"rows": places["rows"], "quarantine": places["quarantine"], "dropped": None})
-    OUT.print(f"Data: {escape(str(run.path))}", soft_wrap=True)
+    OUT.print(f"Data, read into a run directory of its own: {escape(str(run.path))}", soft_wrap=True)
 
 
 def _plain_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -219,6 +219,9 @@ class Run:
                 self.log(f"{self.stage}: stopped by {type(error).__name__}: {' '.join(str(error).split())}")
             if isinstance(error, LossError):
                 self._write_tallies()
+            refused = system_error(error, f"cannot write in {self.path}", self.path)
+            if refused is not None and getattr(error, "filename", None) is None:  # it would not be known where
+                raise refused from error
             return
         self._write_tallies()
         self.log(f"{self.stage}: done")

@@ -5,6 +5,7 @@ API key itself is in no setting, so that no file that keeps settings can hold it
 """
 
 import os
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,20 +24,35 @@ _FROM_REQUEST = (
 )
 """Parts of a body that come from the request; in ``body`` they would override it."""
 _HIDDEN = "(not shown)"
+_KEY = re.compile(
+    r"(sk|pk|rk|hf|gsk|xai|ghp|gho|nvapi|pplx|glpat|r8|fw|tgp|AIza|AKIA|eyJ)[_-]?[A-Za-z0-9]{16,}.*"  # as vendors begin
+    r"|(.*_)?(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{16,}(_.*)?"  # no word of a name is so long and has digits
+)
+_IN_BODY = ("api_key", "apikey", "api-key", "key", "token", "access_token", "authorization", "secret", "password")
 
 
 def _hide_key(value: object) -> object:
-    """Hide what is no name of a variable: it may be the key, and errors show values."""
-    return value if value is None or (isinstance(value, str) and value.isidentifier()) else _HIDDEN
+    """Hide what is no name of a variable, or looks like a key: errors show values, and files keep them."""
+    named = isinstance(value, str) and value.isidentifier() and (value in os.environ or not _KEY.fullmatch(value))
+    return value if value is None or named else _HIDDEN
 
 
 def _hide_login(value: object) -> object:
-    return _HIDDEN if isinstance(value, str) and "@" in urlsplit(value).netloc else value
+    parts = urlsplit(value) if isinstance(value, str) else None
+    return _HIDDEN if parts and ("@" in parts.netloc or parts.query or parts.fragment) else value
+
+
+def _hide_in_body(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _HIDDEN if str(key).lower() in _IN_BODY and isinstance(each, str) else each for key, each in value.items()
+    }
 
 
 def _check_url(value: str) -> str:
     if value == _HIDDEN:
-        raise ValueError("a URL holds no login; name the environment variable of the key in key_env")
+        raise ValueError("a URL holds no login and no query; name the environment variable of the key in key_env")
     parts = urlsplit(value)
     if parts.port == 0:
         raise ValueError("port 0 is no port")
@@ -51,8 +67,17 @@ def _check_variable(value: str) -> str:
     return value
 
 
+def _check_body(body: dict[str, Any]) -> dict[str, Any]:
+    if owned := [key for key in _FROM_REQUEST if key in body]:
+        raise ValueError(f"'{owned[0]}' is set by the request, not in the extra body")
+    if secret := [key for key, value in body.items() if value == _HIDDEN]:
+        raise ValueError(f"'{secret[0]}' would be kept with every request; name its environment variable in key_env")
+    return body
+
+
 Url = Annotated[str, pydantic.AfterValidator(_check_url), pydantic.BeforeValidator(_hide_login)]
 Variable = Annotated[str, pydantic.AfterValidator(_check_variable), pydantic.BeforeValidator(_hide_key)]
+Body = Annotated[dict[str, Any], pydantic.AfterValidator(_check_body), pydantic.BeforeValidator(_hide_in_body)]
 Price = Annotated[float, pydantic.Field(ge=0)]
 
 
@@ -96,15 +121,8 @@ class Endpoint(Config):
     """Price of a million tokens of the prompt, in any currency."""
     price_out: Price | None = None
     """Price of a million tokens of the answer."""
-    body: dict[str, Any] = pydantic.Field(default_factory=dict)
+    body: Body = pydantic.Field(default_factory=dict)
     """Further parts of the request body, as they are. They count for the key."""
-
-    @pydantic.field_validator("body")
-    @classmethod
-    def _nothing_owned(cls, body: dict[str, Any]) -> dict[str, Any]:
-        if owned := [key for key in _FROM_REQUEST if key in body]:
-            raise ValueError(f"'{owned[0]}' is set by the request, not in the extra body")
-        return body
 
     @pydantic.model_validator(mode="after")
     def _prices_together(self) -> "Endpoint":
@@ -134,7 +152,13 @@ class Endpoint(Config):
             return ""
         key = os.environ.get(self.key_env, "").strip()
         if not key:
-            raise ConfigError(f"endpoint '{self.name}': the environment variable {self.key_env} is not set")
+            # What no variable is called may be a key that does not look like one.
+            usual = re.fullmatch(r"[A-Z0-9_]+", self.key_env) or len(self.key_env) < 12
+            name = self.key_env if usual else f"{self.key_env[:4]}… ({len(self.key_env)} characters)"
+            raise ConfigError(
+                f"endpoint '{self.name}': the environment variable {name} is not set; "
+                "key_env names the variable that holds the key"
+            )
         if not (key.isascii() and key.isprintable()):
             raise ConfigError(f"endpoint '{self.name}': {self.key_env} holds characters that no key can have")
         return key

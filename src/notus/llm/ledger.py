@@ -29,6 +29,7 @@ from typing import Any, Self
 
 import msgspec
 
+from notus.core.disk.named import check_named_file
 from notus.core.errors import InputError, NotusError, RunError, nearest
 from notus.core.records import Record
 from notus.core.run import atomic
@@ -77,6 +78,8 @@ _READ = (
     "attempts",
     "price",
 )
+_ENDINGS = ("", "-wal", "-shm", "-journal")
+"""What stands behind a ledger's name in those of its files."""
 _CHUNK = 1000
 """Keys of one query, and entries of one commit."""
 _BUSY_S = 60.0
@@ -497,8 +500,16 @@ def read_usage(ledger: Ledger) -> Usage:
     )
 
 
-def export(ledger: Ledger, path: Path) -> int:
-    """Write all entries as JSON lines, in the order in which they came; say how many."""
+def export(ledger: Ledger, path: Path, *, force: bool = False) -> int:
+    """Write all entries as JSON lines, in the order in which they came; say how many.
+
+    Raises:
+        InputError: if the file cannot be written, is there already (``force`` overwrites it), or belongs to the ledger
+            itself, which is never overwritten.
+    """
+    places = (ledger.path, ledger.path.resolve())
+    own = [place.with_name(f"{place.name}{ending}") for place in places for ending in _ENDINGS]
+    check_named_file(path, force=force, never=own)
     sql = f"SELECT {', '.join(_COLUMNS)} FROM entries ORDER BY id"  # noqa: S608
     count = 0
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from notus.core.artifacts import FINDINGS, OUTPUTS, PREFERENCES, VERDICTS, Artifact
+from notus.core.disk.named import check_named_file, check_named_folder
 from notus.core.errors import InputError
 from notus.core.records import Output, Preference, Verdict
 from notus.core.run import MANIFEST, atomic, read_json, read_manifest
@@ -49,6 +50,7 @@ __all__ = [
     "build_report",
     "curve_section",
     "curve_sentences",
+    "pictures_of",
     "write_report",
 ]
 
@@ -103,27 +105,40 @@ _MEASURES = {
 _PROMPTS_SHOWN = 5
 
 
-def write_report(experiment: Experiment, path: Path | None = None) -> Path:
+def write_report(experiment: Experiment, path: Path | None = None, *, force: bool = False) -> Path:
     """Write the report of an experiment as one HTML file, by default ``report.html`` in its directory.
 
     Its pictures are written as files too, into a folder beside it: ``report-pictures/01-….svg``, in their order.
 
+    Args:
+        experiment: a recipe that was run.
+        path: the file; the default one is written anew.
+        force: overwrite a named file that is there, and the pictures beside it.
+
     Raises:
-        InputError: if the file cannot be written.
+        InputError: if the file cannot be written, or is there already, or the folder of its pictures holds something.
     """
     target = path or experiment.path / "report.html"
     if target.suffix not in (".html", ".htm"):
         raise InputError(f"the report is an HTML file, and {target} does not end in .html; choose another --out")
+    if target.resolve() != (experiment.path / "report.html").resolve():
+        check_named_file(target, force=force)
+        check_named_folder(pictures_of(target), force=force)
     report = build_report(experiment)
     page = render(report)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_pictures(report, target.with_name(f"{target.stem}-pictures"))
+        write_pictures(report, pictures_of(target))
         with atomic(target) as file:
             file.write(page)
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}; choose another file with --out") from None
     return target
+
+
+def pictures_of(page: Path) -> Path:
+    """The folder of a report's pictures, beside its page."""
+    return page.with_name(f"{page.stem}-pictures")
 
 
 def build_report(experiment: Experiment) -> Report:

@@ -9,7 +9,6 @@ import gzip
 import io
 import json
 import math
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from notus.core.errors import DataError, nearest
 from notus.core.records import Record, digest
 from notus.core.run import atomic
 from notus.evaluate.alpaca.score import Judgement, read_preference
-from notus.formats.quarantine import RowReader
+from notus.formats.files.packed import read_unpacked
+from notus.formats.quarantine import REPEATED, RowReader, load_json
 
 __all__ = [
     "CANONICAL",
@@ -88,7 +88,7 @@ def read_outputs(path: Path, reader: RowReader | None = None) -> list[Answer]:
         generator, dataset = str(row.get("generator") or path.stem), str(row.get("dataset") or "")
         return Answer(instruction=asked, output=output, generator=generator, dataset=dataset)
 
-    rows = enumerate(_rows(path, salvage=False), start=1)
+    rows = enumerate(_rows(path, salvage=False, reader=reader), start=1)
     return [answer for _, answer in (reader or RowReader()).read(path, rows, read)]
 
 
@@ -128,7 +128,7 @@ def read_annotations(
     Raises:
         DataError: if the file cannot be read, a row lacks a field, or there is no such model.
     """
-    rows = enumerate(_rows(path, salvage=salvage), start=1)
+    rows = enumerate(_rows(path, salvage=salvage, reader=reader), start=1)
     read = (reader or RowReader()).read(path, rows, _judgement)
     found = [structs.replace(item, file=path.name, line=number) for number, item in read]
     if model is None:
@@ -283,18 +283,19 @@ def _number(path: Path, text: str) -> float:
 
 def _read_text(path: Path) -> str:
     try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        return read_unpacked(path).decode("utf-8")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
-def _rows(path: Path, *, salvage: bool) -> list[dict[str, Any]]:
+def _rows(path: Path, *, salvage: bool, reader: RowReader | None = None) -> list[dict[str, Any]]:
     text = _read_text(path)
     try:
-        value = json.loads(text)
+        value, repeated = load_json(text)
+        if repeated and reader is not None:
+            reader.tally.count(REPEATED, repeated)
     except (ValueError, RecursionError) as error:
         whole = _whole_rows(text)
         if salvage and whole:
