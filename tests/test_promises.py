@@ -1,4 +1,4 @@
-"""Promises of README, docs and CHANGELOG that no other test holds; and the tests that docs/reliability.md names are there."""
+"""Promises of README, docs and CHANGELOG that no other test holds; the tests named in docs/reliability.md are there."""
 
 import ast
 import errno
