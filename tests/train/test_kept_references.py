@@ -43,9 +43,3 @@ def test_a_tree_of_runs_that_was_moved_keeps_its_references(folder: Path, tmp_pa
     first = identity_of_model(str(folder / "lora" / "model"))
     folder.rename(tmp_path / "elsewhere")
     assert identity_of_model(str(tmp_path / "elsewhere" / "lora" / "model")) == first
-
-
-def test_what_may_change_under_its_name_is_not_kept() -> None:
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    assert identity_of_model("owner/name") == identity_of_model("owner/name@main") == {}
-    assert identity_of_model(f"owner/name@{commit}") == {"hub": f"owner/name@{commit}"}
