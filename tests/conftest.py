@@ -5,7 +5,6 @@ import sys
 import hypothesis
 import pytest
 
-from notus.engine.load import build_model, load_model, save_model, train_tokenizer
 from notus.engine.settings import Lora, Shape
 from tests.helpers.smollm2 import NAME, AbsentError, smollm2_folder
 
@@ -28,11 +27,16 @@ def pytest_configure():
 
 @pytest.fixture(scope="session")
 def tokenizer():
+    # Torch takes seconds to import, and most tests do without.
+    from notus.engine.load import train_tokenizer
+
     return train_tokenizer(TEXTS, 400)
 
 
 @pytest.fixture(scope="session")
 def model(tokenizer):
+    from notus.engine.load import build_model
+
     return build_model(
         Shape(vocabulary=400, width=32, layers=2, heads=4, kv_heads=2, ffn=64, positions=512), tokenizer, 0
     )
@@ -51,6 +55,7 @@ def smollm2():
 def lora_run(model, tokenizer, tmp_path_factory):
     """A folder with ``base``, a plain model, and ``lora/model``, an adapter on it."""
     from notus.engine.adapters import add_adapter
+    from notus.engine.load import load_model, save_model
 
     folder = tmp_path_factory.mktemp("adapters")
     save_model(model, tokenizer, folder / "base")

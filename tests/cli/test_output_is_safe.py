@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.color import ColorSystem
@@ -181,10 +182,10 @@ def test_what_libraries_log_is_shown_and_their_bars_are_drawn(capfdbinary):
     with guarded_streams():
         handler = logging.StreamHandler(sys.stderr)
         handler.emit(logging.LogRecord("x", 30, "x", 1, f"weights {EVIL}", None, None))
-        print("\rloading: 50%\x1b[A", file=sys.stderr, end="")
-        print(EVIL)
+        sys.stderr.write("\rloading: 50%\x1b[A")
+        sys.stdout.write(EVIL)
     out, err = (part.decode() for part in capfdbinary.readouterr())
-    assert out == f"{visible(EVIL)}\n"
+    assert out == visible(EVIL)
     assert err.endswith("\rloading: 50%\x1b[A")
     assert not UNSEEN.search(err.removesuffix("\rloading: 50%\x1b[A").replace("\r", ""))
 
@@ -193,9 +194,7 @@ def start(arguments, **more):
     return subprocess.Popen([sys.executable, "-m", "notus", *arguments], stderr=subprocess.PIPE, **more)
 
 
-def test_a_reader_who_leaves_is_no_failure(place):
-    rows = "".join(json.dumps({f"column {n}": "x", "n": n}) + "\n" for n in range(90))
-    (place / "wide.jsonl").write_text(rows)
+def test_a_reader_who_leaves_is_no_failure():
     read, write = os.pipe()
     process = start(["formats", "--json"], stdout=write)
     os.close(write)
@@ -204,15 +203,16 @@ def test_a_reader_who_leaves_is_no_failure(place):
     assert process.returncode == 0
 
 
-def test_a_full_disk_behind_the_output_is_one_line(place):
-    with open("/dev/full", "wb") as full:
+def test_a_full_disk_behind_the_output_is_one_line():
+    with Path("/dev/full").open("wb") as full:
         process = start(["formats", "--json"], stdout=full)
     err = process.communicate(timeout=60)[1].decode()
     assert err == "notus: cannot write what was to be printed: No space left on device\n"
     assert process.returncode == 1
 
 
-def test_a_terminal_of_ascii_gets_escapes(place):
+@pytest.mark.usefixtures("place")
+def test_a_terminal_of_ascii_gets_escapes():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     process = start(["formats", "feedback.jsonl"], stdout=subprocess.PIPE, env=environment)
     out, err = process.communicate(timeout=60)

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from notus.cli.main import TRAININGS
+from notus.cli.options import with_sets
 from notus.engine.load import build_model, save_model
 from notus.engine.settings import Shape
+from notus.steps.registry import step_class
 from tests.cli.test_main import notus, one_line
 
 COMMANDS = TRAININGS
@@ -54,6 +56,21 @@ def test_settings_are_laid_over_by_set(workplace):
     assert summary["updates"] == 2 * -(-summary["rows"] // 8)
     again = ["train", "sft", "runs/sft-data", "--start", "runs/base", "--held-out", "0.3", "--out", "runs/again"]
     one_line(notus(*again, cwd=workplace), 2, "'--held-out' is 0.3", "runs/sft-data is a run directory")
+
+
+@pytest.mark.parametrize(
+    ("sets", "loss"),
+    [
+        (["dpo.loss.beta=0.05"], {"name": "sigmoid", "beta": 0.05}),  # as a recipe and `notus run --help` write it
+        (["loss.beta=0.05"], {"name": "sigmoid", "beta": 0.05}),
+        (["loss=hinge", "loss.beta=0.05"], {"name": "hinge", "beta": 0.05}),
+        (["loss={name: hinge, beta: 0.3}", "dpo.loss.beta=0.05"], {"name": "hinge", "beta": 0.05}),
+    ],
+)
+def test_an_option_of_a_loss_is_set_alone_and_the_loss_stays(sets, loss):
+    laid = with_sets({"start": "runs/base"}, sets, "dpo")
+    assert laid == {"start": "runs/base", "loss": loss}
+    assert step_class("dpo").parse(laid, where="test").loss.beta == 0.05
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from notus.core.artifacts import find_model
 from notus.core.config import digest_of
 from notus.core.disk.hashes import hash_file, hash_folder, hash_model
-from notus.core.errors import DataError, InputError, RunError
+from notus.core.errors import DataError, InputError, LossError, RunError
 from notus.core.run import (
     MANIFEST,
     Run,
@@ -21,7 +21,7 @@ from notus.core.run import (
     write_json,
 )
 from notus.core.stage import Place
-from notus.core.tables import read_table
+from notus.core.tables import read_table, write_table
 
 
 def enter(path, beta=0.1, data="aa"):
@@ -227,6 +227,22 @@ def test_the_manifest_is_the_last_file_that_gets_its_name(tmp_path, disk):
     assert {"config.json", "inputs.json", "tally.json"} <= {*names[:-1]}
 
 
+def test_outputs_and_their_folders_are_on_the_disk_before_the_manifest_has_its_name(tmp_path, disk):
+    """So that a power cut leaves no manifest without its tables; the manifest's own name is on the disk at the end."""
+    path = tmp_path / "run"
+    with enter(path) as run:
+        write_table(path / "pairs.parquet", [{"id": "a", "value": 1}])
+        (path / "model").mkdir()
+        (path / "model" / "weights").write_bytes(b"w" * 70)
+        run.tally("filter")
+    before = disk[: next(place for place, told in enumerate(disk) if told[1] == MANIFEST)]
+    synced = {told[1]: told[2] for told in before if told[0] == "sync"}
+    for name in ("pairs.parquet", "model/weights", "tally.json", "config.json", "inputs.json"):
+        assert synced[(path / name).stat().st_ino] == (path / name).stat().st_size, name
+    assert {folder.stat().st_ino for folder in (path, path / "model", tmp_path)} <= synced.keys()
+    assert disk[-1][:2] == ("sync", path.stat().st_ino)
+
+
 def test_hash_file(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert hash_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -294,3 +310,26 @@ def test_a_lock_leaves_nothing_behind(tmp_path):
     with locked(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_what_nobody_needs_once_a_run_is_finished_is_removed_then_and_not_before(tmp_path):
+    kept = tmp_path / "run" / "checkpoints"
+    with enter(tmp_path / "run") as run:
+        kept.mkdir()
+        (kept / "weights").write_text("w")
+        run.of_no_use.append(kept)
+        assert kept.is_dir()
+    assert run.finished
+    assert not kept.exists()
+
+
+def test_the_reasons_of_what_was_lost_stand_below_each_other_by_their_counts(tmp_path):
+    run = enter(tmp_path / "run")
+    tally = run.tally("read", "rows")
+    tally.taken, tally.given = 16, 1
+    for number in range(15):
+        tally.drop("", "broken-json" if number < 12 else "missing-field", at=Place("f.jsonl", number + 1))
+    with pytest.raises(LossError) as caught:
+        run.check_losses("f.jsonl")
+    lines = str(caught.value).splitlines()
+    assert [line.partition(",")[0] for line in lines[1:3]] == ["  12 broken-json", "   3 missing-field"]

@@ -1,5 +1,6 @@
 """Models in this process as a generator: the same requests and replies as endpoints give."""
 
+import msgspec
 import pytest
 
 from notus.core.errors import InputError
@@ -118,3 +119,21 @@ def test_what_does_not_fit_is_a_failure_and_what_it_cannot_do_an_error(folder):
     assert fine.text is not None
     with pytest.raises(InputError, match="no log-probabilities"):
         list(generator.answer([Request(model=generator.models["m"], messages=long.messages, top_logprobs=5)]))
+
+
+def test_what_the_template_refuses_is_a_failure_and_the_others_are_answered(model, tokenizer, tmp_path):
+    save_model(model, tokenizer, tmp_path / "m")
+    refusing = load_tokenizer(str(tmp_path / "m"))
+    refusing.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+        "<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    refusing.save_pretrained(tmp_path / "m")
+    generator = InProcess({"m": str(tmp_path / "m")}, batch_size=4)
+    plain = requests(generator, count=3)
+    system = Message(role="system", content="Be brief.")
+    asked = [plain[0], msgspec.structs.replace(plain[1], messages=(system, *plain[1].messages)), plain[2]]
+    first, second, third = (outcome for _, outcome in ordered(generator, asked))
+    assert isinstance(second, Failure)
+    assert (second.kind, "no system turn" in second.detail) == ("bad_request", True)
+    assert [first.texts, third.texts] == [outcome.texts for _, outcome in ordered(generator, [plain[0], plain[2]])]

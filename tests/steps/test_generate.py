@@ -5,7 +5,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from notus.core.errors import ConfigError, DataError
+from notus.core.errors import ConfigError, DataError, LossError
 from notus.core.records import Dialogue, Feedback, Message, Output
 from notus.core.run import read_json, read_manifest
 from notus.core.splits import part_of
@@ -57,6 +57,31 @@ def test_cut_answers_are_marked_and_can_be_dropped(start):
     dropped = {tally["stage"]: tally["dropped"] for tally in read_json(run.path / "tally.json")}
     assert dropped["answers"] == {"truncated": len(outputs) - len(whole)}
     assert len(whole) < len(outputs)
+
+
+REFUSING = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+    "<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def test_a_prompt_that_the_template_refuses_is_put_aside_and_the_others_are_answered(start):
+    from notus.engine.load import load_tokenizer
+
+    tokenizer = load_tokenizer(str(start / "start"))
+    tokenizer.chat_template = REFUSING
+    tokenizer.save_pretrained(start / "start")
+    system = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "number 1?"}]
+    with (start / "pairs.jsonl").open("a") as file:
+        file.write(json.dumps({"prompt": system, "chosen": "yes", "rejected": "no"}) + "\n")
+    run, outputs = asked(start, "answers", limits=LIMITS | {"system": None})
+    assert len(outputs) == 20 * 3
+    tallies = {tally["stage"]: tally for tally in read_json(run.path / "tally.json")}
+    assert (tallies["encode"]["in"], tallies["encode"]["dropped"]) == (21, {"template-refuses": 1})
+    assert read_manifest(run.path)["rows"]["dropped"]["template-refuses"] == 1
+    (start / "pairs.jsonl").write_text(json.dumps({"prompt": system, "chosen": "yes", "rejected": "no"}) + "\n")
+    with pytest.raises(LossError, match=r"none of the prompts can be asked\n +1 template-refuses, as pairs\.jsonl:1"):
+        asked(start, "none", limits=LIMITS | {"system": None})
 
 
 def test_prompts_held_out_and_files_of_a_split(start):

@@ -8,7 +8,6 @@ Owns the reading of items. What is compared with them is the business of ``clean
 """
 
 import csv
-import gzip
 import io
 import json
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 
 from notus.clean.words import words_of
 from notus.core.errors import DataError
+from notus.formats.files.packed import read_unpacked
 
 __all__ = ["BenchmarkItem", "read_benchmarks", "read_item_texts", "read_plain_rows"]
 
@@ -141,8 +141,7 @@ def read_plain_rows(path: Path) -> Iterator[Row]:
     """
     name = path.name.removesuffix(".gz")
     try:
-        data = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
-        text = data.decode("utf-8-sig")
+        text = _unpacked(path).decode("utf-8-sig")
         if name.endswith(".csv"):
             yield from csv.DictReader(io.StringIO(text, newline=""))
         elif name.endswith((".json", ".jsonl", ".ndjson")):
@@ -151,8 +150,15 @@ def read_plain_rows(path: Path) -> Iterator[Row]:
             yield from ({"text": line} for line in text.split("\n") if line.strip())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise _NoItemsError(f"{path} holds no table of questions: {error}") from None
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        return read_unpacked(path)
+    except DataError as error:
+        raise _NoItemsError(str(error)) from None
 
 
 def _read_objects(text: str, path: Path) -> Iterator[Row]:

@@ -185,8 +185,21 @@ def with_sets(given: Mapping[str, Any], sets: Sequence[str] | None, step: str = 
     laid = dict(given)
     for text in sets or ():
         key, value = parse_override(text, example="ranking.selection=bubble")
-        laid = set_path(laid, key.removeprefix(f"{step}.") if step else key, value)
+        key = key.removeprefix(f"{step}.") if step else key
+        head, _, below = key.partition(".")
+        if below and (name := laid.get(head) or _usual_name(step, head)) and isinstance(name, str):
+            laid[head] = {"name": name}  # an option of what is named, such as a loss
+        laid = set_path(laid, key, value)
     return laid
+
+
+def _usual_name(step: str, setting: str) -> str | None:
+    """The name of what a setting of a step holds by default, such as a loss; None where that has no name."""
+    from notus.steps.registry import step_class
+
+    info = step_class(step).model_fields.get(setting) if step else None
+    name = getattr(info.default, "name", None) if info else None
+    return name if isinstance(name, str) else None
 
 
 def _no_action() -> None:
@@ -198,6 +211,13 @@ def _step_function(spec: StepCommand, step: Any, name: str) -> Callable[..., Non
     offered = dict(_settings_on_offer(spec, step))
 
     def function(**given: Any) -> None:
+        if not given.get("checked_only"):
+            work(given)
+            return
+        with _function_of("notus.core.plugins:without_code")():
+            work(given)
+
+    def work(given: Mapping[str, Any]) -> None:
         from notus.cli.live import LiveLine
         from notus.steps.perform import run_step
         from notus.steps.registry import step_class

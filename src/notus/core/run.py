@@ -219,6 +219,9 @@ class Run:
                 self.log(f"{self.stage}: stopped by {type(error).__name__}: {' '.join(str(error).split())}")
             if isinstance(error, LossError):
                 self._write_tallies()
+            refused = system_error(error, f"cannot write in {self.path}", self.path)
+            if refused is not None and getattr(error, "filename", None) is None:  # it would not be known where
+                raise refused from error
             return
         self._write_tallies()
         self.log(f"{self.stage}: done")
@@ -364,7 +367,7 @@ def _discard(part: Path) -> None:
 
 def _add_line(path: Path, line: str) -> None:
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{line}\n")
     except OSError as error:
         raise cannot_write(path, error) from None

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel
+from transformers import Cache, DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from notus.core.artifacts import find_model
 from notus.core.errors import ConfigError
-from notus.core.records import Message, Output
-from notus.core.stage import Tally
+from notus.core.records import Message, Output, prompt_id
+from notus.core.stage import Tally, by_halves
 from notus.engine.files.sound import check_ids
 from notus.engine.load import Precision, base_model, load_model, load_tokenizer
 from notus.engine.settings import Limits, Sampling
 from notus.engine.text.encoder import Encoder
 from notus.engine.text.stops import stop_ids
+from notus.engine.text.template import UnfitError
 
 __all__ = ["LocalModel", "Progress", "sample", "sample_model"]
 
@@ -122,20 +123,17 @@ def sample(
         progress: told after each batch how many answers there are, and of how many.
 
     Returns:
-        One record for each prompt and sample, in the order of the prompts.
+        One record for each prompt and sample, in the order of the prompts. A prompt that the template refuses, such as
+        one with a system turn where it takes none, is dropped with its reason in the encoder's tally.
 
     Raises:
         ConfigError: if a prompt with its answer may be longer than the model's positions.
     """
-    for what, left_out in (
-        ("tools-dropped", [any(turn.tool_calls for turn in prompt) for prompt in prompts]),
-        ("reasoning-dropped", [any(turn.reasoning for turn in prompt) for prompt in prompts]),
-    ):
-        if any(left_out):
-            encoder.tally.count(what, sum(left_out))
-    ids = encoder.prompts(prompts)
-    _check_positions(model, ids, settings)
-    check_ids(base_model(model), encoder.tokenizer, ids, name, "take the tokenizer that belongs to it")
+    _count_left_out(encoder.tally, prompts)
+    prompts, ids = _encode_fitting(encoder, prompts)
+    if not prompts:
+        return []
+    _check_ids(model, encoder.tokenizer, ids, settings)
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     answers: list[list[list[int]]] = [[] for _ in ids]
     together = max(1, settings.batch_size // settings.samples)
@@ -165,6 +163,33 @@ def sample(
     ]
 
 
+def _count_left_out(tally: Tally, prompts: Sequence[tuple[Message, ...]]) -> None:
+    for what, left_out in (
+        ("tools-dropped", [any(turn.tool_calls for turn in prompt) for prompt in prompts]),
+        ("reasoning-dropped", [any(turn.reasoning for turn in prompt) for prompt in prompts]),
+    ):
+        if any(left_out):
+            tally.count(what, sum(left_out))
+
+
+def _encode_fitting(
+    encoder: Encoder, prompts: Sequence[tuple[Message, ...]]
+) -> tuple[list[tuple[Message, ...]], list[list[int]]]:
+    """The prompts that the template takes, and their token ids."""
+
+    def encode(some: Sequence[tuple[Message, ...]]) -> list[tuple[tuple[Message, ...], list[int]]]:
+        return list(zip(some, encoder.prompts(some), strict=True))
+
+    def put_aside(prompt: tuple[Message, ...], error: UnfitError) -> list[tuple[tuple[Message, ...], list[int]]]:
+        encoder.tally.drop(prompt_id(prompt), error.reason, str(error))
+        return []
+
+    found = by_halves(prompts, encode, UnfitError, put_aside, encoder.tally)
+    encoder.tally.taken += len(prompts)
+    encoder.tally.given += len(found)
+    return [prompt for prompt, _ in found], [ids for _, ids in found]
+
+
 def _answers(
     model: PreTrainedModel, encoder: Encoder, prompts: Sequence[Sequence[int]], settings: Sampling
 ) -> list[list[list[int]]]:
@@ -188,7 +213,12 @@ def _answers(
     return found
 
 
-def _check_positions(model: PreTrainedModel, ids: Sequence[Sequence[int]], settings: Sampling) -> None:
+def _check_ids(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[int]], settings: Sampling
+) -> None:
+    """Refuse prompts with tokens that have no embedding, and those that leave no positions for their answers."""
+    own = str(tokenizer.name_or_path)
+    check_ids(base_model(model), tokenizer, ids, own, "take the tokenizer that belongs to it")
     positions = getattr(model.config, "max_position_embeddings", None)
     longest = max(map(len, ids), default=0)
     if positions is not None and longest + settings.max_new_tokens > positions:

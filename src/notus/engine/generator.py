@@ -12,10 +12,12 @@ from itertools import groupby, islice
 from notus.core.artifacts import find_model
 from notus.core.disk.hashes import hash_model
 from notus.core.errors import InputError, nearest
+from notus.core.stage import by_halves
 from notus.engine.generate import LocalModel
 from notus.engine.load import Precision
 from notus.engine.settings import Sampling
 from notus.engine.text.encoder import Encoder
+from notus.engine.text.template import UnfitError
 from notus.llm.ledger import Ledger
 from notus.llm.protocol import Failure, Model, Outcome, Reply, Request
 
@@ -131,9 +133,9 @@ class InProcess:
         local = self._load(requests[0].model.name)
         encoder, decoding, room = local.encoder, requests[0].decoding, local.encoder.limits.max_length
         longest = decoding.max_tokens or _LONGEST
-        prompts = encoder.prompts([request.messages for request in requests])
-        lengths = dict(zip((request.key for request in requests), map(len, prompts), strict=True))
-        fitting = [request for request in requests if lengths[request.key] + longest <= room]
+        refused: dict[str, Failure] = {}
+        lengths: dict[str, int] = dict(_lengths(encoder, requests, refused))
+        fitting = [request for request in requests if lengths.get(request.key, room) + longest <= room]
         started = time.perf_counter()
         answers = self._draw(local, fitting, longest)
         seconds = time.perf_counter() - started
@@ -141,7 +143,7 @@ class InProcess:
             request.key: _reply(request, own, lengths[request.key], encoder, seconds)
             for request, own in zip(fitting, answers, strict=True)
         }
-        return [(r, replies.get(r.key) or _too_long(r, lengths[r.key], room)) for r in requests]
+        return [(r, replies.get(r.key) or refused.get(r.key) or _too_long(r, lengths[r.key], room)) for r in requests]
 
     def _draw(self, local: LocalModel, requests: Sequence[Request], longest: int) -> list[list[tuple[str, bool]]]:
         """The texts of each request, with whether they were cut."""
@@ -171,6 +173,21 @@ class InProcess:
 
 def _alike(request: Request) -> tuple[str, str]:
     return request.model.name, repr(request.decoding)
+
+
+def _lengths(encoder: Encoder, requests: Sequence[Request], refused: dict[str, Failure]) -> list[tuple[str, int]]:
+    """Key of each request → the tokens of its prompt; those that the template refuses go to ``refused``."""
+
+    def count(some: Sequence[Request]) -> list[tuple[str, int]]:
+        prompts = encoder.prompts([request.messages for request in some])
+        return [(request.key, len(ids)) for request, ids in zip(some, prompts, strict=True)]
+
+    def put_aside(request: Request, error: UnfitError) -> list[tuple[str, int]]:
+        # As a server does whose template raises: the request is bad, and asking again would not help.
+        refused[request.key] = Failure(key=request.key, kind="bad_request", detail=str(error))
+        return []
+
+    return by_halves(requests, count, UnfitError, put_aside, encoder.tally)
 
 
 def _reply(

@@ -6,6 +6,7 @@ be saved. Whoever takes a model takes an adapter folder; what an adapter is, is 
 """
 
 import importlib.util
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from notus.core.errors import ConfigError
+from notus.core.errors import ConfigError, check_space
 from notus.core.text import HubId, format_list
 from notus.engine.adapters import (
     attach_adapter,
@@ -375,6 +376,7 @@ def merge(folder: Path, out: Path) -> Path:
 
     Raises:
         ConfigError: if ``folder`` is no adapter, it cannot be read or is not finite, or ``out`` holds something.
+        RunError: if there is no room for it.
     """
     if not is_adapter(folder):
         raise ConfigError(f"{folder} is no adapter folder: it has no adapter_config.json")
@@ -386,5 +388,14 @@ def merge(folder: Path, out: Path) -> Path:
     except ConfigError as error:
         raise ConfigError(f"cannot merge {folder}: {error}") from None
     name_stops(plain, tokenizer)
-    save_model(plain, tokenizer, out)
+    check_space(out.parent, sum(weight.nbytes for weight in plain.parameters()), f"the model {out}")
+    # Under another name until it is whole: the same command can be given again, whatever happens.
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        save_model(plain, tokenizer, part)
+        part.replace(out)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     return out

@@ -21,6 +21,7 @@ of a result do not depend on the number of workers; and so many bytes, that memo
 formats themselves are in ``formats.families``.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -42,7 +43,7 @@ from notus.formats.files.encoding import check_encoding, refuse_not_utf8
 from notus.formats.format import Data, Format, Row
 from notus.formats.join import join_rows
 from notus.formats.lookup import format_named
-from notus.formats.quarantine import Entry, Quarantine, RowError, entry_of
+from notus.formats.quarantine import REPEATED, Entry, Quarantine, RowError, entry_of, repeats_key
 from notus.formats.registry import OWN, detect
 from notus.formats.rows import (
     Part,
@@ -240,6 +241,8 @@ class Source:
                 continue
             if len(records) > 1:
                 tally.count("row-expanded", len(records) - 1)
+            if isinstance(row, bytes) and repeats_key(row):
+                tally.count(REPEATED)
             for record in records:
                 if not record.file:  # set in place: nobody else has the record yet, and a copy of each would be slow
                     msgspec.structs.force_setattr(record, "file", name)
@@ -418,6 +421,7 @@ def _find(
 ) -> tuple[Path | None, Choice]:
     """The folder that was given or fetched, None for a single file; and which tables are read."""
     path = Path(source).expanduser()
+    _check_name(source)
     try:
         if source and path.is_dir():
             return path, _choose_in_folder(path, source, split, config, encoding)
@@ -428,6 +432,8 @@ def _find(
     except OSError as error:
         raise DataError(f"cannot read {source}: {error.strerror}") from None
     hub_id = HubId.parse(source)
+    if source in ("-", "/dev/stdin"):
+        raise DataError("standard input is read once, and what is read here is looked at more often: save it to a file")
     if hub_id is None:
         raise DataError(
             f"'{source}' does not exist as a file or folder, and it is no hub id (owner/name or owner/name@revision, "
@@ -438,6 +444,14 @@ def _find(
     choose = partial(_choose_names, source=source, split=split, config=config)
     folder, choice = fetch(hub_id, choose) if limit is None else fetch_head(hub_id, limit, choose)
     return folder, choice or _choose_in_folder(folder, source, split, config, encoding)
+
+
+def _check_name(name: str) -> None:
+    """Refuse the name of a file that is no text: a record that says where it stood could not be written."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"the name of the file {os.fsencode(name)!r} is not UTF-8; rename it") from None
 
 
 def _choose_in_file(path: Path, source: str, split: str | None, config: str | None, encoding: str | None) -> Choice:
@@ -465,6 +479,8 @@ def _choose_in_folder(folder: Path, source: str, split: str | None, config: str 
     """The tables of a folder that are read. In a run directory they are the records, not the tables beside them."""
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     data = [name for name in names if is_data(name)]
+    for name in data:
+        _check_name(name)
     kinds = {name: record_kind(folder / name) if name.lower().endswith(".parquet") else None for name in data}
     ours = [name for name, kind in kinds.items() if kind in _OUR_RECORDS]
     plain = [name for name, kind in kinds.items() if kind is None]

@@ -30,7 +30,7 @@ from typing import Any, Self
 import msgspec
 
 from notus.core.disk.named import check_named_file
-from notus.core.errors import InputError, NotusError, RunError, nearest
+from notus.core.errors import InputError, NotusError, RunError, nearest, system_error
 from notus.core.records import Record
 from notus.core.run import atomic
 from notus.core.text import one_line
@@ -273,14 +273,16 @@ class Ledger:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise kind(f"the ledger {self.path} cannot be used: {one_line(str(error), _SHOWN)}") from None
+            text = f"the ledger {self.path} cannot be used"
+            raise system_error(error, text, self.path) or kind(f"{text}: {one_line(str(error), _SHOWN)}") from None
         except (sqlite3.DatabaseError, ValueError, msgspec.MsgspecError) as error:
             why = one_line(str(error), _SHOWN)
             raise InputError(
                 f"{self.path} is damaged, or no ledger ({why}); keep it aside, and name another file"
             ) from None
         except OSError as error:
-            raise kind(f"the ledger {self.path} cannot be used: {error.strerror}") from None
+            text = f"the ledger {self.path} cannot be used"
+            raise system_error(error, text, self.path) or kind(f"{text}: {error.strerror}") from None
 
 
 class _Claims:
@@ -451,7 +453,10 @@ def _outcome(row: Sequence[Any]) -> Outcome:
     paid = {"tokens_in": tokens_in, "tokens_out": tokens_out, "attempts": attempts, "price": price, "stored": True}
     if kind:
         return Failure(key=key.hex(), kind=kind, detail=detail, raw=raw, **paid)
-    read = _STORED.decode(answer)
+    try:
+        read = _STORED.decode(answer)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise sqlite3.DatabaseError(f"an entry holds no reply: {error}") from None
     return Reply(
         key=key.hex(),
         texts=read.texts,
@@ -538,7 +543,11 @@ def export(ledger: Ledger, path: Path, *, force: bool = False) -> int:
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
                 count += 1
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+        text = f"cannot write {path}"
+        raise system_error(error, text, path) or InputError(f"{text}: {error.strerror}") from None
+    except UnicodeEncodeError as error:  # half a surrogate pair, which no server may send
+        what = f"entry {count + 1:,} is no text: {error.reason}"
+        raise InputError(f"the ledger {ledger.path} is damaged ({what}); keep it aside, and name another") from None
     return count
 
 

@@ -46,7 +46,7 @@ from notus.core.artifacts import (
     records_in,
 )
 from notus.core.config import Config
-from notus.core.errors import DataError
+from notus.core.errors import DataError, check_space
 from notus.core.plugins import load_python
 from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import MANIFEST, Run, atomic, check_run, read_manifest
@@ -171,6 +171,9 @@ class Step(Config):
     results: ClassVar[int] = 1
     """Raised by one whenever equal settings and inputs give other bytes than before: what was done by the older code is
     then another step, and never taken for this one's."""
+    least_written: ClassVar[float] = 0.0
+    """Bytes that it writes at least for each byte that it reads, however well they are packed: a disk without so much
+    room is told before the work. 0 where that cannot be known."""
     loaded_from: ClassVar[str | None] = None
     """``python:FILE:NAME`` of a class of the user's."""
     compared_as: ClassVar[str | None] = None
@@ -288,7 +291,11 @@ class Context:
     def source(self, setting: str = "data") -> Source:
         """Open the records that a setting refers to: those of a run directory, a file, a folder or a hub id."""
         assert isinstance(self.step, Reads)
-        return self.open(self.step, self.inputs[setting])
+        source = self.open(self.step, self.inputs[setting])
+        if self.step.least_written and source.limit is None and source.part is None:
+            size = sum(path.stat().st_size for path in source.paths)
+            check_space(self.run.path, self.step.least_written * size, f"what is made of {source.name}")
+        return source
 
     def open(self, config: Reads, given: str) -> Source:
         """Open records as ``open_records`` does, and note which splits and configurations are not read."""
@@ -322,7 +329,7 @@ class Context:
         place = QUARANTINE.at(self.path)
         with Quarantine(place.with_stem(f"{place.stem}{beside}")) as quarantine:
             yield RowReader(tally, quarantine)
-        if beside and quarantine.total:
+        if beside and (quarantine.total or tally.counts):
             self.run.tallies.append(tally)
         if quarantine.total:
             before = self.run.summary.get("quarantined", 0)

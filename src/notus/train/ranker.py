@@ -44,10 +44,11 @@ from notus.rankers.pairrm import (
 from notus.rankers.reward import RewardEncoder, load_reward_model
 from notus.rankers.settings import EncoderShape, Ranking
 from notus.train.batches import score_margin
+from notus.train.moments import Every
 from notus.train.ranker_quality import Judged
 from notus.train.ranker_settings import RankerTraining
 from notus.train.run.fit import fit, training_arguments
-from notus.train.run.trial import Saving, check_ids, try_backward, try_saving
+from notus.train.run.trial import Saving, check_ids, check_training_memory, try_backward, try_saving
 from notus.train.trainer import PassMetrics, UpdateTrainer
 
 __all__ = [
@@ -433,6 +434,7 @@ def _try(
     batch = collate(sorted(items, key=lambda item: -item.tokens)[: config.batch_size])["batch"]
     largest = max(batch.forwards, key=lambda forward: forward.row["input_ids"].numel())
     model.to(device())
+    check_training_memory(model, name)
 
     def loss(tried: PreTrainedModel) -> torch.Tensor:
         with torch.autocast(tried.device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
@@ -451,6 +453,7 @@ def _try(
             save=lambda folder: _save(model, tokenizer, config, folder),
             load=load,
             answer=lambda tried: _logits(tried, largest),
+            checkpoints=0 if Every.read(config.save_every).unit == "never" else 2,
         ),
     )
 

@@ -9,7 +9,6 @@ import gzip
 import io
 import json
 import math
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ from msgspec import structs
 from notus.core.errors import DataError, nearest
 from notus.core.records import Record, digest
 from notus.core.run import atomic
+from notus.core.text import guard_formula, read_guarded
 from notus.evaluate.alpaca.score import Judgement, read_preference
-from notus.formats.quarantine import RowReader
+from notus.formats.files.packed import read_unpacked
+from notus.formats.quarantine import REPEATED, RowReader, load_json
 
 __all__ = [
     "CANONICAL",
@@ -88,7 +89,7 @@ def read_outputs(path: Path, reader: RowReader | None = None) -> list[Answer]:
         generator, dataset = str(row.get("generator") or path.stem), str(row.get("dataset") or "")
         return Answer(instruction=asked, output=output, generator=generator, dataset=dataset)
 
-    rows = enumerate(_rows(path, salvage=False), start=1)
+    rows = enumerate(_rows(path, salvage=False, reader=reader), start=1)
     return [answer for _, answer in (reader or RowReader()).read(path, rows, read)]
 
 
@@ -128,7 +129,7 @@ def read_annotations(
     Raises:
         DataError: if the file cannot be read, a row lacks a field, or there is no such model.
     """
-    rows = enumerate(_rows(path, salvage=salvage), start=1)
+    rows = enumerate(_rows(path, salvage=salvage, reader=reader), start=1)
     read = (reader or RowReader()).read(path, rows, _judgement)
     found = [structs.replace(item, file=path.name, line=number) for number, item in read]
     if model is None:
@@ -177,11 +178,16 @@ def read_leaderboard(path: Path) -> dict[str, dict[str, str]]:
         for column in _RATES:
             if row.get(column):  # a model that was never scored has an empty place
                 _number(path, row[column])
+    rows = [{read_guarded(name): read_guarded(cell) for name, cell in row.items()} for row in rows]
     return {row[""]: row for row in rows}
 
 
 def write_leaderboard(path: Path, rows: Mapping[str, Mapping[str, object]]) -> None:
-    """Write a leaderboard, the highest win rate first; columns are those of all rows, in order of appearance."""
+    """Write a leaderboard, the highest win rate first; columns are those of all rows, in order of appearance.
+
+    A text that a spreadsheet would take for a formula, such as a model's name that begins with =, stands behind an
+    apostrophe.
+    """
     columns = list(dict.fromkeys(key for row in rows.values() for key in row if key))
 
     def rate(name: str) -> float:
@@ -190,10 +196,11 @@ def write_leaderboard(path: Path, rows: Mapping[str, Mapping[str, object]]) -> N
 
     with atomic(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["", *columns])
+        writer.writerow(["", *map(guard_formula, columns)])
         for name in sorted(rows, key=rate, reverse=True):
             values = (rows[name].get(key) for key in columns)
-            writer.writerow([name, *("" if value is None else value for value in values)])
+            cells = (guard_formula(value) if isinstance(value, str) else value for value in (name, *values))
+            writer.writerow("" if cell is None else cell for cell in cells)
 
 
 def read_difficulties(path: Path, instructions: Sequence[str] | None) -> dict[str, float]:
@@ -283,18 +290,19 @@ def _number(path: Path, text: str) -> float:
 
 def _read_text(path: Path) -> str:
     try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        return read_unpacked(path).decode("utf-8")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
-def _rows(path: Path, *, salvage: bool) -> list[dict[str, Any]]:
+def _rows(path: Path, *, salvage: bool, reader: RowReader | None = None) -> list[dict[str, Any]]:
     text = _read_text(path)
     try:
-        value = json.loads(text)
+        value, repeated = load_json(text)
+        if repeated and reader is not None:
+            reader.tally.count(REPEATED, repeated)
     except (ValueError, RecursionError) as error:
         whole = _whole_rows(text)
         if salvage and whole:
@@ -329,7 +337,10 @@ def _whole_rows(text: str) -> list[dict[str, Any]]:
 
 
 def _table(path: Path) -> list[dict[str, str]]:
-    lines = list(csv.reader(io.StringIO(_read_text(path))))
+    try:
+        lines = list(csv.reader(io.StringIO(_read_text(path))))
+    except csv.Error as error:
+        raise DataError(f"{path} is no table of comma-separated values: {error}") from None
     if not lines:
         raise DataError(f"{path} is empty")
     head, *rows = lines

@@ -19,7 +19,7 @@ from notus.core.records import Message, Messages, Preference, Record
 from notus.core.stage import Place, Tally
 from notus.evaluate.judges.present import PresentedPair
 from notus.formats.fields import read_as, required
-from notus.formats.quarantine import Quarantine, RowError, entry_of
+from notus.formats.quarantine import REPEATED, Quarantine, RowError, entry_of, repeats_key
 from notus.formats.rows import excerpt, parse_row, read_rows
 
 __all__ = ["HumanPair", "from_preferences", "read_human_pairs", "vote_format"]
@@ -100,6 +100,8 @@ def read_human_pairs(
             tally.drop("", error.rule, f"{error.field or 'row'}: {error.value}", at=Place(path.name, line))
             continue
         tally.given += 1
+        if isinstance(payload, bytes) and repeats_key(payload):
+            tally.count(REPEATED)
         yield _placed(pair, path.name, line)
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from notus.core.errors import DataError
 from notus.core.tables import read_batch, record_kind, schema_of
+from notus.formats.files.packed import check_expansion
 from notus.formats.files.payload import ROWS_AT_ONCE, Part, Payload
 from notus.formats.quarantine import RowError
 
@@ -43,6 +44,8 @@ def parquet_rows(path: Path, part: Part | None, record: type[msgspec.Struct] | N
     file = _open_parquet(path)
     if file.metadata.num_rows == 0:
         raise DataError(f"{path} is empty; a file with at least one row is needed")
+    groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+    check_expansion(path, sum(group.total_byte_size for group in groups))
     own = record if record is not None and record_kind(path) == record.__name__ else None
     return _parquet_rows(path, file, part, own)
 
@@ -106,23 +109,39 @@ def cut_groups(path: Path, size: int) -> list[Part | None]:
 
 
 def arrow_rows(path: Path) -> Iterator[tuple[int, Payload]]:
-    """The rows of an Arrow stream or file, each with its number; batch by batch, mapped into memory.
+    """The rows of an Arrow stream or file, each with its number; batch by batch, and not mapped: damage would crash.
 
     Raises:
         DataError: if it is damaged, or has no row.
     """
     try:
-        number = 0
-        with pa.memory_map(str(path)) as file:
+        number, held = 0, 0
+        with pa.OSFile(str(path)) as file:
             for batch in _batches(file):
+                _check_places(batch)
+                held += batch.nbytes
+                check_expansion(path, held)
                 for start in range(0, batch.num_rows, ROWS_AT_ONCE):
                     for payload in _batch(batch.slice(start, ROWS_AT_ONCE)):
                         number += 1
                         yield number, payload
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, SystemError) as error:
         raise DataError(f"{path} is damaged after row {number}: {_first_line(error)}") from None
     if not number:
         raise DataError(f"{path} is empty; a file with at least one row is needed")
+
+
+def _check_places(batch: pa.RecordBatch) -> None:
+    """Refuse columns that say that a value lies where there is none; which text is no UTF-8 is told row by row.
+
+    Raises:
+        pa.ArrowInvalid: if they do.
+    """
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise
 
 
 def _batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
@@ -146,16 +165,30 @@ def _parquet_rows(
 ) -> Iterator[tuple[int, Payload]]:
     number = part.first - 1 if part else 0
     groups = range(part.start, part.stop) if part else range(file.num_row_groups)
-    rows = _OWN_ROWS if own else ROWS_AT_ONCE
+    # Of what is packed beyond all that texts are, a value may stand in each row, and a row may be all that fits.
+    rows = 1 if _is_dense(file, groups) else _OWN_ROWS if own else ROWS_AT_ONCE
+    held = 0
     try:
         with file:
             for batch in file.iter_batches(batch_size=rows, row_groups=list(groups), use_threads=False):
+                held += batch.nbytes
+                check_expansion(path, held)
                 records = read_batch(batch, own) if own else None
                 for payload in _batch(batch) if records is None else records:
                     number += 1
                     yield number, payload
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is damaged after row {number}: {_first_line(error)}") from None
+
+
+def _is_dense(file: pq.ParquetFile, groups: range) -> bool:
+    """Whether a group of rows unpacks to a hundred times its size and more than a mebibyte."""
+    for group in groups:
+        about = file.metadata.row_group(group)
+        packed = sum(about.column(column).total_compressed_size for column in range(about.num_columns))
+        if about.total_byte_size > max(1 << 20, 100 * packed):
+            return True
+    return False
 
 
 def _batch(batch: pa.RecordBatch) -> Iterator[Payload]:

@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 from notus.core.errors import DataError
 from notus.formats.files.packed import open_unpacked, read_head
 from notus.formats.files.payload import OTHER_ENCODING, Payload
-from notus.formats.quarantine import RowError
+from notus.formats.quarantine import LONGEST_ROW, RowError
 
 __all__ = ["HEADER_ROWS", "TABLE_SUFFIXES", "UNNAMED", "delimited_rows", "is_delimited", "read_header"]
 
@@ -39,7 +39,7 @@ _LOOKED_AT = 1 << 18
 _RECORDS = 20
 _SURE = 0.9
 """Share of the first rows that must have as many cells as there are columns, where no name says what the file is."""
-_LONGEST = 2**31 - 1
+_LONGEST = LONGEST_ROW
 """Characters of a cell; the library would refuse those above 131,072."""
 _SAID = "sep="
 """How a first line that is written for Excel names the delimiter."""
@@ -67,7 +67,7 @@ def delimited_rows(path: Path, encoding: str | None = None) -> Iterator[tuple[in
         text = io.TextIOWrapper(
             cast("IO[bytes]", _Raw(file)), encoding="utf-8-sig", errors="surrogateescape", newline=""
         )
-        reader = csv.reader(text, delimiter=delimiter, strict=True, skipinitialspace=spaced)
+        reader = csv.reader(_bounded(path, text), delimiter=delimiter, strict=True, skipinitialspace=spaced)
         rows = _records(reader)
         first = [(line, cells) for line, cells in islice(rows, HEADER_ROWS + 1) if not _is_said(cells)]
         begin = next((at for at, (_, cells) in enumerate(first) if isinstance(cells, list)), len(first))
@@ -81,6 +81,21 @@ def delimited_rows(path: Path, encoding: str | None = None) -> Iterator[tuple[in
             yield line, cells if isinstance(cells, RowError) else _row(names, cells)
     if not count:
         raise DataError(f"{path} is empty; a header and at least one row are needed")
+
+
+def _bounded(path: Path, text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a text.
+
+    Raises:
+        DataError: if one is longer than a row may be.
+    """
+    while line := text.readline(LONGEST_ROW + 1):
+        if len(line) > LONGEST_ROW:
+            raise DataError(
+                f"{path} has a line of more than {LONGEST_ROW >> 20} MiB, which is no row of a table; write JSON "
+                "lines, of which long ones are put aside"
+            )
+        yield line
 
 
 def _is_said(cells: list[str] | RowError) -> bool:

@@ -19,9 +19,9 @@ import msgspec
 
 from notus.core.errors import DataError
 from notus.formats.files.broken_list import salvage_rows
-from notus.formats.files.packed import BOM, is_plain, open_unpacked, read_head
+from notus.formats.files.packed import BOM, is_plain, open_unpacked, read_head, read_unpacked
 from notus.formats.files.payload import JSON_ERRORS, Part, Payload, parse_row
-from notus.formats.quarantine import RowError
+from notus.formats.quarantine import LONGEST_ROW, RowError
 
 __all__ = ["begins_as_json", "cut_lines", "has_json_line", "is_lines", "json_lists", "json_members", "json_rows"]
 
@@ -47,12 +47,12 @@ def begins_as_json(path: Path, encoding: str | None = None) -> bool:
 def has_json_line(path: Path, encoding: str | None = None) -> bool:
     """Whether one of the first lines is an object, behind a beginning that may be broken."""
     lines = islice(_lines(path, encoding=encoding), _LOOKED_AT)
-    return any(line.lstrip()[:1] == b"{" and _is_json(line) for _, line in lines)
+    return any(isinstance(line, bytes) and line.lstrip()[:1] == b"{" and _is_json(line) for _, line in lines)
 
 
 def is_lines(path: Path, encoding: str | None = None) -> bool:
     """Whether the name or the first line says that JSON is in lines."""
-    return _is_lines(path, _first(path, encoding), next(_lines(path, encoding=encoding), None))
+    return _is_lines(path, _first(path, encoding), encoding)
 
 
 def json_rows(
@@ -73,8 +73,8 @@ def json_rows(
         return _lines(path, part)
     if member:
         return _numbered(_LIST.decode(_members(path, encoding)[member]))
-    first, line = _first(path, encoding), next(_lines(path, encoding=encoding), None)
-    if _is_lines(path, first, line):
+    first = _first(path, encoding)
+    if _is_lines(path, first, encoding):
         return _lines(path, encoding=encoding)
     whole = _document(path, many=first == b"[", encoding=encoding)
     if whole is not None:
@@ -124,8 +124,8 @@ def cut_lines(path: Path, size: int) -> list[Part | None]:
     with path.open("rb", buffering=_BUFFER) as file:
         while start < path.stat().st_size:
             lines = _count_lines(file, size)
-            if rest := file.readline():
-                lines += rest.endswith(b"\n")
+            if next(_bounded_lines(file), b""):
+                lines += 1
             parts.append(Part(start, file.tell(), first))
             start, first = file.tell(), first + lines
     return parts
@@ -135,8 +135,9 @@ def _first(path: Path, encoding: str | None = None) -> bytes:
     return read_head(path, 4096, encoding).lstrip()[:1]
 
 
-def _is_lines(path: Path, first: bytes, line: tuple[int, bytes] | None) -> bool:
-    return first != b"[" and line is not None and (_is_named_lines(path) or _is_json(line[1]))
+def _is_lines(path: Path, first: bytes, encoding: str | None) -> bool:
+    line = None if first == b"[" else next(_lines(path, encoding=encoding), None)
+    return line is not None and (_is_named_lines(path) or _is_json(line[1]))
 
 
 def _is_named_lines(path: Path) -> bool:
@@ -146,22 +147,37 @@ def _is_named_lines(path: Path) -> bool:
     return name.endswith(_LINES)
 
 
-def _lines(path: Path, part: Part | None = None, encoding: str | None = None) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, part: Part | None = None, encoding: str | None = None) -> Iterator[tuple[int, Payload]]:
+    """The lines that are not empty; in place of one that is too long, what is wrong with it."""
     with open_unpacked(path, encoding) as file:
-        lines = enumerate(file, 1) if part is None else enumerate(_lines_of_part(file, part), part.first)
-        for number, line in lines:
+        lines = _bounded_lines(file)
+        for number, line in (
+            enumerate(lines, 1) if part is None else enumerate(_lines_of_part(file, lines, part), part.first)
+        ):
+            if len(line) > LONGEST_ROW:
+                yield number, _too_large(line)
+                continue
             row = line[len(BOM) :] if line.startswith(BOM) else line
             if row and not row.isspace():  # not stripped: that would copy every row, and JSON allows the line's end
                 yield number, row
 
 
-def _lines_of_part(file: IO[bytes], part: Part) -> Iterator[bytes]:
+def _bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file; of one that is too long only so much that this is seen."""
+    while line := file.readline(LONGEST_ROW + 1):
+        rest = line
+        while len(rest) > LONGEST_ROW and not rest.endswith(b"\n"):
+            rest = file.readline(LONGEST_ROW + 1)
+        yield line
+
+
+def _too_large(begin: bytes) -> RowError:
+    return RowError("", "too-large", begin[:200].decode("utf-8", "replace"))
+
+
+def _lines_of_part(file: IO[bytes], lines: Iterator[bytes], part: Part) -> Iterator[bytes]:
     file.seek(part.start)
-    left = part.stop - part.start
-    for line in file:
-        if left <= 0:
-            return
-        left -= len(line)
+    while file.tell() < part.stop and (line := next(lines, b"")):
         yield line
 
 
@@ -186,7 +202,9 @@ def _document(path: Path, *, many: bool, encoding: str | None) -> Iterator[tuple
 
 
 def _numbered(rows: list[msgspec.Raw]) -> Iterator[tuple[int, Payload]]:
-    return ((number, bytes(memoryview(row))) for number, row in enumerate(rows, 1))
+    for number, row in enumerate(rows, 1):
+        view = memoryview(row)
+        yield number, _too_large(bytes(view[:200])) if len(view) > LONGEST_ROW else bytes(view)
 
 
 def _members(path: Path, encoding: str | None) -> dict[str, msgspec.Raw]:
@@ -215,8 +233,7 @@ def _map_file(path: Path, encoding: str | None = None) -> memoryview:
         with path.open("rb") as plain:
             view = memoryview(mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ))
     else:
-        with open_unpacked(path, encoding) as file:
-            view = memoryview(file.read())
+        view = memoryview(read_unpacked(path, encoding))
     return view[len(BOM) :] if view[: len(BOM)] == BOM else view
 
 
@@ -228,7 +245,7 @@ def _fault(path: Path, encoding: str | None) -> str:
     return "it is a single value and no row"
 
 
-def _is_json(line: bytes) -> bool:
+def _is_json(line: Payload) -> bool:
     try:
         parse_row(line)
     except RowError as error:

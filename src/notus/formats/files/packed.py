@@ -14,11 +14,27 @@ import pyarrow as pa
 
 from notus.core.errors import DataError
 
-__all__ = ["BOM", "begins_with_mark", "is_packed", "is_plain", "open_unpacked", "read_head", "refuse_foreign"]
+__all__ = [
+    "BOM",
+    "begins_with_mark",
+    "check_expansion",
+    "is_packed",
+    "is_plain",
+    "open_unpacked",
+    "read_head",
+    "read_unpacked",
+    "refuse_foreign",
+]
 
 BOM = b"\xef\xbb\xbf"
 """The byte-order mark of UTF-8."""
 _BUFFER = 1 << 20
+_EXPANDED = 256 << 20
+"""Bytes that any file may hold, unpacked."""
+_TIMES = 100
+"""How many times its size a file may hold beyond that: text is packed ten times, and what is more was made to harm."""
+_WHOLE = 2 << 30
+"""Bytes of what is packed and must be held whole."""
 _CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF8 = "utf-8"
@@ -33,6 +49,23 @@ _FOREIGN = {
     b"\x80\x05": "a pickle, which could run code: write the rows as JSON lines or Parquet",
 }
 _ERRORS = (EOFError, pa.ArrowException)
+
+
+def check_expansion(path: Path, held: int) -> None:
+    """Refuse a file that holds so much more than its size says that it was made to fill memory or the disk.
+
+    Args:
+        path: the file, as it is packed.
+        held: bytes that came out of it, or that it says will.
+
+    Raises:
+        DataError: with the limit and the way out.
+    """
+    if held > _EXPANDED and held > _TIMES * path.stat().st_size:
+        raise DataError(
+            f"{path} has {path.stat().st_size:,} bytes and holds more than {_TIMES} times as many ({held:,} and more); "
+            "if that is right, unpack it, or write it anew as JSON lines"
+        )
 
 
 def is_packed(path: Path) -> bool:
@@ -64,6 +97,21 @@ def read_head(path: Path, size: int, encoding: str | None = None) -> bytes:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     return head.removeprefix(BOM)
+
+
+def read_unpacked(path: Path, encoding: str | None = None) -> bytes:
+    """All bytes of a file, unpacked and as UTF-8.
+
+    Raises:
+        DataError: if it is damaged, or holds more than may be held whole.
+    """
+    with open_unpacked(path, encoding) as file:
+        data = file.read(_WHOLE + 1)
+    if len(data) > _WHOLE:
+        raise DataError(
+            f"{path} holds more than {_WHOLE >> 30} GiB that must be held whole; unpack it, or write it as JSON lines"
+        )
+    return data
 
 
 def refuse_foreign(path: Path, head: bytes) -> None:
@@ -117,6 +165,8 @@ class _Unpacked(io.RawIOBase):
     """What Arrow's codec unpacks, a third faster than the standard library; its errors are told from the system's."""
 
     def __init__(self, path: Path, codec: str) -> None:
+        self._path = path
+        self._given = 0
         self._file = pa.CompressedInputStream(pa.OSFile(str(path)), codec)
 
     def readable(self) -> bool:
@@ -128,6 +178,8 @@ class _Unpacked(io.RawIOBase):
         except OSError as error:
             raise EOFError(str(error)) from None
         buffer[: len(data)] = data  # type: ignore[index]
+        self._given += len(data)
+        check_expansion(self._path, self._given)
         return len(data)
 
     def close(self) -> None:
@@ -147,3 +199,6 @@ class _Utf8:
 
     def read(self, size: int = -1) -> bytes:
         return self._text.read(size).encode("utf-8", self._wrong)
+
+    def readline(self, size: int = -1) -> bytes:
+        return self._text.readline(size).encode("utf-8", self._wrong)

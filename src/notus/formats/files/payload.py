@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from notus.formats.quarantine import RowError
+from notus.formats.quarantine import RowError, check_depth
 
 __all__ = [
     "JSON_ERRORS",
@@ -65,10 +65,13 @@ def parse_row(payload: Payload) -> dict[str, Any]:
         raise _row_error(payload, error) from None
     if not isinstance(row, dict):
         raise RowError("", "not-an-object", row)
+    check_depth(payload, row)
     return row
 
 
 def _row_error(payload: bytes, error: Exception) -> RowError:
+    if isinstance(error, RecursionError):
+        return RowError("", "too-deep", excerpt(payload))
     try:
         payload.decode()
     except UnicodeDecodeError as fault:

@@ -9,7 +9,9 @@ Owns how a workbook is told and opened.
 """
 
 import datetime
+import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -18,12 +20,18 @@ from typing import Any
 
 from notus.core.errors import DataError, require
 from notus.formats.files.delimited import HEADER_ROWS, UNNAMED, read_header
+from notus.formats.files.packed import check_expansion
 from notus.formats.files.payload import Payload
 
 __all__ = ["is_workbook", "sheet_members", "sheet_rows"]
 
 _ZIP = b"PK\x03\x04"
 _OLD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
+_ROW = re.compile(rb'<row [^>]*?\br="(\d{1,9})"|<c [^>]*?\br="[A-Z]{1,3}(\d{1,9})"')
+_CELL = re.compile(rb'<c [^>]*?\br="([A-Z]{1,3})\d')
+_MOST_CELLS = 50_000_000
+"""Of a sheet: each takes some tens of bytes."""
 _MARKS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 
 
@@ -44,6 +52,7 @@ def sheet_members(path: Path) -> dict[str, int]:
         MissingExtraError: if calamine is not installed.
         DataError: if the workbook is damaged or protected.
     """
+    _check_size(path)
     with _open(path) as book:
         heights = {name: book.get_sheet_by_name(name).height for name in book.sheet_names}
     return {name: height - 1 for name, height in heights.items() if height}
@@ -59,6 +68,7 @@ def sheet_rows(path: Path, member: str = "") -> Iterator[tuple[int, Payload]]:
     sheet = member or next(iter(sheet_members(path)), None)
     if sheet is None:
         raise DataError(f"{path} is empty; a sheet with a header and at least one row is needed")
+    _check_size(path)
     with _open(path) as book:
         cells = book.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
     filled = ((number, [_text(cell) for cell in row]) for number, row in enumerate(cells, 1))
@@ -69,6 +79,42 @@ def sheet_rows(path: Path, member: str = "") -> Iterator[tuple[int, Payload]]:
         yield number, _row(names, values)
     if not count:
         raise DataError(f"sheet '{sheet}' of {path} is empty; a header and at least one row are needed")
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a workbook that unpacks, or spreads out, to more than memory holds.
+
+    Raises:
+        DataError: with the limit.
+    """
+    if not zipfile.is_zipfile(path):  # the old form of Excel has at most 65,536 rows of 256 cells
+        return
+    try:
+        with zipfile.ZipFile(path) as file:
+            check_expansion(path, sum(part.file_size for part in file.infolist()))
+            for part in file.infolist():
+                if _SHEET.fullmatch(part.filename):
+                    _check_cells(path, file.read(part))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, zlib.error, EOFError) as error:
+        raise DataError(f"{path} is damaged: {error}") from None
+
+
+def _check_cells(path: Path, sheet: bytes) -> None:
+    """A sheet is held as a rectangle: one cell far away makes it as large as the way there."""
+    rows = max((int(row or cell) for row, cell in _ROW.findall(sheet)), default=0)
+    columns = max((_column(name) for name in set(_CELL.findall(sheet))), default=0)
+    if rows * columns > _MOST_CELLS:
+        raise DataError(
+            f"{path} has a sheet of {rows:,} rows and {columns:,} columns, more than {_MOST_CELLS:,} cells; delete "
+            "what stands far away, or write it as CSV"
+        )
+
+
+def _column(name: bytes) -> int:
+    number = 0
+    for letter in name:
+        number = 26 * number + letter - 64
+    return number
 
 
 def _row(names: list[str], values: list[str | None]) -> dict[str, str | None]:

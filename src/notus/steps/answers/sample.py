@@ -3,7 +3,8 @@
 Leaves one row for each answer. What cannot be answered is dropped with the kind of the failure.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -90,7 +91,7 @@ class Sample(Reads, EndpointSettings):
         prompts = list(places)
         if not prompts:
             raise DataError(f"{context.inputs['data']} gives no prompt to answer; check 'prompts', 'split' and 'parts'")
-        drawn = (_by_model if self.model is not None else _by_endpoint)(context, self, prompts, context.seed)
+        drawn = (_by_model if self.model is not None else _by_endpoint)(context, self, places, context.seed)
         tally = context.tally("answers", "parts")
         kept = []
         for drawn_output in drawn:
@@ -105,6 +106,8 @@ class Sample(Reads, EndpointSettings):
             else:
                 kept.append(output)
         tally.given = len(kept)
+        if not drawn:
+            raise context.run.refuse_losses("none of the prompts can be asked")
         if not kept:
             raise DataError(
                 "no answer is left; raise sampling.max_new_tokens, or keep what is cut (drop_truncated: false)"
@@ -163,27 +166,31 @@ def _prompt(record: Data) -> Prompt | None:
     return tuple(turns) if any(turn.role == "user" for turn in turns) else None
 
 
-def _by_model(context: Context, config: Sample, prompts: Sequence[Prompt], seed: int) -> list[Output]:
+def _by_model(context: Context, config: Sample, places: Mapping[Prompt, Place], seed: int) -> list[Output]:
     from notus.engine.generate import sample_model
 
-    return sample_model(
+    tally = context.tally("encode")
+    drawn = sample_model(
         context.inputs["model"],
-        prompts,
+        list(places),
         config.sampling,
         limits=config.limits,
         name=context.path.name,
         seed=seed,
-        tally=context.tally("encode", "parts"),
+        tally=tally,
         progress=context.progress,
     )
+    where = {_id(prompt): place for prompt, place in places.items()} if tally.dropped else {}
+    tally.dropped = [replace(item, **where[item.id]._asdict()) for item in tally.dropped]
+    return drawn
 
 
-def _by_endpoint(context: Context, config: Sample, prompts: Sequence[Prompt], seed: int) -> list[Output]:
+def _by_endpoint(context: Context, config: Sample, places: Mapping[Prompt, Place], seed: int) -> list[Output]:
     tally, name = context.tally("asked"), config.endpoints[0].name
     with open_asking(context, config) as asked:
-        asked.progress.total = len(prompts)
+        asked.progress.total = len(places)
         model, decoding = asked.answerer.models[name], _decoding_of(config, seed)
-        requests = (Request(model=model, messages=prompt, decoding=decoding, step="sample") for prompt in prompts)
+        requests = (Request(model=model, messages=prompt, decoding=decoding, step="sample") for prompt in places)
         return [
             Output(prompt=request.messages, text=text, model=name, sample=number, seed=seed, truncated=end == "length")
             for request, texts in _replies(ordered(asked.answerer, requests), tally)

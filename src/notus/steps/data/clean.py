@@ -68,6 +68,7 @@ class Clean(Reads, Cleaning):
     """Take out prompts that repeat others or hold questions of benchmarks, and answers that nobody should learn."""
 
     step_type: ClassVar[str] = "clean"
+    least_written: ClassVar[float] = 0.05
     leaves: ClassVar[tuple[Artifact, ...]] = (
         FEEDBACK,
         PREFERENCES,

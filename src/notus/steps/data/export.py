@@ -22,6 +22,7 @@ class Export(Reads):
     """Write feedback, pairs or dialogues in somebody else's layout."""
 
     step_type: ClassVar[str] = "export"
+    least_written: ClassVar[float] = 0.05
     leaves: ClassVar[tuple[Artifact, ...]] = (ROWS, ROWS_TABLE, QUARANTINE)
     draws: ClassVar[bool] = False
     data: SourceRef = "data"

@@ -33,6 +33,7 @@ class Read(Reads):
     """Read feedback or preference pairs from files or the hub."""
 
     step_type: ClassVar[str] = "read"
+    least_written: ClassVar[float] = 0.05
     leaves: ClassVar[tuple[Artifact, ...]] = (FEEDBACK, PREFERENCES, UNPAIRED, DIALOGUES, HELD_OUT)
     draws: ClassVar[bool] = False
     path: Ref

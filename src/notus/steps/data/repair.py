@@ -26,6 +26,7 @@ class Repair(Reads):
     """Repair feedback by a rule, before it is binarized: each change is recorded, what is in doubt is queued."""
 
     step_type: ClassVar[str] = "repair"
+    least_written: ClassVar[float] = 0.05
     leaves: ClassVar[tuple[Artifact, ...]] = (FEEDBACK, DECISIONS, QUEUE)
     draws: ClassVar[bool] = False
     data: FeedbackRef = "data"

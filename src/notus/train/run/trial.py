@@ -13,7 +13,7 @@ Owns what is tried and what counts as the same. How a model is saved and loaded 
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,20 +33,24 @@ from notus.core.errors import ConfigError, InputError, check_space, format_bytes
 from notus.core.run import Run
 from notus.engine.adapters import adapter_weights, add_adapter, base_model, check_targets
 from notus.engine.attention import packed
+from notus.engine.files.memory import check_memory
 from notus.engine.files.pretrained import build_from_config, read_config
 from notus.engine.files.sound import check_ids as find_lost_ids
 from notus.engine.load import load_model, load_tokenizer
 from notus.engine.settings import Lora, Shape
 from notus.engine.text.encoder import Encoder
 from notus.train.batches import Collator, Item, autocast, completion_sums
+from notus.train.moments import Every
 from notus.train.settings import Training
 
-__all__ = ["Saving", "check_ids", "try_backward", "try_policy", "try_saving", "try_targets"]
+__all__ = ["Saving", "check_ids", "check_training_memory", "try_backward", "try_policy", "try_saving", "try_targets"]
 
 WHOLE = 2 * 2**30
 """Bytes of weights up to which a model is saved whole and loaded again; of a larger one a part of its weights is
 written and read back."""
 _FOLDER = ".trial"
+_CHECKPOINT = 12
+"""Bytes of a checkpoint for each number that is trained: itself and two moments, in fp32."""
 _ROOM = 1.05
 """What is written takes so many times the bytes of its weights: tokenizer, settings, the file system's own blocks."""
 _SAME = 1e-3
@@ -88,6 +92,8 @@ class Saving:
     """Read it back from there."""
     answer: Callable[[Any], torch.Tensor]
     """What a model makes of one row: logits or scores."""
+    checkpoints: int = 0
+    """How many checkpoints lie beside each other while one is replaced; 0 where none is written."""
 
 
 def try_targets(start: str | Shape, lora: Lora) -> None:
@@ -156,10 +162,8 @@ def try_policy(
 
     align_special_tokens(model, tokenizer)  # as the Trainer does, and what it changes must be saved too
     with _adapted(model, config, seed) as policy:
-        if config.engine == "packed":
-            with packed(base_model(policy)):
-                try_backward(policy, loss, start, checkpointing=config.activation_checkpointing)
-        else:
+        check_training_memory(policy, start)
+        with packed(base_model(policy)) if config.engine == "packed" else nullcontext():
             try_backward(policy, loss, start, checkpointing=config.activation_checkpointing)
         saving = Saving(
             policy,
@@ -168,6 +172,7 @@ def try_policy(
             save=lambda folder: save(policy, encoder, folder),
             load=lambda folder: (load_model(folder, precision=config.dtype), load_tokenizer(folder)),
             answer=answer,
+            checkpoints=0 if Every.read(config.save_every).unit == "never" else 2,
         )
         try_saving(run, saving)
 
@@ -247,7 +252,8 @@ def try_saving(run: Run, saving: Saving) -> None:
         RunError: if the disk is too full.
     """
     size = _bytes_saved(saving.model)
-    check_space(run.path, _ROOM * size, "the model")
+    kept = saving.checkpoints * _CHECKPOINT * _trained(saving.model)
+    check_space(run.path, _ROOM * (size + kept), "the model and its checkpoints" if kept else "the model")
     folder = run.path / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     whole = _bytes(base_model(saving.model) if isinstance(saving.model, PeftModel) else saving.model) <= WHOLE
@@ -445,6 +451,24 @@ def _moved(model: Any) -> Iterator[None]:
 def _bytes(model: Any) -> int:
     """Bytes of the weights, each once."""
     return sum({weight.data_ptr(): weight.nbytes for weight in model.parameters()}.values())
+
+
+def check_training_memory(model: Any, start: str) -> None:
+    """Make sure that what is trained has memory for its gradients and the two moments of its optimiser, on a CPU.
+
+    Raises:
+        RunError: if there is not as much.
+    """
+    if next(model.parameters()).device.type == "cpu":
+        needed = sum(
+            (weight.element_size() + 8) * weight.numel() for weight in model.parameters() if weight.requires_grad
+        )
+        check_memory(needed, f"the training of {start}", "free some, train a lora, or take a smaller model")
+
+
+def _trained(model: Any) -> int:
+    """Numbers that are trained."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 
 def _bytes_saved(model: Any) -> int:
