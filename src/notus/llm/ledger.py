@@ -30,7 +30,7 @@ from typing import Any, Self
 import msgspec
 
 from notus.core.disk.named import check_named_file
-from notus.core.errors import InputError, NotusError, RunError, nearest
+from notus.core.errors import InputError, NotusError, RunError, nearest, system_error
 from notus.core.records import Record
 from notus.core.run import atomic
 from notus.llm.errors import RULES
@@ -147,7 +147,8 @@ class Ledger:
         """What is known for good of some keys: replies, and failures that are final. The others are left out."""
         found: dict[str, Outcome] = {}
         for row in self._select(_READ, keys):
-            outcome = _outcome(row)
+            with self._errors():
+                outcome = _outcome(row)
             found[outcome.key] = outcome
         return found
 
@@ -264,13 +265,15 @@ class Ledger:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise kind(f"the ledger {self.path} cannot be used: {error}") from None
-        except sqlite3.DatabaseError as error:
+            text = f"the ledger {self.path} cannot be used"
+            raise system_error(error, text, self.path) or kind(f"{text}: {error}") from None
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # of a damaged name in SQLite's own message, too
             raise InputError(
                 f"{self.path} is damaged, or no ledger ({error}); keep it aside, and name another file"
             ) from None
         except OSError as error:
-            raise kind(f"the ledger {self.path} cannot be used: {error.strerror}") from None
+            text = f"the ledger {self.path} cannot be used"
+            raise system_error(error, text, self.path) or kind(f"{text}: {error.strerror}") from None
 
 
 class _Claims:
@@ -430,10 +433,15 @@ def _row(request: Request, outcome: Outcome) -> tuple[Any, ...]:
 
 def _outcome(row: Sequence[Any]) -> Outcome:
     key, kind, detail, answer, raw, estimated, latency, tokens_in, tokens_out, attempts, price = row
+    if not isinstance(key, bytes):
+        raise sqlite3.DatabaseError("an entry has no key")
     paid = {"tokens_in": tokens_in, "tokens_out": tokens_out, "attempts": attempts, "price": price, "stored": True}
     if kind:
         return Failure(key=key.hex(), kind=kind, detail=detail, raw=raw, **paid)
-    read = _STORED.decode(answer)
+    try:
+        read = _STORED.decode(answer)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise sqlite3.DatabaseError(f"an entry holds no reply: {error}") from None
     return Reply(
         key=key.hex(),
         texts=read.texts,
@@ -523,6 +531,9 @@ def export(ledger: Ledger, path: Path, *, force: bool = False) -> int:
                 count += 1
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
+    except (ValueError, AttributeError, TypeError) as error:
+        what = f"entry {count + 1:,} is none: {type(error).__name__}: {error}"
+        raise InputError(f"the ledger {ledger.path} is damaged ({what}); keep it aside, and name another") from None
     return count
 
 
