@@ -180,7 +180,7 @@ def main() -> None:
     """Try what is left to be tried, and say what survived."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rooms", nargs="*", default=ROOMS)
-    parser.add_argument("--each", type=int, default=15, help="changes of each room")
+    parser.add_argument("--each", type=int, default=13, help="changes of each room")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=TREE / "build" / "mutants.jsonl")
     parser.add_argument("--near", action="store_true", help="only tests about the changed module, for a first look")
