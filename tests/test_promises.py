@@ -104,11 +104,22 @@ def test_what_the_system_refuses_is_one_line_and_exit_code_1(number, notus, tmp_
     assert not Path("out/manifest.json").exists()
 
 
-def test_a_dry_run_writes_nothing_and_does_not_open_a_rankers_file(notus, tmp_path):
+@pytest.mark.parametrize(
+    ("step", "refused"),
+    [
+        ("rank: {outputs: outputs.jsonl, ranker: 'python:mine.py:rank'}", False),
+        ("mine: {step: 'python:mine.py:Mine'}", True),
+        ("dpo: {start: owner/model, pairs: pairs.jsonl, loss: 'python:mine.py:loss'}", True),
+    ],
+)
+def test_a_dry_run_writes_nothing_and_runs_no_code(step, refused, notus, tmp_path):
     (tmp_path / "mine.py").write_text("from pathlib import Path\nPath('ran').touch()\ndef rank(prompt, answers): ...\n")
     (tmp_path / "outputs.jsonl").write_text(json.dumps({"prompt": "p", "text": "t", "model": "m"}) + "\n")
-    (tmp_path / "mine.yaml").write_text("name: mine\nrank: {outputs: outputs.jsonl, ranker: 'python:mine.py:rank'}\n")
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(PAIR) + "\n")
+    (tmp_path / "mine.yaml").write_text(f"name: mine\n{step}\n")
     before = sorted(tmp_path.rglob("*"))
     code, said = notus("run", "mine.yaml", "--dry-run")
-    assert code == 0, said
+    assert code == 2 * refused, said
+    assert ("is code, and a dry run runs none" in said) == refused
+    assert len(said.strip().splitlines()) == refused
     assert sorted(tmp_path.rglob("*")) == before

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from msgspec.structs import replace
 
-from notus.core.errors import ConfigError, InputError, RunError
+from notus.core.errors import ConfigError, InputError, NotusError, RunError
 from notus.core.records import Message
 from notus.llm import openai
 from notus.llm.endpoint import Endpoint
@@ -379,3 +379,11 @@ def test_there_is_room_for_four_times_what_is_under_way(tmp_path):
     endpoints = [endpoint("http://127.0.0.1:9/v1", name=name, concurrency=2_048) for name in ("one", "two")]
     with pool_on(tmp_path / "ledger", *endpoints) as pool:
         assert pool._room == 4 * 2 * 2_048
+
+
+def test_a_ledger_that_takes_nothing_ends_the_run_before_more_is_paid(tmp_path):
+    with Server(latency=0.02) as server, pool_on(tmp_path / "ledger", endpoint(server.url, concurrency=2)) as pool:
+        pool._ledger.query("CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        with pytest.raises(NotusError, match="no room"):
+            list(pool.answer(ask(pool, str(n)) for n in range(400)))
+        assert server.answered.total() < 100

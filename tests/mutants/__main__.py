@@ -150,10 +150,13 @@ def read_kept() -> list[Mutant]:
     return found
 
 
-def read_equivalent() -> dict[tuple[str, str, str, str], str]:
-    """File, function, old and new text of changes that change nothing → why."""
+def read_equivalent() -> dict[tuple[str, str, str, str, int], str]:
+    """File, function, old and new text of changes that change nothing, and which of several such places → why."""
     entries = tomllib.loads((HERE / "equivalent.toml").read_text()).get("equivalent", [])
-    return {(each["file"], each["where"], each["old"], each["new"]): each["reason"] for each in entries}
+    return {
+        (each["file"], each["where"], each["old"], each["new"], each.get("number", 0)): each["reason"]
+        for each in entries
+    }
 
 
 def draw(room: str, count: int, seed: int) -> list[tuple[Change, Mutant]]:
@@ -177,7 +180,7 @@ def main() -> None:
     """Try what is left to be tried, and say what survived."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rooms", nargs="*", default=ROOMS)
-    parser.add_argument("--each", type=int, default=15, help="changes of each room")
+    parser.add_argument("--each", type=int, default=13, help="changes of each room")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=TREE / "build" / "mutants.jsonl")
     parser.add_argument("--near", action="store_true", help="only tests about the changed module, for a first look")
@@ -185,7 +188,7 @@ def main() -> None:
     kept = [mutant for mutant in read_kept() if mutant.room in given.rooms]
     same = read_equivalent()
     drawn = [each for room in given.rooms for each in draw(room, given.each, given.seed)]
-    reasons = {mutant.key: same.get((c.file, c.where, c.old, c.new)) for c, mutant in drawn}
+    reasons = {mutant.key: same.get((c.file, c.where, c.old, c.new, c.number)) for c, mutant in drawn}
     tried = [mutant for _, mutant in drawn if reasons[mutant.key] is None]
     results = read_results(given.results)
     given.results.parent.mkdir(parents=True, exist_ok=True)
