@@ -1,6 +1,6 @@
 import pytest
 
-from notus.core.text import HubId, counted, format_list, one_line
+from notus.core.text import HubId, counted, format_list, guard_formula, one_line, read_guarded
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,32 @@ def test_a_list_says_how_many_more_there_are() -> None:
 def test_a_text_on_one_line_is_no_longer_than_asked() -> None:
     assert one_line(" two\n\twords ", 9) == "two words"
     assert one_line("two words", 8) == "two wor…"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "=",
+        "-",
+        "--5",
+        "-1.5.2",
+        "+",
+        "=HYPERLINK(1)",
+        "-x",
+    ],
+)
+def test_a_formula_stands_behind_an_apostrophe(text):
+    assert guard_formula(text) == f"'{text}"
+    assert read_guarded(guard_formula(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "+2.5", "-1.5e-7", "-.5", "-3%", "'=1", "'a", "a=1", " =1", "1-2"])
+def test_what_is_no_formula_stays(text):
+    assert guard_formula(text) == text
+    assert read_guarded(text) == (text[1:] if text == "'=1" else text)

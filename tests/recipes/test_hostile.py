@@ -2,10 +2,12 @@
 
 import json
 import resource
+import sys
 import time
 
 import pytest
 
+from notus.cli.options import with_sets
 from notus.core.config import load_yaml, parse_override
 from notus.core.errors import ConfigError
 from notus.recipes.recipe import load_recipe, make_plan
@@ -128,3 +130,67 @@ def test_a_value_of_set_is_bounded(text):
 def test_a_key_of_set_is_bounded():
     with pytest.raises(ConfigError, match="at most 100"):
         parse_override(f"{'.'.join('a' * 5000)}=1")
+
+
+CODE = """
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from notus.steps.base import Step
+
+Path("ran").touch()
+
+
+class Mine(Step):
+    step_type: ClassVar[str] = "mine"
+
+    def run(self, context):
+        pass
+
+
+def loss(pairs):
+    return pairs.chosen
+
+
+def ranker(prompt, answers):
+    return [0.0 for _ in answers]
+
+
+def reader(row):
+    return row
+"""
+NO_CODE = [
+    ("own: {step: 'python:mine.py:Mine'}", 2),
+    (f"{READ}\ndpo: {{start: data, pairs: data, loss: 'python:mine.py:loss'}}", 2),
+    ("data: {step: read, path: pairs.jsonl, layout: 'python:mine.py:reader'}", 0),
+    ("rank: {outputs: pairs.jsonl, ranker: 'python:mine.py:ranker'}", 0),
+]
+
+
+@pytest.mark.parametrize(("text", "code"), NO_CODE)
+def test_a_dry_run_runs_no_code(tmp_path, monkeypatch, capsys, text, code):
+    from notus.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"}) + "\n")
+    (tmp_path / "mine.py").write_text(CODE)
+    (tmp_path / "recipe.yaml").write_text(f"name: x\n{text}\n")
+    monkeypatch.setattr(sys, "argv", ["notus", "run", "recipe.yaml", "--dry-run"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == code
+    assert not (tmp_path / "ran").exists()
+    said = capsys.readouterr().err
+    assert ("is code, and a dry run runs none" in said) == (code == 2), said
+    monkeypatch.setattr(sys, "argv", ["notus", "run", "recipe.yaml", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "python:FILE" in capsys.readouterr().out
+
+
+def test_a_setting_may_be_written_as_in_a_recipe():
+    for text in ("dpo.loss.beta=0.05", "loss.beta=0.05"):
+        assert with_sets({"start": "x"}, [text], "dpo") == {"start": "x", "loss": {"beta": 0.05}}
+    assert with_sets({}, ["loss.beta=1"]) == {"loss": {"beta": 1}}

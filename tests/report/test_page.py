@@ -259,3 +259,10 @@ def test_a_later_report_replaces_its_own_files_only(tmp_path: Path) -> None:
 def test_a_report_without_pictures_makes_no_folder(tmp_path: Path) -> None:
     assert write_pictures(pictured(), tmp_path / "none") == []
     assert not (tmp_path / "none").exists()
+
+
+def test_a_mark_that_turns_the_writing_is_seen():
+    shown = render(Report("a\u202eb\u2066c", summary=("\u200fd\u061ce\x1b[2Jf",)))
+    assert "a[U+202E]b[U+2066]c" in shown
+    assert "[U+200F]d[U+061C]e\ufffd[2Jf" in shown
+    assert not {"\u202e", "\u2066", "\u200f", "\u061c", "\x1b"} & set(shown)

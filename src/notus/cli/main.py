@@ -331,6 +331,8 @@ def _keep_trace() -> Path:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="notus-error-", suffix=".txt", delete=False, encoding="utf-8") as file:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="notus-error-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+    ) as file:
         file.write(traceback.format_exc())
     return Path(file.name)

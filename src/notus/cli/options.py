@@ -211,6 +211,13 @@ def _step_function(spec: StepCommand, step: Any, name: str) -> Callable[..., Non
     offered = dict(_settings_on_offer(spec, step))
 
     def function(**given: Any) -> None:
+        if not given.get("checked_only"):
+            work(given)
+            return
+        with _function_of("notus.core.plugins:without_code")():
+            work(given)
+
+    def work(given: Mapping[str, Any]) -> None:
         from notus.cli.live import LiveLine
         from notus.steps.perform import run_step
         from notus.steps.registry import step_class

@@ -15,7 +15,9 @@ from notus.cli.options import AsJson, Out, Preview, Sets
 
 __all__ = ["collect", "compare", "demo", "report", "run"]
 
-_Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe.")]
+_Recipe = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of a built-in recipe. A python:FILE in it is code that runs.")
+]
 
 
 def demo(
@@ -32,7 +34,9 @@ def run(
     recipe: _Recipe,
     sets: Sets = None,
     out: Out = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print the plan, do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe, print the plan, do nothing; no python:FILE is run.")
+    ] = False,
     until: Annotated[str | None, typer.Option(help="Stop after the steps of this name.")] = None,
     preview: Preview = None,
     verify: Annotated[
@@ -42,16 +46,19 @@ def run(
 ) -> None:
     """Run a recipe: its steps, arms and seeds. What is done already is not done again."""
     from notus.cli import experiments
+    from notus.core.plugins import without_code
     from notus.recipes.check import check_plan, refuse_faults
     from notus.recipes.experiment import dry_plan, run_recipe
     from notus.recipes.recipe import find_recipe, load_recipe, make_plan
     from notus.recipes.report import write_report
 
-    loaded = load_recipe(find_recipe(recipe), sets or [])
     if dry_run:
-        experiments.show_plan(dry_plan(loaded, until), as_json=as_json)
-        refuse_faults(check_plan(make_plan(loaded), until=until), loaded.head.name)
+        with without_code():
+            loaded = load_recipe(find_recipe(recipe), sets or [])
+            experiments.show_plan(dry_plan(loaded, until), as_json=as_json)
+            refuse_faults(check_plan(make_plan(loaded), until=until), loaded.head.name)
         return
+    loaded = load_recipe(find_recipe(recipe), sets or [])
     folder = out or Path("runs") / loaded.head.name
     if preview is not None:
         from notus.cli.preview import show_recipe_preview
@@ -74,19 +81,23 @@ def collect(
     recipe: _Recipe,
     sets: Sets = None,
     out: Out = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print the plan, ask nobody.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe, print the plan, ask nobody; no python:FILE is run.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Collect AI feedback by a recipe. What was answered is in the ledger, and is never asked or paid for again."""
     from notus.cli import experiments, terminal
+    from notus.core.plugins import without_code
     from notus.recipes.collect import run_collection
     from notus.recipes.experiment import dry_plan
     from notus.recipes.recipe import find_recipe, load_recipe
 
-    loaded = load_recipe(find_recipe(recipe), sets or [])
     if dry_run:
-        experiments.show_plan(dry_plan(loaded, None), as_json=as_json)
+        with without_code():
+            experiments.show_plan(dry_plan(load_recipe(find_recipe(recipe), sets or []), None), as_json=as_json)
         return
+    loaded = load_recipe(find_recipe(recipe), sets or [])
     try:
         with experiments.Progress(quiet=as_json) as progress:
             runs = run_collection(loaded, out or Path("runs") / loaded.head.name, progress)

@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
@@ -39,6 +40,7 @@ __all__ = [
     "reference_to",
     "source_file",
     "source_of",
+    "without_code",
 ]
 
 PYTHON = "python:"
@@ -47,6 +49,19 @@ PYTHON = "python:"
 
 _HELD: dict[str, Any] = {}
 """``PLACE:NAME`` → what was at hand in this process under that name, see ``reference_to``."""
+
+
+_RUNS: ContextVar[bool] = ContextVar("notus_runs_code", default=True)
+
+
+@contextmanager
+def without_code() -> Iterator[None]:
+    """Load nothing of the user's in a block, because to load it is to run it: a recipe may be somebody else's."""
+    token = _RUNS.set(False)
+    try:
+        yield
+    finally:
+        _RUNS.reset(token)
 
 
 @dataclass(frozen=True)
@@ -162,13 +177,18 @@ def load_python(name: str, what: str) -> Any:
         what: what it is to be, for errors: ``ranker``.
 
     Raises:
-        ConfigError: if there is no such file, module or object, or its code fails while it is read.
+        ConfigError: if there is no such file, module or object, or its code fails while it is read; in a block of
+            ``without_code``.
     """
     place, _, attribute = name.removeprefix(PYTHON).rpartition(":")
     if not place or not attribute:
         raise ConfigError(f"{what} '{name}' is not of the form python:FILE.py:NAME or python:MODULE:NAME")
     if (held := _HELD.get(f"{place}:{attribute}")) is not None:
         return held
+    if not _RUNS.get():
+        raise ConfigError(
+            f"the {what} '{name}' is code, and a dry run runs none: read {place}, then leave --dry-run out"
+        )
     module = _from_file(Path(place), what) if place.endswith(".py") else _import(place, what)
     found = getattr(module, attribute, None)
     if not callable(found):

@@ -367,7 +367,7 @@ def _discard(part: Path) -> None:
 
 def _add_line(path: Path, line: str) -> None:
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{line}\n")
     except OSError as error:
         raise cannot_write(path, error) from None

@@ -19,7 +19,9 @@ __all__ = [
     "chat_turn",
     "counted",
     "format_list",
+    "guard_formula",
     "one_line",
+    "read_guarded",
     "spoken",
     "visible",
 ]
@@ -64,6 +66,21 @@ def visible(text: str, mark: str = "") -> str:
     return text if text.isascii() and text.isprintable() else _STEERING.sub(shown, text)
 
 
+def guard_formula(text: str) -> str:
+    """A text for a cell of CSV: behind an apostrophe where a spreadsheet would take it for a formula, but no number.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def read_guarded(text: str) -> str:
+    """The text of a cell that ``guard_formula`` made."""
+    return text[1:] if text[:1] == "'" and guard_formula(text[1:]) == text else text
+
+
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?%?")
 _TEXT_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 DATA_SUFFIXES = (
     *(suffix + packed for packed in ("", ".gz", ".zst") for suffix in _TEXT_SUFFIXES),

@@ -18,6 +18,7 @@ from msgspec import structs
 from notus.core.errors import DataError, nearest
 from notus.core.records import Record, digest
 from notus.core.run import atomic
+from notus.core.text import guard_formula, read_guarded
 from notus.evaluate.alpaca.score import Judgement, read_preference
 from notus.formats.files.packed import read_unpacked
 from notus.formats.quarantine import REPEATED, RowReader, load_json
@@ -177,11 +178,16 @@ def read_leaderboard(path: Path) -> dict[str, dict[str, str]]:
         for column in _RATES:
             if row.get(column):  # a model that was never scored has an empty place
                 _number(path, row[column])
+    rows = [{read_guarded(name): read_guarded(cell) for name, cell in row.items()} for row in rows]
     return {row[""]: row for row in rows}
 
 
 def write_leaderboard(path: Path, rows: Mapping[str, Mapping[str, object]]) -> None:
-    """Write a leaderboard, the highest win rate first; columns are those of all rows, in order of appearance."""
+    """Write a leaderboard, the highest win rate first; columns are those of all rows, in order of appearance.
+
+    A text that a spreadsheet would take for a formula, such as a model's name that begins with =, stands behind an
+    apostrophe.
+    """
     columns = list(dict.fromkeys(key for row in rows.values() for key in row if key))
 
     def rate(name: str) -> float:
@@ -190,10 +196,11 @@ def write_leaderboard(path: Path, rows: Mapping[str, Mapping[str, object]]) -> N
 
     with atomic(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["", *columns])
+        writer.writerow(["", *map(guard_formula, columns)])
         for name in sorted(rows, key=rate, reverse=True):
             values = (rows[name].get(key) for key in columns)
-            writer.writerow([name, *("" if value is None else value for value in values)])
+            cells = (guard_formula(value) if isinstance(value, str) else value for value in (name, *values))
+            writer.writerow("" if cell is None else cell for cell in cells)
 
 
 def read_difficulties(path: Path, instructions: Sequence[str] | None) -> dict[str, float]:
@@ -330,7 +337,10 @@ def _whole_rows(text: str) -> list[dict[str, Any]]:
 
 
 def _table(path: Path) -> list[dict[str, str]]:
-    lines = list(csv.reader(io.StringIO(_read_text(path))))
+    try:
+        lines = list(csv.reader(io.StringIO(_read_text(path))))
+    except csv.Error as error:
+        raise DataError(f"{path} is no table of comma-separated values: {error}") from None
     if not lines:
         raise DataError(f"{path} is empty")
     head, *rows = lines

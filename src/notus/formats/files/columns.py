@@ -109,25 +109,39 @@ def cut_groups(path: Path, size: int) -> list[Part | None]:
 
 
 def arrow_rows(path: Path) -> Iterator[tuple[int, Payload]]:
-    """The rows of an Arrow stream or file, each with its number; batch by batch, mapped into memory.
+    """The rows of an Arrow stream or file, each with its number; batch by batch, and not mapped: damage would crash.
 
     Raises:
         DataError: if it is damaged, or has no row.
     """
     try:
         number, held = 0, 0
-        with pa.memory_map(str(path)) as file:
+        with pa.OSFile(str(path)) as file:
             for batch in _batches(file):
+                _check_places(batch)
                 held += batch.nbytes
                 check_expansion(path, held)
                 for start in range(0, batch.num_rows, ROWS_AT_ONCE):
                     for payload in _batch(batch.slice(start, ROWS_AT_ONCE)):
                         number += 1
                         yield number, payload
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, SystemError) as error:
         raise DataError(f"{path} is damaged after row {number}: {_first_line(error)}") from None
     if not number:
         raise DataError(f"{path} is empty; a file with at least one row is needed")
+
+
+def _check_places(batch: pa.RecordBatch) -> None:
+    """Refuse columns that say that a value lies where there is none; which text is no UTF-8 is told row by row.
+
+    Raises:
+        pa.ArrowInvalid: if they do.
+    """
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise
 
 
 def _batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:

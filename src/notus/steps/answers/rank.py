@@ -73,8 +73,8 @@ class Rank(Reads, Serving, EndpointSettings):
     outputs: OutputsRef = "sample"
     """The answers: a run that has drawn some, or any source of feedback."""
     ranker: str = "length"
-    """Which ranker. What stands behind the colon of ``pairrm:MODEL`` may be a step, a folder or a hub id. In a recipe
-    it may be a mapping too: ``{kind: pairrm, model: PATH}``."""
+    """Which ranker; ``python:FILE.py:NAME`` is code, which runs. What stands behind the colon of ``pairrm:MODEL`` may
+    be a step, a folder or a hub id. In a recipe it may be a mapping too: ``{kind: pairrm, model: PATH}``."""
     model: OptionalRef = None
     """The ranker's model, policy or file with a function; taken from ``ranker`` where that names it."""
     reference: OptionalRef = None
