@@ -24,6 +24,7 @@ from notus.cli.main import main as notus
 from tests.helpers.data_examples import raw_completion, raw_row
 from tests.helpers.going_on import make_start
 from tests.helpers.misbehaving import Server
+from tests.helpers.model_mutants import keep
 
 BLOCK = 4096
 TIMES = ("log.txt", "metrics.jsonl", "report.html", "ledger.sqlite", "inputs.json", "experiment.json")
@@ -258,7 +259,7 @@ def main() -> None:
                 kept["bad"].append([number, name, room, size, ending, said])
             sys.stdout.write(f"{number} {name} {room:,} of {size:,}: {ending}: {said[:400]}\n")
             sys.stdout.flush()
-            args.out.write_text(json.dumps(kept | {"endings": endings}, indent=1))
+            keep(args.out, kept | {"endings": endings})
 
 
 if __name__ == "__main__":

@@ -495,6 +495,13 @@ def judge(kind: str, folder: Path, must: bool) -> tuple[str, str]:
 GOOD = ("loaded", "refused")
 
 
+def keep(path: Path, counts: dict[str, Any]) -> None:
+    """Write the counts so that whoever is stopped meanwhile finds those of before."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(counts, indent=1))
+    part.replace(path)
+
+
 def main() -> None:
     """Judge mutants until there are enough, or it is stopped; counts and what failed are kept in a file."""
     parser = argparse.ArgumentParser()
@@ -518,7 +525,7 @@ def main() -> None:
             signal.alarm(120)
             kept["next"] += 1
             kept["trying"] = [seed, kind, changes]
-            args.out.write_text(json.dumps(kept | {"endings": endings}, indent=1))
+            keep(args.out, kept | {"endings": endings})
             ending, line = judge(kind, Path(scratch) / "mutant", must)
             signal.alarm(0)
             endings[f"{kind}: {ending}"] += 1
@@ -527,7 +534,7 @@ def main() -> None:
             if ending not in GOOD:
                 kept["bad"].append([seed, kind, changes, ending, line])
                 sys.stderr.write(f"{seed} {kind} {changes} {ending} {line[-300:]}\n")
-        args.out.write_text(json.dumps(kept | {"endings": endings, "trying": None}, indent=1))
+        keep(args.out, kept | {"endings": endings, "trying": None})
     sys.stdout.write(json.dumps(endings, indent=1) + "\n")
 
 
