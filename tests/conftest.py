@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -5,7 +6,6 @@ import sys
 import hypothesis
 import pytest
 
-from notus.engine.load import build_model, load_model, save_model, train_tokenizer
 from notus.engine.settings import Lora, Shape
 from tests.helpers.smollm2 import NAME, AbsentError, smollm2_folder
 
@@ -26,13 +26,30 @@ def pytest_configure():
     hypothesis.settings.load_profile("busy")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk():
+    """Thousands of runs, whose files need outlive no power cut; ``test_power_cut`` looks at processes of their own."""
+
+    def pass_over(_file):
+        pass
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", pass_over)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
+    # Torch takes seconds to import, and most tests do without.
+    from notus.engine.load import train_tokenizer
+
     return train_tokenizer(TEXTS, 400)
 
 
 @pytest.fixture(scope="session")
 def model(tokenizer):
+    from notus.engine.load import build_model
+
     return build_model(
         Shape(vocabulary=400, width=32, layers=2, heads=4, kv_heads=2, ffn=64, positions=512), tokenizer, 0
     )
@@ -51,6 +68,7 @@ def smollm2():
 def lora_run(model, tokenizer, tmp_path_factory):
     """A folder with ``base``, a plain model, and ``lora/model``, an adapter on it."""
     from notus.engine.adapters import add_adapter
+    from notus.engine.load import load_model, save_model
 
     folder = tmp_path_factory.mktemp("adapters")
     save_model(model, tokenizer, folder / "base")

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from notus.audit.feedback import audit
 from notus.audit.models import ModelComparisons, ModelScores
-from notus.audit.pairs import audit_pairs, bias_of
+from notus.audit.pairs import Positions, audit_pairs, bias_of
 from notus.core.stage import Tally
 from notus.preferences.binarize import binarize
 from notus.preferences.presets import preset_named
 from notus.preferences.selection import Selection
+from notus.stats.tests import Uniformity
 from tests.helpers.data_examples import completion, feedback
 
 
@@ -180,3 +181,12 @@ def test_within_each_prompt_every_two_answers_of_different_models_are_compared(p
 
 def outcome(one: float, other: float) -> float:
     return 0.5 if one == other else float(one > other)
+
+
+def test_positions_that_are_never_used_are_named_apart() -> None:
+    test = Uniformity(50.0, 2, 0.001, 90, "chi-square")
+    uneven = Positions("chosen", 3, (0.5, 0.3, 0.2), test, 0.001).sentence()
+    assert "50.0% at 0, 30.0% at 1, 20.0% at 2" in uneven
+    decides = Positions("chosen", 3, (0.7, 0.3, 0.0), test, 0.001).sentence()
+    assert "always completion 0 or 1, never 2 (70.0% at 0, 30.0% at 1; even use" in decides
+    assert Positions("chosen", 3, (0.7, 0.3, 0.0), test, 0.05).sentence() == ""

@@ -118,3 +118,14 @@ def test_the_length_has_one_interval() -> None:
     pairs = [pair(answers[n % 3], answers[(n // 3) % 3], 5, 1, str(n % 7)) for n in range(60)]
     audit = audit_pairs(pairs)
     assert audit.health.longer_chosen.interval == bias_of(audit.rows).longer
+
+
+def test_the_mean_margin_has_an_interval_over_prompts_where_there_are_scores() -> None:
+    """Margins 1, 2 and 6 of three prompts: 3 ± t(.975, 2) · √7/√3, with t = 4.302653."""
+    scored = audit_pairs([pair("a", "b", 1 + margin, 1, f"{margin}") for margin in (1, 2, 6)]).health
+    half = 4.302653 * 7**0.5 / 3**0.5
+    assert scored.margin == 3
+    assert scored.margin_interval is not None
+    assert (scored.margin_interval.low, scored.margin_interval.high) == pytest.approx((3 - half, 3 + half), abs=1e-5)
+    unscored = audit_pairs([pair("a", "b", None, None, "x")]).health
+    assert (unscored.margin, unscored.margin_interval) == (None, None)

@@ -1,5 +1,6 @@
 """Margins beside labels: the mathematics written out, what is refused, and what is said."""
 
+from math import nextafter
 from statistics import NormalDist, median
 
 import pytest
@@ -7,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notus.audit.pairs import PAIR_FLAGS, PairAudit, audit_pairs
-from notus.audit.rewards import AGAINST, RewardCheck, contradicted
-from notus.audit.signals import REASON, SIGNALS
+from notus.audit.rewards import AGAINST, RewardCheck, _Margin, contradicted
+from notus.audit.signals import FEWEST, REASON, SIGNALS
 from notus.core.errors import DataError
 from tests.audit.test_pairs import pair
 
@@ -121,3 +122,12 @@ def test_a_margin_that_is_no_number_is_refused() -> None:
     plain = audited(2)
     with pytest.raises(DataError, match="not a finite number"):
         contradicted(plain, [judged(plain, [1.0, float("nan")])])
+
+
+def test_a_margin_at_the_very_border_contradicts_a_label() -> None:
+    check = RewardCheck("check", {str(n): 0.0 for n in range(FEWEST)}, set())
+    few = RewardCheck("few", {str(n): 0.0 for n in range(FEWEST - 1)}, set())
+    assert _Margin(-1.0, REASON, check).contradicts_label
+    assert not _Margin(-1.0, nextafter(REASON, 1), check).contradicts_label
+    assert not _Margin(0.0, REASON, check).contradicts_label
+    assert not _Margin(-1.0, REASON, few).contradicts_label

@@ -4,6 +4,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from notus.audit import signals
 from notus.audit.signals import (
     CombinedScore,
     SignalCombiner,
@@ -110,3 +111,23 @@ def test_the_tail_is_the_complementary_error_function_value_by_value() -> None:
     assert found[:6] == plain
     assert math.isnan(found[6])
     assert found[7] == 1e-300
+
+
+def test_the_difference_from_siblings_is_from_their_median() -> None:
+    """Of 1, 2, 4 and 9 the median is 3, of 5, 0 and 7 it is 5; of two there is none."""
+    difference = np.array([1.0, 5.0, 2.0, 0.0, 9.0, 4.0, 7.0, NAN, 8.0, 8.0])
+    prompts = np.array([0, 1, 0, 1, 0, 0, 1, 0, 2, 2])
+    found = sibling_difference(difference, prompts)
+    assert found[:7].tolist() == [-2, 0, -1, -5, 6, 1, 2]
+    assert np.isnan(found[7:]).all()
+
+
+@pytest.mark.parametrize(("count", "least"), [(2000, 40), (600, 20), (30, 20)])
+def test_the_edge_is_a_fiftieth_but_at_least_twenty(count: int, least: int) -> None:
+    scores, other = np.arange(count, dtype=float), np.ones(count, bool)
+    assert signals._edge(scores, other, 1).tolist() == list(range(least))
+    assert signals._edge(scores, other, -1).tolist() == list(range(count - least, count))
+    # What equals the last of them is there too, and what is left out is not.
+    scores[least : least + 3] = least - 1
+    other[0] = False
+    assert signals._edge(scores, other, 1).tolist() == list(range(1, least + 3))

@@ -104,3 +104,13 @@ def test_the_same_text_with_two_scores_is_marked() -> None:
     text_scores.add(feedback(twin, twin))
     text_scores.finish()
     assert list(text_scores.repeated) == [1, 1, 0, 0, 0]
+
+
+def test_without_a_model_of_critiques_no_score_is_expected_of_any_completion() -> None:
+    rows = world(set())[:3]
+    unread = TextScores(TextModels())
+    for row in rows:
+        unread.add(row)
+    unread.finish()
+    assert len(unread.expected) == len(unread.repeated) == 12
+    assert np.isnan(unread.expected).all()

@@ -92,3 +92,15 @@ def test_a_text_without_a_word_is_not_predicted() -> None:
     assert model is not None
     assert np.isnan(model.predict(["", " ?!"], [0, 1])).all()
     assert fold_of("000000000000000c") == 12 % FOLDS
+
+
+def test_blocks_of_any_size_give_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, scores, folds = critiques(400)
+    assert sum(map(len, texts)) < critique_text._BLOCK
+    whole = learn(texts, scores, folds)
+    monkeypatch.setattr(critique_text, "_BLOCK", 300)
+    parts = learn(texts, scores, folds)
+    assert whole is not None
+    assert parts is not None
+    assert np.array_equal(parts.weights, whole.weights)
+    assert np.array_equal(parts.predict(texts, folds), whole.predict(texts, folds))

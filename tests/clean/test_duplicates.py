@@ -242,3 +242,12 @@ def test_proposals_are_few_where_nothing_is_alike():
     rng = random.Random(11)
     sets = Block.of([[word.encode() for word in text(rng, 40)] for _ in range(2000)]).sets()
     assert len(proposals(band_keys(sets), sets)) < 200
+
+
+@pytest.mark.parametrize("frame", ["{}", "What is a {}?", "Describe {}", "Describe the {} of my town"])
+def test_a_prompt_of_few_words_is_read_where_one_of_them_is_spelt_otherwise(frame):
+    """Of one or two words that say something, less than half is shared, and all but one."""
+    for one, other in (("neighbour", "neighbor"), ("grey", "gray")):
+        (near,) = found([frame.format(one).split(), frame.format(other).split()], edited=False).values()
+        assert (near.kind, near.row, near.of) == ("near-duplicate", 1, 0)
+    assert found([frame.format("neighbour").split(), frame.format("river").split()], edited=False) == {}

@@ -203,7 +203,7 @@ def test_the_core_alone_says_what_is_missing(workplace):
         )
     env = {"PYTHONPATH": str(workplace / "blocked")}
     assert notus("audit", "feedback.jsonl", cwd=workplace, env=env).returncode == 0
-    recipe = ROOT / "recipes" / "demo.yaml"
+    recipe = ROOT / "src" / "notus" / "recipes" / "builtin" / "demo.yaml"
     done = notus(
         "run",
         recipe,

@@ -11,6 +11,7 @@ from notus.core.records import ASPECTS, Message, Scale
 from notus.core.stage import Tally
 from notus.formats.families.ultrafeedback import decode, to_ultrafeedback
 from notus.llm.prompts import FENCED, restore
+from notus.steps.collect.feedback import requests_per_prompt
 from tests.helpers.judge_examples import Scripted, blocks
 
 POOL = [{"name": name} for name in "abcde"]
@@ -210,3 +211,9 @@ def test_addresses_and_prices_do_not_count_for_the_result():
 
     assert digest() == digest(urls=["http://localhost:2/v1"], concurrency=3, price_in=1.0, price_out=1.0)
     assert digest() != digest(body={"x": 1})
+
+
+def test_the_requests_of_a_prompt_are_counted_before_they_are_made():
+    """Two members of three samples each: two requests, a rating for each of four aspects, a critique of each answer."""
+    assert requests_per_prompt(settings(completions=2, samples=3)) == 2 + 4 + 6
+    assert requests_per_prompt(settings(completions=2, samples=3, judge=None)) == 2

@@ -1,5 +1,8 @@
+import re
+
 import pytest
 
+from notus.core import errors
 from notus.core.errors import (
     ConfigError,
     DataError,
@@ -47,3 +50,10 @@ def test_a_library_that_breaks_inside_is_not_called_missing(tmp_path, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="another_missing_thing"):
         require("broken_inside", extra="train")
+
+
+def test_just_enough_room_is_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(errors, "_free", lambda _: 2_000)
+    errors.check_space(tmp_path, 2_000, "the model")
+    with pytest.raises(RunError, match=rf"no space for the model: about .* in {re.escape(str(tmp_path))}"):
+        errors.check_space(tmp_path, 2_001, "the model")

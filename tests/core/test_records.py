@@ -9,6 +9,7 @@ from notus.core.records import (
     Feedback,
     Message,
     Preference,
+    Ranking,
     Rating,
     digest,
     prompt_id,
@@ -101,3 +102,12 @@ feedback = st.builds(
 @given(feedback)
 def test_round_trip_through_json(record):
     assert msgspec.json.decode(msgspec.json.encode(record), type=Feedback) == record
+
+
+def test_a_ranking_has_a_rank_for_each_completion():
+    prompt, completions = (Message(role="user", content="?"),), (Completion(text="a"), Completion(text="b"))
+    whole = Feedback(prompt=prompt, completions=completions, rankings=(Ranking(ranks=(1, 2)),))
+    assert whole.keep([1]).rankings[0].ranks == (2,)
+    for ranks in ((1,), (1, 2, 3)):
+        with pytest.raises(ValueError, match=f"{len(ranks)} ranks for 2 completions"):
+            Feedback(prompt=prompt, completions=completions, rankings=(Ranking(ranks=ranks),))

@@ -10,7 +10,7 @@ import pytest
 from notus.core.artifacts import find_model
 from notus.core.config import digest_of
 from notus.core.disk.hashes import hash_file, hash_folder, hash_model
-from notus.core.errors import DataError, InputError, RunError
+from notus.core.errors import DataError, InputError, LossError, RunError
 from notus.core.run import (
     MANIFEST,
     Run,
@@ -310,3 +310,26 @@ def test_a_lock_leaves_nothing_behind(tmp_path):
     with locked(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_what_nobody_needs_once_a_run_is_finished_is_removed_then_and_not_before(tmp_path):
+    kept = tmp_path / "run" / "checkpoints"
+    with enter(tmp_path / "run") as run:
+        kept.mkdir()
+        (kept / "weights").write_text("w")
+        run.of_no_use.append(kept)
+        assert kept.is_dir()
+    assert run.finished
+    assert not kept.exists()
+
+
+def test_the_reasons_of_what_was_lost_stand_below_each_other_by_their_counts(tmp_path):
+    run = enter(tmp_path / "run")
+    tally = run.tally("read", "rows")
+    tally.taken, tally.given = 16, 1
+    for number in range(15):
+        tally.drop("", "broken-json" if number < 12 else "missing-field", at=Place("f.jsonl", number + 1))
+    with pytest.raises(LossError) as caught:
+        run.check_losses("f.jsonl")
+    lines = str(caught.value).splitlines()
+    assert [line.partition(",")[0] for line in lines[1:3]] == ["  12 broken-json", "   3 missing-field"]

@@ -78,6 +78,26 @@ def test_the_ledger_keeps_and_gives_what_was_answered(folder, tmp_path):
     assert not any(outcome.stored for _, outcome in first)
 
 
+def test_what_another_process_is_answering_is_waited_for(folder, tmp_path, monkeypatch):
+    whole = InProcess({"m": str(folder)})
+    asked = requests(whole)
+    known = dict(ordered(whole, asked))
+    with Ledger(tmp_path / "ledger") as ledger, Ledger(tmp_path / "ledger") as other:
+        generator, answered, new = InProcess({"m": str(folder)}, ledger), [], InProcess._new
+
+        def noted(self, these):
+            answered.append([asked.index(each) for each in these])
+            if len(answered) == 1:  # the first was answered elsewhere meanwhile, the second was given up
+                other.put([(asked[0], known[asked[0]])])
+                other.close()
+            return new(self, these)
+
+        monkeypatch.setattr(InProcess, "_new", noted)
+        other.claim([each.key for each in asked[:2]])
+        assert texts(generator, asked) == [known[each].texts for each in asked]
+        assert [each for each in answered if each] == [[2, 3, 4, 5], [1]]
+
+
 def test_a_model_is_known_by_its_content(folder, tmp_path, model, tokenizer):
     save_model(model, tokenizer, tmp_path / "copy")
     same = InProcess({"other": str(tmp_path / "copy")}).models["other"].identity

@@ -3,6 +3,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from notus.core.errors import ConfigError, InputError
+from notus.engine.files import folder
 from notus.engine.load import build_model, load_model, load_tokenizer, save_model, train_tokenizer
 from notus.engine.settings import Shape
 
@@ -76,3 +77,13 @@ def test_pickled_weights_are_not_read(model, tokenizer, tmp_path):
 def test_a_shape_that_does_not_divide_is_refused():
     with pytest.raises(ConfigError, match="must be a multiple"):
         Shape.parse({"width": 190, "heads": 4}, where="x")
+
+
+def test_sizes_that_no_model_has_are_named(tmp_path):
+    """Up to 2³¹, which is one more than the largest whole number of 32 bits."""
+    path = tmp_path / "config.json"
+    for value in (1 << 31, -(1 << 31), True, 0.5):
+        folder._check_numbers(path, {"text": {"width": value}})
+    for value in ((1 << 31) + 1, -(1 << 31) - 1):
+        with pytest.raises(ConfigError, match=r"config\.json.*text\.width is .*, which no model has"):
+            folder._check_numbers(path, {"text": {"width": value}})

@@ -107,3 +107,10 @@ def test_rows_hold_every_group_once_within_the_budget(shapes, budget):
     assert packed == first_fit_decreasing([group.tokens for group in groups], budget)
     total = sum(min(group.tokens, budget) for group in groups)
     assert len(packed) <= 2 * math.ceil(total / budget)
+
+
+def test_marks_of_what_is_trained_fit_the_answers():
+    assert PromptGroup([1], ([2, 3], [4]), trained=((True, False), (True,))).tokens == 4
+    for marks in (((True,), (True,)), ((True, False),), ((True, False), (True, True))):
+        with pytest.raises(DataError, match="give one mark for each token"):
+            PromptGroup([1], ([2, 3], [4]), trained=marks)

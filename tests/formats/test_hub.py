@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -278,3 +279,19 @@ def test_of_several_configurations_on_the_hub_one_is_named(endpoint: str, tmp_pa
     assert (code, "several configurations: a, b; choose one with --config NAME" in said) == (2, True)
     code, said = opened("owner/configs", endpoint, tmp_path, "", "all", "b")
     assert (code, said) == (0, "trl ['two.jsonl'] 3\nconfiguration a (1 table)")
+
+
+def test_an_empty_file_is_copied_and_the_next_one_too(tmp_path):
+    files = {
+        "set/a.jsonl": b"",
+        "set/b.jsonl": b'{"n": 1}\n{"n": 2}\n{"n": 3}\n',
+        "set/c.jsonl": b"{}",
+        "set/d.jsonl": b" [1]",
+    }
+    system = SimpleNamespace(open=lambda name, *_, **__: io.BytesIO(files[name]))
+    assert hub._copy_rows(system, "set", ["a.jsonl", "b.jsonl", "c.jsonl"], tmp_path, 2)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "a.jsonl": b"",
+        "b.jsonl": b'{"n": 1}\n{"n": 2}\n',
+    }
+    assert not hub._copy_rows(system, "set", ["d.jsonl"], tmp_path, 2)

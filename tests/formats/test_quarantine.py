@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from notus.core.errors import DataError
-from notus.formats.quarantine import RULES, Entry, Quarantine, RowError, shorten
+from notus.formats.quarantine import RULES, Entry, Quarantine, RowError, repeats_key, shorten
 
 
 def entry(rule: str = "broken-json", line: int = 1) -> Entry:
@@ -66,3 +66,24 @@ def test_an_error_names_field_value_and_rule_in_one_line() -> None:
 )
 def test_a_value_is_shown_short(value: object, text: str) -> None:
     assert shorten(value) == text
+
+
+@pytest.mark.parametrize(
+    ("row", "repeats"),
+    [
+        (b'{"a":1,"b":2}', False),
+        (b'{"a":1,"a":2}', True),
+        (b'{"a" : 1, "a" : 2}', True),
+        (b'{"a" : 1, "b" : 2}', False),
+        (b'[{"a":1},{"a":1}]', False),
+        (b'{"a":{"b":1,"b":{"c":1}}}', True),
+        (b'{"text":"it says \\":\\": twice","x":1}', False),
+        # Each quote that is written so stands for one more ``":`` in what is written anew, and hides a lost key.
+        (b'{"a":"\\u0022:","b":1,"b":2}', True),
+        (b'{"a":NaN,"a":1}', True),
+        (b'{"a":1,"\\u0061":2}', True),
+        (b'{"a":1', False),
+    ],
+)
+def test_a_key_that_stands_twice_is_seen_however_it_is_written(row: bytes, repeats: bool) -> None:
+    assert repeats_key(row) is repeats

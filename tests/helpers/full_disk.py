@@ -36,7 +36,7 @@ seeds: [0]
 data: {step: miniature, world: {prompts: 60, sft_examples: 60, held_out: 12, facts: 8}}
 create: {shape: {vocabulary: 320, width: 16, layers: 1, heads: 2, kv_heads: 1, ffn: 16, positions: 96}}
 sft: {batch_size: 30, learning_rate: 5e-3, limits: &limits {max_length: 96, max_prompt_length: 48}}
-success: {sampling: {samples: 1, max_new_tokens: 4}, limits: *limits}
+success: {model: sft, sampling: {samples: 1, max_new_tokens: 4}, limits: *limits}
 arms:
   SFT: {}
 """
@@ -90,12 +90,9 @@ def make_inputs(folder: Path) -> None:
 
 def collecting(folder: Path, url: str) -> None:
     """The recipe of a collection that asks one server."""
-    (folder / "prompts.jsonl").write_text(
-        "".join(json.dumps(raw_row() | {"instruction": f"Name river {n}."}) + "\n" for n in range(24))
-    )
     endpoint = {"name": "m", "model": "m", "urls": [url], "backoff": 0.01, "retries": 1}
     step = {
-        "data": str(folder / "prompts.jsonl"),
+        "data": "world",
         "endpoints": [endpoint],
         "pool": [{"name": "warm", "endpoint": "m"}, {"name": "hot", "endpoint": "m"}],
         "completions": 2,
@@ -103,7 +100,15 @@ def collecting(folder: Path, url: str) -> None:
         "miniature_judge": {"noise": 0.5},
         "judge": {"endpoint": "miniature", "tries": 4},
     }
-    recipe = {"name": "c", "title": "C", "description": "C.", "collect": step, "audit": {"data": "collect"}}
+    world = {"step": "toy", "world": {"prompts": 12, "sft_examples": 1, "held_out": 4, "facts": 8}}
+    recipe = {
+        "name": "c",
+        "title": "C",
+        "description": "C.",
+        "world": world,
+        "collect": step,
+        "audit": {"data": "collect"},
+    }
     (folder / "collect.yaml").write_text(json.dumps(recipe))
 
 

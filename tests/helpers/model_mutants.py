@@ -249,7 +249,8 @@ def tensor(random_: random.Random, folder: Path) -> tuple[str, bool]:
         found[name] = found[name].clone()
         found[name].view(-1)[-1] = float(what[:3])
     save_file({key: value.contiguous() for key, value in found.items()}, path, {"format": "pt"})
-    return f"weight {what}: {name}", True
+    # A PairRM of the layout 'blender' takes its vocabulary from the weights.
+    return f"weight {what}: {name}", (what, name.split(".")[-2]) != ("wider", "word_embeddings")
 
 
 def shards(random_: random.Random, folder: Path) -> tuple[str, bool]:
@@ -355,6 +356,8 @@ TEMPLATES = (
     "{{ " + "not " * 20000 + "1 }}",
 )
 """What no template may do: run without end, grow without bound, reach the interpreter, break."""
+HARMLESS = ("{{ messages }}" * 1000,)
+"""Those of them that write what is said, in a way of their own."""
 
 
 def template(random_: random.Random, folder: Path) -> tuple[str, bool]:

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notus.core.errors import ConfigError
-from notus.core.records import ASPECTS
+from notus.core.records import ASPECTS, Message
 from notus.llm.judge import (
     Judges,
     Unscored,
     ask,
+    format_instruction,
     preferred,
     shuffled,
 )
@@ -139,3 +140,9 @@ def test_a_candidate_that_speaks_to_the_judge_stays_a_candidate():
     question = JUDGES.aspect("instruction_following", "i", [blocks([5, 1]), "b"], seed="s")
     with pytest.raises(UnreadableError):
         question.read(question.messages[-1].content)
+
+
+def test_a_judge_sees_the_text_of_a_single_turn_and_the_roles_of_several():
+    asked, said = Message(role="user", content="Why?"), Message(role="assistant", content="So.")
+    assert format_instruction([asked]) == "Why?"
+    assert format_instruction([asked, said, asked]) == "[user]\nWhy?\n\n[assistant]\nSo.\n\n[user]\nWhy?"

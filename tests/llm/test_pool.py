@@ -11,8 +11,9 @@ from contextlib import contextmanager
 import pytest
 from msgspec.structs import replace
 
-from notus.core.errors import ConfigError, InputError, RunError
+from notus.core.errors import ConfigError, InputError, NotusError, RunError
 from notus.core.records import Message
+from notus.llm import openai
 from notus.llm.endpoint import Endpoint
 from notus.llm.ledger import Ledger
 from notus.llm.pool import EndpointPool
@@ -357,3 +358,32 @@ def test_a_limited_server_is_used_to_its_limit(known, tmp_path):
     assert all(isinstance(outcome, Reply) for outcome in outcomes)
     assert sum(window) >= 0.95 * 10 * measured
     assert window.count(False) < 0.01 * len(window)
+
+
+@pytest.mark.parametrize(
+    ("usage", "found"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 0}, (3, 0, True)),
+        ({"prompt_tokens": 0, "completion_tokens": 2}, (0, 2, True)),
+        ({"prompt_tokens": 3, "completion_tokens": -1}, (0, 0, False)),
+        ({"prompt_tokens": True, "completion_tokens": 1}, (0, 0, False)),
+        ({"prompt_tokens": 2**40, "completion_tokens": 1}, (0, 0, False)),
+        (None, (0, 0, False)),
+    ],
+)
+def test_tokens_are_those_that_the_server_counted_where_it_did(usage, found):
+    assert openai._read_usage(usage) == found
+
+
+def test_there_is_room_for_four_times_what_is_under_way(tmp_path):
+    endpoints = [endpoint("http://127.0.0.1:9/v1", name=name, concurrency=2_048) for name in ("one", "two")]
+    with pool_on(tmp_path / "ledger", *endpoints) as pool:
+        assert pool._room == 4 * 2 * 2_048
+
+
+def test_a_ledger_that_takes_nothing_ends_the_run_before_more_is_paid(tmp_path):
+    with Server(latency=0.02) as server, pool_on(tmp_path / "ledger", endpoint(server.url, concurrency=2)) as pool:
+        pool._ledger.query("CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        with pytest.raises(NotusError, match="no room"):
+            list(pool.answer(ask(pool, str(n)) for n in range(400)))
+        assert server.answered.total() < 100

@@ -155,3 +155,30 @@ def test_a_replica_that_stays_silent_is_paused_after_three_failures():
         assert deaf.paused_until <= 0.0
         replicas.failed(deaf, 0.0, refused=False)
     assert replicas.choose(0.1).url == "alive"
+
+
+def test_waits_double_while_a_server_refuses_and_begin_anew_behind_an_answer():
+    """By hand: half a second, one, two, four; a server that names a time is believed once."""
+    limiter, now = RateLimiter(4, backoff=0.5), 0.0
+    for wait in (0.5, 1.0, 2.0, 4.0):
+        limiter.refused(now, None, now)
+        assert limiter.wait(now) == pytest.approx(wait)
+        now += wait
+    limiter.take(1, now)
+    limiter.release()
+    limiter.answered(1, 1, now)
+    limiter.refused(now, 0.1, now)
+    assert limiter.wait(now) == pytest.approx(0.1)
+    limiter.refused(now + 0.1, 0.1, now + 0.1)
+    assert limiter.wait(now + 0.1) == pytest.approx(1.0)
+
+
+def test_a_limit_that_was_found_is_tried_again_above_it_and_never_below_what_was_refused():
+    """Once a good and a refused rate are within a hundredth, after a minute a twentieth above the good one is tried; a
+    refused rate that lies higher still stays the border."""
+    for bad, border in ((10.05, 10.5), (10.09, 10.5)):
+        limiter = RateLimiter(4)
+        limiter._learned, limiter._good, limiter._bad, limiter._accepted = 10.0, 10.0, bad, 10_000
+        limiter._raise(61.0)
+        assert limiter._bad == pytest.approx(border)
+        assert limiter.rate == pytest.approx((10.0 + border) / 2)

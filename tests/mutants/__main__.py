@@ -11,13 +11,13 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,10 @@ ROOMS = ("core", "formats", "audit", "clean", "preferences", "engine", "train", 
 GOAL = 0.95
 TEST_SECONDS, ROOM_SECONDS = 120, 1800
 """After which a test, and a whole room's tests, count as hung."""
+NAMELESS = {"hung", "collection"}
+"""Ends of the tests that no test has a name in."""
 PYTEST = (
-    *(sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-o", "cache_dir=.failed"),
+    *("-q", "--tb=no", "-o", "cache_dir=.failed"),
     *("-o", f"faulthandler_timeout={TEST_SECONDS}", "-o", "faulthandler_exit_on_timeout=true"),
 )
 
@@ -69,73 +71,65 @@ class Tree:
             if (TREE / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(TREE / name, folder / name)
-        self._passes: dict[str, bool] = {}
         self._tried = 0
+        self._server = subprocess.Popen(
+            [sys.executable, str(HERE / "server.py")],
+            cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
 
-    def try_out(self, mutant: Mutant) -> dict[str, Any]:
-        """Run the tests of a mutant's room; the result says whether it was killed, and by what."""
+    def try_out(self, mutant: Mutant, without: Collection[str] = (), near: bool = False) -> dict[str, Any]:
+        """Run the tests of a mutant's room; the result says whether it was killed, and by what.
+
+        Args:
+            without: tests that kill nothing.
+            near: only the files of tests that are about the module: quick, and a survivor may not be one.
+        """
         path = self.folder / "src" / "notus" / mutant.file
-        failing: list[str] = []
         started = time.monotonic()
         times = path.stat()
         self._tried += 1
-        while True:
-            path.write_bytes(mutant.after)
-            # Compiled files go by time and size: a change must not look like what was there before it.
-            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + self._tried * 7_000_000_000))
-            try:
-                killer = self._run(self._tests(mutant), failing)
-            finally:
-                path.write_bytes(mutant.before)
-                os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-            if killer is None or killer in failing or self._passes_alone(killer):
-                took = round(time.monotonic() - started, 1)
-                return {"key": mutant.key, "name": mutant.name, "killed_by": killer, "seconds": took}
-            failing.append(killer)
+        path.write_bytes(mutant.after)
+        # Compiled files go by time and size: a change must not look like what was there before it.
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + self._tried * 7_000_000_000))
+        try:
+            killer = self._run(["-x", *(f"--deselect={test}" for test in without), *self._tests(mutant, near)])
+        finally:
+            path.write_bytes(mutant.before)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        took = round(time.monotonic() - started, 1)
+        return {"key": mutant.key, "name": mutant.name, "killed_by": next(iter(killer), None), "seconds": took}
 
-    def _tests(self, mutant: Mutant) -> list[str]:
+    def find_failing(self, tests: Collection[str]) -> set[str]:
+        """Those of the tests that fail without any change."""
+        return set(self._run(sorted(tests))) if tests else set()
+
+    def _tests(self, mutant: Mutant, near: bool) -> list[str]:
         """The test files of the room, those first that are about the module."""
         module = "notus." + mutant.file.removesuffix(".py").replace("/", ".")
         stem = Path(mutant.file).stem
 
         def distance(path: Path) -> tuple[bool, bool, int, str]:
             text = path.read_text()
-            named = stem in path.stem and path.parent.name in mutant.file
-            return not named, module not in text, -text.count(stem), str(path)
+            return stem not in path.stem, module not in text, -text.count(stem), str(path)
 
         files = sorted((self.folder / "tests" / mutant.room).rglob("test_*.py"), key=distance)
-        return [str(path.relative_to(self.folder)) for path in files]
+        about = [path for path in files if not (distance(path)[0] and distance(path)[1])]
+        return [str(path.relative_to(self.folder)) for path in (near and about) or files]
 
-    def _passes_alone(self, test: str) -> bool:
-        if test != "hung" and test not in self._passes:
-            self._passes[test] = self._run([test], []) is None
-        return test == "hung" or self._passes[test]
-
-    def _run(self, tests: list[str], without: list[str]) -> str | None:
-        """The first test, or file of tests, that fails; "hung" where none comes to an end; None where all pass."""
-        env = os.environ | {"PYTHONPATH": str(self.folder / "src"), "OMP_NUM_THREADS": "1"}
+    def _run(self, arguments: list[str]) -> list[str]:
+        """The tests, or files of tests, that fail; "hung" where they come to no end."""
         failed = self.folder / ".failed" / "v" / "cache" / "lastfailed"
         failed.unlink(missing_ok=True)
-        process = subprocess.Popen(
-            [*PYTEST, *(f"--deselect={test}" for test in without), *tests],
-            cwd=self.folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        try:
-            code = process.wait(timeout=ROOM_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return "hung"
-        if code in (0, 5):
-            return None
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps([[*PYTEST, *arguments], ROOM_SECONDS]) + "\n")
+        self._server.stdin.flush()
+        code = json.loads(self._server.stdout.readline())
+        if code in (0, 5, "hung"):
+            return ["hung"] if code == "hung" else []
         # What fails before a test is there, such as the file of fixtures, has no name.
-        return (
-            next(iter(json.loads(failed.read_text())), tests[0])
-            if failed.is_file()
-            else "hung"
-            if code < 0
-            else tests[0]
-        )
+        return [*json.loads(failed.read_text())] if failed.is_file() else ["collection" if code > 1 else "hung"]
 
 
 def read_kept() -> list[Mutant]:
@@ -156,10 +150,13 @@ def read_kept() -> list[Mutant]:
     return found
 
 
-def read_equivalent() -> dict[tuple[str, str, str, str], str]:
-    """File, function, old and new text of changes that change nothing → why."""
+def read_equivalent() -> dict[tuple[str, str, str, str, int], str]:
+    """File, function, old and new text of changes that change nothing, and which of several such places → why."""
     entries = tomllib.loads((HERE / "equivalent.toml").read_text()).get("equivalent", [])
-    return {(each["file"], each["where"], each["old"], each["new"]): each["reason"] for each in entries}
+    return {
+        (each["file"], each["where"], each["old"], each["new"], each.get("number", 0)): each["reason"]
+        for each in entries
+    }
 
 
 def draw(room: str, count: int, seed: int) -> list[tuple[Change, Mutant]]:
@@ -183,28 +180,36 @@ def main() -> None:
     """Try what is left to be tried, and say what survived."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rooms", nargs="*", default=ROOMS)
-    parser.add_argument("--each", type=int, default=15, help="changes of each room")
+    parser.add_argument("--each", type=int, default=13, help="changes of each room")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=TREE / "build" / "mutants.jsonl")
-    parser.add_argument("--only-report", action="store_true")
+    parser.add_argument("--near", action="store_true", help="only tests about the changed module, for a first look")
     given = parser.parse_args()
     kept = [mutant for mutant in read_kept() if mutant.room in given.rooms]
     same = read_equivalent()
     drawn = [each for room in given.rooms for each in draw(room, given.each, given.seed)]
-    reasons = {mutant.key: same.get((c.file, c.where, c.old, c.new)) for c, mutant in drawn}
+    reasons = {mutant.key: same.get((c.file, c.where, c.old, c.new, c.number)) for c, mutant in drawn}
     tried = [mutant for _, mutant in drawn if reasons[mutant.key] is None]
     results = read_results(given.results)
     given.results.parent.mkdir(parents=True, exist_ok=True)
-    waiting = [each for each in (*kept, *tried) if not results.get(each.key, {}).get("killed_by")]
-    if waiting and not given.only_report:
-        with tempfile.TemporaryDirectory(prefix="notus-mutants-") as folder, given.results.open("a") as file:
-            tree = Tree(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="notus-mutants-") as folder, given.results.open("a") as file:
+        tree, failing = Tree(Path(folder)), set[str]()
+        # A test that fails without the change too has killed nothing: what it killed is tried again without it.
+        while waiting := [each for each in (*tried, *kept) if not results.get(each.key, {}).get("killed_by")]:
             for number, mutant in enumerate(waiting, 1):
-                results[mutant.key] = tree.try_out(mutant)
-                file.write(json.dumps(results[mutant.key]) + "\n")
+                found = tree.try_out(mutant, failing, given.near)
+                results[mutant.key] = found
+                file.write(json.dumps(found) + "\n")
                 file.flush()
-                killer = results[mutant.key]["killed_by"] or "SURVIVED"
-                print(f"{number}/{len(waiting)} {mutant.name}: {killer}", flush=True)
+                print(f"{number}/{len(waiting)} {mutant.name}: {found['killed_by'] or 'SURVIVED'}", flush=True)
+            killers = {str(results[each.key]["killed_by"]) for each in (*kept, *tried)} - {"None", *NAMELESS}
+            more = tree.find_failing(killers) - failing
+            if more & NAMELESS:
+                sys.exit(f"a test that killed is gone by now: remove {given.results} and begin anew")
+            if not more:
+                break
+            failing |= more
+            results = {key: found for key, found in results.items() if found["killed_by"] not in failing}
     sys.exit(report(kept, tried, [mutant.name for _, mutant in drawn if reasons[mutant.key]], results))
 
 

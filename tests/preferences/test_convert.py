@@ -134,3 +134,11 @@ def test_what_cannot_be_meant_is_refused_at_once() -> None:
     for make in (dialogues, unpaired):
         with pytest.raises(ConfigError, match="did you mean 'mean-rating'"):
             make("mean-ratin")
+
+
+def test_answers_at_the_border_are_neither_and_are_counted() -> None:
+    """Of the scores 1, 2, 3 and 2 the mean is 2, which two of them are."""
+    tally = Tally("convert")
+    found = list(apply(unpaired(), [rated(1.0, 2.0, 3.0, 2.0)], tally))
+    assert [(each.score, each.desirable) for each in found] == [(1.0, False), (3.0, True)]
+    assert tally.counts["at-the-border"] == 2

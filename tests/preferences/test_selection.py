@@ -10,6 +10,7 @@ from notus.core.errors import ConfigError
 from notus.core.records import Completion, Feedback, Rating
 from notus.core.stage import Tally, apply
 from notus.core.tables import write_records
+from notus.preferences import scores
 from notus.preferences.binarize import binarize
 from notus.preferences.scores import mean_with, weighted
 from notus.preferences.selection import Selection, choose, h4_draw
@@ -214,3 +215,11 @@ def test_a_choice_holds_what_led_to_it():
         (2,),
         ((0, 2),),
     )
+
+
+def test_a_rating_without_a_value_counts_for_no_strategy() -> None:
+    ratings = (Rating(aspect="honesty", value=None), Rating(aspect="honesty", value=3.0), Rating(aspect="x", value=1.0))
+    row = feedback(Completion(text="a", ratings=ratings))
+    assert [each.value for each in scores._counting(row, "mean-rating", {})] == [3.0, 1.0]
+    assert [each.value for each in scores._counting(row, "weighted", {"honesty": 2.0})] == [3.0]
+    assert list(scores._counting(row, "critique", {})) == []

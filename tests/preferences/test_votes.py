@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import Completion, Feedback, Message, Ranking, Scale, ToolCall
 from notus.core.stage import Tally, apply
+from notus.preferences import selection
 from notus.preferences.binarize import binarize
 from notus.preferences.convert import dialogues, unpaired
 from notus.preferences.selection import Selection
-from notus.preferences.votes import majority, votes_of
+from notus.preferences.votes import Votes, majority, votes_of
 from tests.helpers.data_examples import completion, feedback
 
 A, B, TIE = (1, 2), (2, 1), (1, 1)
@@ -215,3 +216,12 @@ def test_a_ranking_has_a_rank_for_each_answer_also_when_some_are_taken_out():
     assert texts_of(made([fewer])[0]) == [("a", "c")]
     with pytest.raises(ValueError, match="4 ranks for 2 completions"):
         Feedback(prompt=row.prompt, completions=fewer.completions, rankings=row.rankings)
+
+
+def test_a_majority_between_answers_of_equal_score_makes_no_pair() -> None:
+    votes = Votes((Ranking(ranks=(1, 2)),), (1.0, 1.0), 0)
+    assert majority(votes.rankings, 0, 1).wins
+    assert selection._any_majority(votes, {0: 2.0, 1: 1.0}, 0.0)
+    assert not selection._any_majority(votes, {0: 1.0, 1: 1.0}, 0.0)
+    assert not selection._any_majority(votes, {0: 1.0, 1: 2.0}, 0.0)
+    assert not selection._any_majority(votes, {0: 2.0, 1: 1.0}, 1.5)

@@ -13,6 +13,7 @@ from notus.core.tables import read_records, write_records
 from notus.engine.load import save_model
 from notus.steps.answers.best_of_n import BestOfN
 from notus.steps.answers.sample import Sample
+from notus.steps.base import Context
 from notus.steps.perform import run_step
 from notus.toy.tasks import fact_tasks
 from tests.helpers.misbehaving import Server
@@ -188,3 +189,22 @@ def test_an_endpoint_is_asked_through_the_ledger(tmp_path):
     assert sum(tallies["asked"]["dropped"].values()) == 1
     texts = [o.text for o in read_records(several.path / "outputs.parquet", Output)]
     assert len(set(texts)) == 3
+
+
+def test_inputs_of_a_setting_come_in_the_order_of_their_numbers():
+    context = Context(None, None, {"data": "d", "against.10": "c", "against.2": "b", "against.0": "a"}, None)
+    assert context._numbered_keys("against") == ["against.0", "against.2", "against.10"]
+
+
+def test_a_model_computes_in_this_process_and_an_endpoint_does_not():
+    endpoint = {"name": "one", "model": "m", "urls": ["http://127.0.0.1:9/v1"]}
+    other = endpoint | {"name": "other"}
+    assert Sample.parse({"model": "m", "data": "d"}, where="x").computes is True
+    assert Sample.parse({"model": None, "data": "d", "endpoints": [endpoint]}, where="x").computes is False
+    for who in (
+        {"model": "m", "endpoints": [endpoint]},
+        {"model": None},
+        {"model": None, "endpoints": [endpoint, other]},
+    ):
+        with pytest.raises(ConfigError, match="name who answers"):
+            Sample.parse({"data": "d"} | who, where="x")

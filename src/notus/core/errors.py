@@ -225,7 +225,7 @@ def check_space(folder: Path, needed: float, what: str) -> None:
     if free < needed:
         raise RunError(
             f"no space for {what}: about {format_bytes(needed)} will be written in {folder}, and {format_bytes(free)} "
-            f"are free; make room, {_AGAIN}, or name an --out on another disk"
+            "are free; make room and give the same command again, or name an --out on another disk"
         )
 
 

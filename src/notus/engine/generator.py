@@ -24,6 +24,8 @@ from notus.llm.protocol import Failure, Model, Outcome, Reply, Request
 __all__ = ["InProcess"]
 
 _CHUNK = 256
+_ELSEWHERE_S = 0.2
+"""Seconds between two looks at what another process is answering."""
 _LONGEST = 256
 """Tokens of an answer whose request sets no limit."""
 
@@ -74,10 +76,28 @@ class InProcess:
             for request in chunk:
                 self._check(request)
             with self._lock:
-                known = self._ledger.find(request.key for request in chunk) if self._ledger else {}
-                outcomes = known | self._new([request for request in chunk if request.key not in known])
+                outcomes = self._answer_all({request.key: request for request in chunk})
             for request in chunk:
                 yield request, outcomes[request.key]
+
+    def _answer_all(self, asked: Mapping[str, Request]) -> dict[str, Outcome]:
+        """Answer what the ledger does not know, and wait for what another process is answering."""
+        if self._ledger is None:
+            return self._new(list(asked.values()))
+        found: dict[str, Outcome] = {}
+        left = list(asked)
+        while left:
+            known, elsewhere = self._ledger.claim(left)
+            try:
+                new = self._new([asked[key] for key in left if key not in known and key not in elsewhere])
+            except BaseException:
+                self._ledger.release(left)
+                raise
+            found |= known | new
+            left = [key for key in left if key in elsewhere]
+            if left and not new:
+                time.sleep(_ELSEWHERE_S)
+        return found
 
     def _check(self, request: Request) -> None:
         name = request.model.name

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -180,6 +181,10 @@ class Quarantine:
         return path.with_name(f".{path.name}.part")
 
 
+_KEY, _OTHER_QUOTE = b'":', b"\\u0022"
+"""What ends a key, and how a quote inside of a text may be written so that it is not the ``\\"`` of a text anew."""
+
+
 class RowReader:
     """Decodes the rows of files that no format reads (a benchmark's), counts them and puts the bad ones aside.
 
@@ -241,8 +246,16 @@ def load_json(text: str | bytes) -> tuple[Any, int]:
 
 
 def repeats_key(text: bytes) -> bool:
-    """Whether a key stands twice in a row; one that is no JSON repeats none."""
+    """Whether a key stands twice in a row; one that is no JSON repeats none.
+
+    A row says ``":`` as often as the same written anew from its values, unless a key was lost; only one that does not,
+    or that writes quotes in another way, is read again key by key, which takes three times as long as reading it.
+    """
     try:
+        with suppress(msgspec.DecodeError):  # of NaN, which Python's own reader takes
+            anew = msgspec.json.encode(msgspec.json.decode(text))
+            if text.count(_KEY) == anew.count(_KEY) and _OTHER_QUOTE not in text:
+                return False
         return load_json(text)[1] > 0
     except (ValueError, RecursionError):
         return False

@@ -525,7 +525,11 @@ def _encoder_config(source: str, found: dict[str, Any], weights: dict[str, torch
         size = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
         size |= {"intermediate_size": ffn, "position_buckets": 256, "max_position_embeddings": 512}
         return DebertaV2Config(**_COMMON, **size, **own, vocab_size=vocabulary, pad_token_id=0)
-    return DebertaV2Config(**_config(_encoder_source(source, name)) | own | {"vocab_size": vocabulary})
+    try:
+        encoder = _config(_encoder_source(source, name))
+    except ConfigError as error:
+        raise ConfigError(f"{source}/config.json names the encoder {name!r}: {error}") from None
+    return DebertaV2Config(**encoder | own | {"vocab_size": vocabulary})
 
 
 def _encoder_source(source: str, name: str) -> str:

@@ -84,3 +84,11 @@ def test_an_answer_is_one_assistant_turn():
     assert answer_text((Message(role="assistant", content="a"),)) == "a"
     with pytest.raises(DataError, match="one assistant turn"):
         answer_text(user("a"))
+
+
+@pytest.mark.parametrize(("length", "cut"), [(3, False), (4, False), (5, True)])
+def test_an_answer_that_just_fits_is_not_cut(tokenizer, length, cut):
+    tally = Tally("encode")
+    encoder = Encoder(tokenizer, Limits(max_length=10, max_prompt_length=8), tally=tally)
+    assert encoder.fit([1] * 6, [7] * length) == [7] * min(length, 4)
+    assert tally.counts["answer-cut"] == cut

@@ -79,3 +79,14 @@ def test_the_text_of_an_answer_comes_back_without_what_the_template_puts_around_
     assert encoder.decode(ids).removeprefix("<think>\n\n</think>\n\n") == "The Oder."
     assert sample(model, encoder, PROMPTS[:1], GREEDY, name="m", seed=0)
     assert torch.is_grad_enabled()
+
+
+def test_where_a_template_or_generation_settings_are_missing_nothing_is_named(model, tokenizer, monkeypatch):
+    before = model.generation_config.to_dict()
+    monkeypatch.setattr(tokenizer, "chat_template", None)
+    name_stops(model, tokenizer)
+    assert model.generation_config.to_dict() == before
+    monkeypatch.undo()
+    monkeypatch.setattr(model, "generation_config", None)
+    name_stops(model, tokenizer)
+    assert model.generation_config is None

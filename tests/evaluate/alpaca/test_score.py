@@ -177,3 +177,9 @@ def test_a_win_rate_of_all_is_not_certain():
     rates = win_rate([judgement(n, 2.0) for n in range(10)])
     assert (rates.mean, rates.error) == (100.0, 0.0)
     assert (rates.interval.low, rates.interval.high) == (pytest.approx(100 * 10 / (10 + 1.959964**2), abs=1e-4), 100.0)
+
+
+def test_a_single_judgement_has_a_mean_and_no_error():
+    rates = win_rate([judgement(1, 1.75), judgement(2, None)])
+    assert (rates.mean, rates.error, rates.scored, rates.asked) == (75.0, None, 1, 2)
+    assert win_rate([judgement(1, 2.0), judgement(2, 1.0)]).error == pytest.approx(100 * math.sqrt(0.5) / math.sqrt(2))

@@ -2,6 +2,7 @@
 
 import json
 import string
+from types import SimpleNamespace
 
 import pytest
 from lm_eval.api.instance import Instance
@@ -367,3 +368,17 @@ def test_a_system_turn_and_options_reach_what_lm_eval_asks(tmp_path):
     text = ours.apply_chat_template([{"role": "user", "content": "a"}])
     assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>")
     assert text.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+
+
+def test_without_an_encoder_or_for_an_answer_that_has_begun_the_template_is_lm_evals_own(monkeypatch):
+    monkeypatch.setattr(HFLM, "apply_chat_template", lambda _, turns, opened: f"{len(turns)} {opened}")
+    engine = object.__new__(Engine)
+    turns = [{"role": "user", "content": "Why?"}]
+    engine.encoder = None
+    assert engine.apply_chat_template(turns) == "1 True"
+    engine.encoder = SimpleNamespace(
+        turns=lambda messages: [each.content for each in messages],
+        template=SimpleNamespace(render=lambda turns, opened: [f"ours {turns} {opened}"]),
+    )
+    assert engine.apply_chat_template(turns, add_generation_prompt=False) == "1 False"
+    assert engine.apply_chat_template(turns) == "ours [['Why?']] True"

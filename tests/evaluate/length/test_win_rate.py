@@ -139,3 +139,12 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
         found = controlled_win_rate(wins.tolist(), d.tolist(), names)
         hits += found.low <= 0.5 <= found.high
     assert 0.92 <= hits / n <= 0.98
+
+
+@pytest.mark.parametrize("won", [0.0, 1.0])
+def test_where_all_is_won_or_lost_the_interval_holds_wilsons(won):
+    """Of 20 prompts, none or all: Wilson's ends are z²/(20 + z²) = .1611 from the border, with z = 1.95996."""
+    found = controlled_win_rate([won] * 20, [float(n) for n in range(20)], [f"p{n}" for n in range(20)])
+    near, far = (found.low, found.high) if not won else (1 - found.high, 1 - found.low)
+    assert near == pytest.approx(0.0, abs=1e-3)
+    assert far >= 3.84146 / 23.84146 - 1e-4

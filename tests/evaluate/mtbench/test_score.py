@@ -172,3 +172,12 @@ def test_the_stored_models_have_their_published_means():
     strict = score_judgements(rows, [], "strict")
     granite = part(strict.scores, "granite-7b-lab", "all")
     assert (granite.scored, granite.unscored) == (9, 151)
+
+
+def test_comparisons_are_ordered_by_judge_and_by_model():
+    judges, models = [f"judge {n}" for n in (5, 2, 7, 1, 3)], ["m", "b", "x"]
+    rows = [row for judge in judges for model in models for row in grades(model, [(5, 6), (7, 8)], judge=judge)]
+    found = compare_models(graded_turns(rows, "strict"))
+    told = [(each.judge, each.pair.a, each.pair.b) for each in found]
+    assert told == sorted(told)
+    assert len(told) == 15

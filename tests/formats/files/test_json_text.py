@@ -1,6 +1,7 @@
 """JSON in all its shapes gives the rows that the standard library gives."""
 
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from notus.formats.files import json_text
 from notus.formats.rows import cut_file, kind_of, members_of, parse_row, read_rows
 
 ROWS = [
@@ -113,3 +115,8 @@ def test_what_is_packed_or_utf16_is_not_cut(tmp_path: Path) -> None:
     for data in (pa.compress((LINES * 99).encode(), "zstd", asbytes=True), (LINES * 99).encode("utf-16")):
         (tmp_path / "rows.jsonl").write_bytes(data)
         assert cut_file(tmp_path / "rows.jsonl", 100) == [None]
+
+
+@pytest.mark.parametrize(("size", "lines"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (6, 3), (9, 3)])
+def test_lines_are_counted_up_to_a_place_and_no_further(size: int, lines: int) -> None:
+    assert json_text._count_lines(io.BytesIO(b"a\nb\nc\n"), size) == lines

@@ -244,3 +244,10 @@ def test_a_label_or_a_score_beside_a_conversation() -> None:
     assert (found.desirable, found.answer[0].content, found.prompt[0].content) == (False, "good", "Q?")
     rated = decode({"answers": "m", "answers.score": "s"}, {"m": turns, "s": 4})
     assert (rated.prompt[0].content, rated.completions[0].text, rated.completions[0].mean_rating) == ("Q?", "good", 4)
+
+
+@pytest.mark.parametrize(("vote", "ranks"), [("a", (1, 2, 2)), ("b", (2, 1, 2)), ("C", (2, 2, 1)), ("tie", (1, 1, 1))])
+def test_a_vote_for_one_of_a_list_is_its_letter(vote: str, ranks: tuple[int, ...]) -> None:
+    given = {"prompt": "q", "answers": "outs.*.text", "winner": "won"}
+    record = decode(given, {"q": "?", "outs": [{"text": text} for text in "xyz"], "won": vote})
+    assert record.rankings[0].ranks == ranks

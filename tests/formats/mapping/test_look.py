@@ -198,3 +198,13 @@ def test_thumbs_of_several_answers_are_a_score(tmp_path: Path) -> None:
     assert found is not None
     assert found.read == 3
     assert found.map["answers.score"] == {"column": "candidates.*.feedback.thumbs", "values": {"up": 1, "down": 0}}
+
+
+def test_votes_in_one_column_are_no_raters_and_in_two_they_are() -> None:
+    pair = {"prompt": "Why?", "response_a": "So.", "response_b": "No."}
+    one = suggest([pair | {"winner_anna": vote} for vote in ("A", "B")])
+    two = suggest([pair | {"winner_anna": vote, "winner_ben": "B"} for vote in ("A", "B")])
+    assert one is not None
+    assert two is not None
+    assert two.map["winner"] == {"raters": "winner_*"}
+    assert not isinstance(one.map["winner"], dict) or "raters" not in one.map["winner"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from notus.core.run import Run, read_manifest
+from notus.train.run import health
 from notus.train.run.health import (
     Health,
     TrainingFacts,
@@ -244,3 +245,24 @@ def test_findings_are_logged_once_and_noted(tmp_path):
     assert [(each["check"], each["step"]) for each in noted] == [("reference-differs", 4), ("always-clipped", 16)]
     log = (run.path / "log.txt").read_text()
     assert [log.count(f"health: {each['check']}: {each['said']}") for each in noted] == [1, 1]
+
+
+def test_the_mean_of_one_value_may_lie_anywhere():
+    assert (health._Mean.of([2.0]).mean, health._Mean.of([2.0]).error) == (2.0, math.inf)
+    two = health._Mean.of([1.0, 3.0])
+    assert (two.mean, two.n) == (2.0, 2)
+    assert two.error == pytest.approx(1.0)  # √2/√2
+
+
+@pytest.mark.parametrize(("solved", "said"), [(5, True), (15, False)])
+def test_a_quarter_is_one_of_all_updates(solved, said, tmp_path):
+    """Of 40 updates: all is right from the fifth on, or from the fifteenth."""
+    with Run(tmp_path / "run", stage="dpo", config={}, inputs={}) as run:
+        found = Health(run, TrainingFacts(rate=1e-5, clip=1.0, rows_per_line=64))
+        run.metric(step=0, loss=0.69)  # the line of the start does not know how many there will be
+        for step in range(1, 41):
+            right = {"rewards/accuracies": 1.0 if step >= solved else 0.5}
+            run.metric(step=step, steps=40, epoch=step / 40, loss=0.1, **right)
+        found.finish()
+    noted = read_manifest(run.path)["summary"].get("health", [])
+    assert ("solved-early" in {each["check"] for each in noted}) == said

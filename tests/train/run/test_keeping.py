@@ -261,3 +261,10 @@ def test_auto_saves_in_proportion_to_what_saving_takes(start, tmp_path, monkeypa
     monkeypatch.setattr(Keeping, "save", lambda self, **_: saved.append(self.trainer.state.global_step))
     train("sft", tmp_path / "run", start)
     assert saved[0] == 2
+
+
+@pytest.mark.parametrize(("by", "better", "equal", "worse"), [("loss", 0.4, 0.5, 0.6), ("accuracy", 0.6, 0.5, 0.4)])
+def test_an_equal_evaluation_is_no_better(by, better, equal, worse):
+    keeping = SimpleNamespace(best=(5, 0.5), config=SimpleNamespace(best_by=by))
+    assert [Keeping._is_better(keeping, value) for value in (better, equal, worse)] == [True, False, False]
+    assert Keeping._is_better(SimpleNamespace(best=None), worse)

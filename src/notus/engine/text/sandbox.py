@@ -26,16 +26,19 @@ __all__ = ["BoundedEnvironment"]
 
 STEPS = 2_000_000
 """Of one rendering; a loop over ten thousand turns takes some hundred thousand."""
-LARGEST = 1 << 24
+LARGEST = 1 << 23
 """Characters of one value, and of all that is written; a context of a million tokens has four million."""
-_A_STEP = 200
+_A_STEP = 4096
 """Characters that cost a step."""
+_LARGE, _ALL_LARGE = 1 << 20, 1 << 30
+"""What counts as a large value, and the characters of all of them together: a template could keep each."""
 _NUMBER = 1_000_000
 """Largest number that may be given to a function: a width, a count."""
 _BITS = 10_000
 _TEXT = 1 << 20
 """Characters of a template; the largest published ones have a hundred thousand."""
-_NO_FILTERS = ("urlize",)
+_NO_FILTERS = ("urlize", "random")
+"""Of no use for a chat, and one slow, the other different each time."""
 _NO_METHODS = ("translate", "maketrans")
 _FAILURES = (ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError, SyntaxError, AssertionError)
 """What a template makes Python raise beside jinja's own errors, TypeError and ValueError."""
@@ -46,13 +49,14 @@ class _Spent(threading.local):
 
     steps = 0
     written = 0
+    large = 0
 
 
 class _BoundedTemplate(jinja2.Template):
     def render(self, *args: Any, **kwargs: Any) -> str:
         """Render with all steps to spend. Whatever the template makes Python raise is an error of the template."""
         spent: _Spent = self.environment.spent  # type: ignore[attr-defined]
-        spent.steps = spent.written = 0
+        spent.steps = spent.written = spent.large = 0
         try:
             return super().render(*args, **kwargs)
         except _FAILURES as error:
@@ -131,7 +135,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         Raises:
             TemplateRuntimeError: if there are no more, or it is.
         """
-        if size > LARGEST:
+        self.spent.large += int(size) if size > _LARGE else 0
+        if size > LARGEST or self.spent.large > _ALL_LARGE:
             raise jinja2.TemplateRuntimeError(f"it makes a text or list of more than {LARGEST:,} characters")
         self.spent.steps += int(steps) + int(size / _A_STEP) + 1
         if self.spent.steps > STEPS:

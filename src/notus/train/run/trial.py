@@ -13,7 +13,7 @@ Owns what is tried and what counts as the same. How a model is saved and loaded 
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,10 +163,7 @@ def try_policy(
     align_special_tokens(model, tokenizer)  # as the Trainer does, and what it changes must be saved too
     with _adapted(model, config, seed) as policy:
         check_training_memory(policy, start)
-        if config.engine == "packed":
-            with packed(base_model(policy)):
-                try_backward(policy, loss, start, checkpointing=config.activation_checkpointing)
-        else:
+        with packed(base_model(policy)) if config.engine == "packed" else nullcontext():
             try_backward(policy, loss, start, checkpointing=config.activation_checkpointing)
         saving = Saving(
             policy,
