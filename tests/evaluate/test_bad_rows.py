@@ -119,11 +119,14 @@ def test_a_leaderboard_holds_no_formula(tmp_path):
     assert read_leaderboard(path)["=cmd|'/C calc'!A0"]["mode"] == "@x"
 
 
-@pytest.mark.parametrize("cell", ["x" * 200_000, '"unclosed'])
-def test_a_leaderboard_that_is_none_is_one_line(tmp_path, cell):
+def test_a_leaderboard_that_is_none_is_one_line(tmp_path):
     path = tmp_path / "board.csv"
-    path.write_text(f",win_rate\n{cell},1\n")
-    with pytest.raises(DataError) as error:
-        read_leaderboard(path)
+    path.write_text(f",win_rate\n{'x' * 200_000},1\n")
+    before = csv.field_size_limit(131_072)  # other readers of this process set it for theirs
+    try:
+        with pytest.raises(DataError, match="no table of comma-separated values") as error:
+            read_leaderboard(path)
+    finally:
+        csv.field_size_limit(before)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)

@@ -192,5 +192,5 @@ def test_a_dry_run_runs_no_code(tmp_path, monkeypatch, capsys, text, code):
 
 def test_a_setting_may_be_written_as_in_a_recipe():
     for text in ("dpo.loss.beta=0.05", "loss.beta=0.05"):
-        assert with_sets({"start": "x"}, [text], "dpo") == {"start": "x", "loss": {"beta": 0.05}}
+        assert with_sets({"start": "x"}, [text], "dpo")["loss"] == {"name": "sigmoid", "beta": 0.05}
     assert with_sets({}, ["loss.beta=1"]) == {"loss": {"beta": 1}}

@@ -97,7 +97,10 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
                 run.artifacts = {artifact.name: artifact.file for artifact in config.leaves if artifact.is_in(path)}
             return run
         check_run(path)
-        if not run.allow_losses and (losses := read_manifest(path)["summary"].get("losses")):
+        summary = read_manifest(path).get("summary")
+        if not isinstance(summary, dict):
+            raise InputError(f"{path / MANIFEST} has no summary, which each run has; remove {path} and run again")
+        if not run.allow_losses and (losses := summary.get("losses")):
             raise LossError(f"{path} was made with --allow-losses: {losses} give it again, or another --out")
     return run
 

@@ -333,3 +333,29 @@ def test_a_key_that_stands_twice_is_counted(tmp_path, bounded, text, count, many
     records, tally, _ = bounded(path)
     assert len(records) == 2
     assert tally.counts == ({"repeated-key": count} if count else {})
+
+
+def test_the_name_of_a_column_that_is_no_text_is_refused(tmp_path, bounded):
+    path = tmp_path / "pairs.csv"
+    good = b"".join(f"ä{n},b,c\n".encode() for n in range(9))
+    path.write_bytes(b"prompt,chosen,reject\x92d\n" + good)
+    with pytest.raises(DataError, match="the name of column 3 is not UTF-8"):
+        bounded(path)
+
+
+@pytest.mark.parametrize("cut", range(8, 1200, 90))
+def test_an_arrow_file_that_is_cut_or_has_wrong_places_is_damaged(tmp_path, bounded, cut):
+    path = tmp_path / "pairs.arrow"
+    table = pa.table({name: [f"{name} {n}" for n in range(40)] for name in PAIR})
+    with pa.ipc.new_stream(path, table.schema) as writer:
+        writer.write_table(table)
+    data = path.read_bytes()
+    path.write_bytes(data[:cut] + b"\xff\x81" + data[cut + 2 :])
+    try:
+        records, tally, entries = bounded(path)
+        assert len(records) + len(entries) == tally.taken
+    except DataError as error:
+        assert "\n" not in str(error)  # noqa: PT017  either end is right, a crash is not
+    path.write_bytes(data[:cut])
+    with pytest.raises(DataError):
+        bounded(path)

@@ -168,13 +168,24 @@ def _column_names(path: Path, cells: Sequence[str | None]) -> list[str]:
     """The names of columns out of the first row.
 
     Raises:
-        DataError: if two are equal.
+        DataError: if two are equal, or one is no UTF-8.
     """
     names = [_clean(cell) for cell in cells]
     names = [name or f"{UNNAMED}{index}" for index, name in enumerate(names)]
+    for number, name in enumerate(names, 1):
+        if not _is_utf8(name):
+            raise DataError(f"{path}: the name of column {number} is not UTF-8; {OTHER_ENCODING}")
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"{path} has two columns named '{repeated}'; give each a name of its own")
     return names
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _records(reader: Any) -> Iterator[tuple[int, list[str] | RowError]]:
