@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -23,6 +24,18 @@ def pytest_configure():
     slow = [hypothesis.HealthCheck.too_slow]
     hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=slow)
     hypothesis.settings.load_profile("busy")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk():
+    """Thousands of runs, whose files need outlive no power cut; ``test_power_cut`` looks at processes of their own."""
+
+    def pass_over(_file):
+        pass
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", pass_over)
+        yield
 
 
 @pytest.fixture(scope="session")

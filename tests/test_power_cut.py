@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not can_trace(), reason="ther
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     with Asked() as server:
-        yield Place(tmp_path_factory.mktemp("power"), server)
+        yield Place(tmp_path_factory.mktemp("power"), server, prompts=40)
 
 
 @pytest.mark.parametrize("name", ["audit", "clean", "binarize", "collect", "train sft"])

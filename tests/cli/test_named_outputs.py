@@ -120,6 +120,13 @@ def test_a_dangling_link_is_there(ledger, notus, tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_run_without_steps_has_no_report(tmp_path, notus):
+    (tmp_path / "experiment.json").write_text('{"recipe": {"name": "r", "title": "R"}, "arms": {}}')
+    code, _, said = notus("report", tmp_path, "--out", tmp_path / "page.html")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "names no step" in said
+
+
 @pytest.fixture
 def experiment(tmp_path, monkeypatch):
     monkeypatch.setattr("notus.recipes.report.build_report", lambda _: Report("A run of no steps"))

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -101,3 +102,12 @@ def sleeps(seconds: int) -> int:
 
 def test_cores_are_those_that_may_be_used() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+def fills_the_disk(shard):
+    raise OSError(errno.ENOSPC, "No space left on device", f"/runs/{shard}.parquet")
+
+
+def test_a_refusal_in_a_worker_process_is_told_by_who_started_it():
+    with pytest.raises(RunError, match=r"/runs/1\.parquet: no space"):
+        list(map_shards(fills_the_disk, [1, 2, 3], workers=2))

@@ -1,8 +1,10 @@
 import json
+import random
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from contextlib import closing
 
 import msgspec
@@ -233,6 +235,44 @@ def test_what_is_no_ledger_is_one_line(kind, tmp_path):
         ledger.find([request(str(number)).key for number in range(500)])
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_damaged_ledger_is_read_or_is_one_line(seed, tmp_path):
+    """Sixty times: bits turned over, texts changed, ends cut off, parts emptied."""
+    path, draw, asked = tmp_path / "ledger", random.Random(seed), [request(str(n), step="judge") for n in range(30)]
+    with Ledger(path) as ledger:
+        ledger.put([(item, reply(item)) for item in asked[:20]])
+        ledger.put([(item, failure(item, "timeout")) for item in asked[20:25]])
+        ledger.claim([item.key for item in asked])
+    whole, ends, said = path.read_bytes(), Counter(), []
+    for number in range(60):
+        content, at = bytearray(whole), draw.randrange(len(whole))
+        if number % 4 == 0:
+            content[at] ^= 1 << draw.randrange(8)
+        elif number % 4 == 1:
+            at = content.find(draw.choice([b"texts", b"finish", b"judge", b"messages", b"NOT NULL"]), at)
+            content[at : at + 3] = draw.randbytes(3)
+        elif number % 4 == 2:
+            content[at : at + draw.randrange(3000)] = b""
+        else:
+            content[at : at + 500] = bytes(len(content[at : at + 500]))
+        for file in tmp_path.glob("ledger*"):
+            file.unlink()
+        path.write_bytes(content)
+        try:
+            with Ledger(path, must_exist=True) as ledger:
+                read_usage(ledger)
+                export(ledger, tmp_path / "all.jsonl", force=True)
+                prune(ledger, "failures")
+                ledger.claim([item.key for item in asked])
+                ledger.request(asked[0].key)
+            ends["read"] += 1
+        except InputError as error:
+            ends["said"] += 1
+            said.append(str(error))
+    assert all(str(path) in each and "\n" not in each for each in said)
+    assert min(ends["read"], ends["said"]) > 5
 
 
 def test_a_ledger_that_must_be_there_is_not_made(tmp_path):

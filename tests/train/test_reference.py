@@ -86,12 +86,13 @@ def test_a_name_on_the_hub_is_a_model_only_with_its_commit(place):
     commit = "0123456789abcdef" * 2 + "01234567"
     assert identity_of_model(f"owner/name@{commit}") == {"hub": f"owner/name@{commit}"}
     assert identity_of_model("owner/name") == identity_of_model("owner/name@main") == {}
-    assert set(identity_of_model(str(place / "start"))) == {"model.safetensors"}
+    assert set(identity_of_model(str(place / "start"))) == {"config.json", "model.safetensors"}
 
 
 def test_the_reference_of_an_adapter_is_that_of_its_base_too(place, lora_run):
     ours = identity_of_model(str(lora_run / "lora/model"))
-    assert set(ours) == {"base/model.safetensors", "adapter_model.safetensors"}
+    own = {"adapter_config.json", "adapter_model.safetensors"}
+    assert set(ours) == {"base/config.json", "base/model.safetensors", *own}
     settings = lora_run / "lora/model/adapter_config.json"
     text = settings.read_text()
     try:

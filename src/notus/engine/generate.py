@@ -9,6 +9,7 @@ loading for sampling and the batching; what is asked and what is made of the ans
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -32,6 +33,8 @@ Progress = Callable[[int, int], None]
 """Told after each batch how many answers there are, and of how many."""
 _POSITIONS = 4096
 """Longest sequence of a model that names none."""
+_FEWEST = 16
+"""Tokens of the shortest conversation."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,12 @@ class LocalModel:
         source = find_model(source)
         tokenizer, model = load_tokenizer(source), load_model(source, precision=precision)
         if limits is None:
-            positions = int(getattr(model.config, "max_position_embeddings", _POSITIONS))
+            positions = getattr(model.config, "max_position_embeddings", None) or _POSITIONS
+            if positions < _FEWEST:
+                raise ConfigError(
+                    f"the model {source!r} has max_position_embeddings: {positions} in its config.json, where nothing "
+                    "can be said; get the model anew"
+                )
             limits = Limits(max_length=positions, max_prompt_length=positions - 1)
         return cls(model, Encoder(tokenizer, limits, tally))
 
@@ -201,16 +209,31 @@ def _answers(
     found: list[list[list[int]]] = [[] for _ in prompts]
     with torch.inference_mode():
         for computed, many in _caches(model, input_ids, mask, settings):
-            output = model.generate(
-                input_ids=input_ids.repeat_interleave(many, dim=0),
-                attention_mask=mask.repeat_interleave(many, dim=0),
-                generation_config=_config(pad_id, stops, settings),
-                **({} if computed is None else _as_cache(model, computed)),
-            )
+            with _finite(model):
+                output = model.generate(
+                    input_ids=input_ids.repeat_interleave(many, dim=0),
+                    attention_mask=mask.repeat_interleave(many, dim=0),
+                    generation_config=_config(pad_id, stops, settings),
+                    **({} if computed is None else _as_cache(model, computed)),
+                )
             rows = [_until_end(row, stops) for row in output[:, longest:].tolist()]
             for number in range(len(found)):
                 found[number] += rows[number * many : (number + 1) * many]
     return found
+
+
+@contextmanager
+def _finite(model: PreTrainedModel) -> Iterator[None]:
+    """Tell that a model gives no numbers to draw by, which short texts need not show."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "probability tensor contains" not in str(error):
+            raise
+        raise ConfigError(
+            f"{base_model(model).name_or_path!r} gives what is no finite number (NaN or infinity): its config.json or "
+            "weights are damaged, or the precision is too narrow for it; get the model anew"
+        ) from None
 
 
 def _check_ids(

@@ -33,6 +33,7 @@ from notus.core.disk.named import check_named_file
 from notus.core.errors import InputError, NotusError, RunError, nearest, system_error
 from notus.core.records import Record
 from notus.core.run import atomic
+from notus.core.text import one_line
 from notus.llm.errors import RULES
 from notus.llm.protocol import Failure, Outcome, Reply, Request, Token
 
@@ -83,6 +84,8 @@ _ENDINGS = ("", "-wal", "-shm", "-journal")
 _CHUNK = 1000
 """Keys of one query, and entries of one commit."""
 _BUSY_S = 60.0
+_SHOWN = 200
+"""Characters of an error of SQLite's, which may quote what is damaged."""
 
 
 class Ledger:
@@ -102,7 +105,7 @@ class Ledger:
             raise InputError(f"there is no ledger {path}")
         self._lock = threading.Lock()
         self._read_lock = threading.Lock()
-        with self._errors(), ExitStack() as opened:
+        with self.reading(), ExitStack() as opened:
             path.parent.mkdir(parents=True, exist_ok=True)
             # One connection writes and one reads, so that a long look-up does not hold up what was answered.
             self._write = opened.enter_context(closing(self._connect()))
@@ -138,7 +141,7 @@ class Ledger:
             RunError: if the file cannot be written.
         """
         rows = [_row(request, outcome) for request, outcome in entries]
-        with self._lock, self._errors(RunError), self._transaction():
+        with self._lock, self.reading(RunError), self._transaction():
             self._write.executemany(_PUT, rows)
             # In the same commit: who waits for a claim finds the answer, or may ask where there is none.
             self._claims.give_up(row[0] for row in rows)
@@ -146,10 +149,10 @@ class Ledger:
     def find(self, keys: Iterable[str]) -> dict[str, Outcome]:
         """What is known for good of some keys: replies, and failures that are final. The others are left out."""
         found: dict[str, Outcome] = {}
-        for row in self._select(_READ, keys):
-            with self._errors():
+        with self.reading():
+            for row in self._select(_READ, keys):
                 outcome = _outcome(row)
-            found[outcome.key] = outcome
+                found[outcome.key] = outcome
         return found
 
     def claim(self, keys: Sequence[str]) -> tuple[dict[str, Outcome], set[str]]:
@@ -169,7 +172,7 @@ class Ledger:
         while chunk := list(islice(new, _CHUNK)):
             marks = ", ".join("?" * len(chunk))
             sql = f"SELECT {', '.join(_READ)} FROM entries WHERE final AND key IN ({marks})"  # noqa: S608
-            with self._lock, self._errors(RunError), self._transaction():
+            with self._lock, self.reading(RunError), self._transaction():
                 # Once more, behind the lock: an answer may have come since, and its claim gone.
                 late = {row[0]: _outcome(row) for row in self._write.execute(sql, chunk)}
                 asked |= {key.hex() for key in self._claims.take([key for key in chunk if key not in late])}
@@ -182,7 +185,7 @@ class Ledger:
         Raises:
             RunError: if the file cannot be written.
         """
-        with self._lock, self._errors(RunError), self._transaction():
+        with self._lock, self.reading(RunError), self._transaction():
             self._claims.give_up(bytes.fromhex(key) for key in keys)
 
     def missing(self, keys: Iterable[str]) -> Iterator[str]:
@@ -194,23 +197,23 @@ class Ledger:
 
     def request(self, key: str) -> Request | None:
         """The request that was asked under a key, without its tag, or None."""
-        with self._read_lock, self._errors():
+        with self._read_lock, self.reading():
             row = self._read.execute("SELECT request FROM entries WHERE key = ?", (bytes.fromhex(key),)).fetchone()
-        return None if row is None else _REQUEST.decode(row[0])
+            return None if row is None else _REQUEST.decode(msgspec.convert(row[0], str))
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query on the table ``entries``."""
-        with self._read_lock, self._errors():
+        with self._read_lock, self.reading():
             return self._read.execute(sql, parameters).fetchall()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """The same, one by one, on a connection of its own: for what may not fit into memory."""
-        with self._errors(), closing(self._connect()) as connection:
+        with self.reading(), closing(self._connect()) as connection:
             yield from connection.execute(sql, parameters)
 
     def delete(self, where: str, parameters: Sequence[Any] = ()) -> int:
         """Remove the entries that a condition names, and say how many."""
-        with self._lock, self._errors(RunError), self._transaction():
+        with self._lock, self.reading(RunError), self._transaction():
             return self._write.execute(f"DELETE FROM entries WHERE {where}", parameters).rowcount  # noqa: S608
 
     def _select(self, columns: Sequence[str], keys: Iterable[str]) -> Iterator[tuple[Any, ...]]:
@@ -261,15 +264,21 @@ class Ledger:
         return {row[0] for row in self._write.execute("SELECT name FROM sqlite_master")}
 
     @contextmanager
-    def _errors(self, kind: type[NotusError] = InputError) -> Iterator[None]:
+    def reading(self, kind: type[NotusError] = InputError) -> Iterator[None]:
+        """Tell of a file that cannot be used, or is damaged, in one line.
+
+        Args:
+            kind: of the error, where the file cannot be used; one that is damaged is an ``InputError``.
+        """
         try:
             yield
         except sqlite3.OperationalError as error:
             text = f"the ledger {self.path} cannot be used"
-            raise system_error(error, text, self.path) or kind(f"{text}: {error}") from None
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # of a damaged name in SQLite's own message, too
+            raise system_error(error, text, self.path) or kind(f"{text}: {one_line(str(error), _SHOWN)}") from None
+        except (sqlite3.DatabaseError, ValueError, msgspec.MsgspecError) as error:
+            why = one_line(str(error), _SHOWN)
             raise InputError(
-                f"{self.path} is damaged, or no ledger ({error}); keep it aside, and name another file"
+                f"{self.path} is damaged, or no ledger ({why}); keep it aside, and name another file"
             ) from None
         except OSError as error:
             text = f"the ledger {self.path} cannot be used"
@@ -431,10 +440,16 @@ def _row(request: Request, outcome: Outcome) -> tuple[Any, ...]:
     return (bytes.fromhex(outcome.key), request.model.name, request.step, *about, time.time(), *paid)
 
 
+_ROW = tuple[bytes, str, str, str, str, int, float, int, int, int, float | None]
+"""Types of ``_READ``: in a damaged file a value may have another."""
+_WHOLE_ROW = tuple[bytes, str, str, str, int, str, str, str, str, int, float, float, int, int, int, float | None]
+"""Those of ``_COLUMNS``."""
+
+
 def _outcome(row: Sequence[Any]) -> Outcome:
-    key, kind, detail, answer, raw, estimated, latency, tokens_in, tokens_out, attempts, price = row
-    if not isinstance(key, bytes):
-        raise sqlite3.DatabaseError("an entry has no key")
+    key, kind, detail, answer, raw, estimated, latency, tokens_in, tokens_out, attempts, price = msgspec.convert(
+        row, _ROW
+    )
     paid = {"tokens_in": tokens_in, "tokens_out": tokens_out, "attempts": attempts, "price": price, "stored": True}
     if kind:
         return Failure(key=key.hex(), kind=kind, detail=detail, raw=raw, **paid)
@@ -523,18 +538,25 @@ def export(ledger: Ledger, path: Path, *, force: bool = False) -> int:
     try:
         with atomic(path) as file:
             for row in ledger.rows(sql):
-                entry: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
-                entry |= {"key": row[0].hex(), "final": bool(entry["final"]), "estimated": bool(entry["estimated"])}
-                entry["request"] = json.loads(entry["request"])
-                entry["answer"] = json.loads(entry["answer"]) if entry["answer"] else None
+                with ledger.reading():
+                    entry = _exported(row)
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
                 count += 1
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
-    except (ValueError, AttributeError, TypeError) as error:
-        what = f"entry {count + 1:,} is none: {type(error).__name__}: {error}"
+        text = f"cannot write {path}"
+        raise system_error(error, text, path) or InputError(f"{text}: {error.strerror}") from None
+    except UnicodeEncodeError as error:  # half a surrogate pair, which no server may send
+        what = f"entry {count + 1:,} is no text: {error.reason}"
         raise InputError(f"the ledger {ledger.path} is damaged ({what}); keep it aside, and name another") from None
     return count
+
+
+def _exported(row: Sequence[Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = dict(zip(_COLUMNS, msgspec.convert(row, _WHOLE_ROW), strict=True))
+    entry |= {"key": entry["key"].hex(), "final": bool(entry["final"]), "estimated": bool(entry["estimated"])}
+    entry["request"] = json.loads(entry["request"])
+    entry["answer"] = json.loads(entry["answer"]) if entry["answer"] else None
+    return entry
 
 
 def prune(ledger: Ledger, what: str, *, yes: bool = False) -> Pruned:

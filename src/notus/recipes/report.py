@@ -142,7 +142,13 @@ def pictures_of(page: Path) -> Path:
 
 
 def build_report(experiment: Experiment) -> Report:
-    """Gather what the run directories of an experiment hold."""
+    """Gather what the run directories of an experiment hold.
+
+    Raises:
+        InputError: if it has none, or one that is not finished or damaged.
+    """
+    if not experiment.folders():
+        raise InputError(f"{experiment.path} names no step that was done; run its recipe again")
     recipe = experiment.record["recipe"]
     comparisons = experiment.comparisons()
     found = [_headline(name, comparison) for name, comparison in comparisons.items()]

@@ -21,7 +21,7 @@ __all__ = ["check_finite", "check_floating", "check_ids", "check_mismatched", "c
 
 _LAYER = re.compile(r"\.(\d+)\.")
 _PARTS = (".weight", ".bias")
-_PROBE = (1, 2, 3)
+_PROBE = tuple(range(1, 17))
 
 
 def check_mismatched(loaded: Mapping[str, Any], source: str, stored: Mapping[str, Stored]) -> None:
@@ -52,7 +52,7 @@ def check_sound(
 ) -> None:
     """Refuse a model that is another than the one stored, or cannot be computed with.
 
-    Weights may not be left out, be anything but floating-point, or be no finite numbers; three tokens are computed.
+    Weights may not be left out, be anything but floating-point, or be no finite numbers; a few tokens are computed.
 
     What a checkpoint holds beside the model (a picture's encoder, a head for several tokens at once) is left out as
     transformers does; what stands within a layer that the model has, or in a further layer of it, is not.
@@ -157,7 +157,7 @@ def check_finite(weights: Iterable[tuple[str, torch.Tensor]], source: str, store
 
 
 def _try_forward(model: PreTrainedModel, source: str, what: str) -> None:
-    """Compute three tokens: settings that cannot be computed with show here, before anything else is done.
+    """Compute a few tokens: settings that cannot be computed with show here, before anything else is done.
 
     Raises:
         ConfigError: if it fails, or the outputs are no finite numbers.
@@ -168,6 +168,6 @@ def _try_forward(model: PreTrainedModel, source: str, what: str) -> None:
         finite = bool(torch.isfinite(logits).all())
     if not finite:
         raise ConfigError(
-            f"{source!r} gives what is no finite number (NaN or infinity) for three tokens: its weights or config.json "
+            f"{source!r} gives what is no finite number (NaN or infinity) for a few tokens: its weights or config.json "
             "are damaged, or the precision is too narrow for it; get the model anew"
         )
