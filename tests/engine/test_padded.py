@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from notus.engine.padded import IGNORED, all_logps, answer_logps, pad
+from notus.engine.padded import IGNORED, all_logps, answer_logps, pad, passes_within
 
 EXAMPLES = [([5, 6, 7], [8, 9, 2]), ([5], [10, 2]), ([11, 12, 13, 14, 15], [16, 17, 18, 2])]
 
@@ -39,3 +39,11 @@ def test_log_probabilities_do_not_depend_on_the_company(model):
         alone = [float(answer_logps(model, pad([example], 3))[0]) for example in EXAMPLES]
     assert all_logps(model, EXAMPLES, 3, batch_size=3) == pytest.approx(alone, abs=1e-5)
     assert all_logps(model, EXAMPLES, 3, batch_size=2) == pytest.approx(alone, abs=1e-5)
+
+
+def test_passes_hold_no_more_tokens_than_are_allowed_with_padding():
+    """Rows of 3, 5, 4 and 9 tokens: two of 5 are ten, three would be fifteen; the last one is alone with its nine."""
+    assert list(passes_within([3, 5, 4, 9], None, 10)) == [(0, 2), (2, 3), (3, 4)]
+    assert list(passes_within([3, 5, 4, 9], 3, None)) == [(0, 3), (3, 4)]
+    assert list(passes_within([12, 12], None, 10)) == [(0, 1), (1, 2)]
+    assert list(passes_within([], None, 10)) == []
