@@ -388,7 +388,7 @@ def test_damaged_adapters_are_named(adapter):
         load_model(str(adapter))
     for text in ("{", "[]"):
         config.write_text(text)
-        with pytest.raises(ConfigError, match=r"adapter_config\.json .*copy the adapter again"):
+        with pytest.raises(ConfigError, match=r"adapter_config\.json.*copy the adapter again"):
             load_model(str(adapter))
 
 
