@@ -64,6 +64,8 @@ def refused(tmp_path, monkeypatch):
         ('name: x\nsft: {data: x, "a]": 1}', ["step 'sft'", "unknown key 'a]'"]),
         ('name: x\nsft: {data: x, limits: {"[x]": 1}}', ["step 'sft'", "unknown key 'limits.[x]'"]),
         ('name: x\nsft: {data: x, "": 1}', ["step 'sft'", "unknown key ''"]),
+        (f"name: x\n{READ}\narms: {{one: {{data: words}}}}", ["arm 'one'", "'data' is 'words'", "a mapping"]),
+        (f"name: x\n{READ}\narms: {{one: {{data: [1]}}}}", ["arm 'one'", "'data' is [1]", "a mapping"]),
         ("name: x\ndata: !!int abc", ["value does not fit its tag"]),
         ("name: x\ndata: !!timestamp never", ["value does not fit its tag"]),
         ("name: x\ndata: !!python/object/apply:os.system [id]", ["line 2", "tag"]),

@@ -355,14 +355,16 @@ def _check_label(what: str, name: str, where: str, rule: re.Pattern[str], said: 
 def _check_names(steps: Mapping[str, Any], where: str) -> None:
     for name, settings in steps.items():
         _check_label("a step", name, where, _STEP_NAME, "letters, digits, spaces and . _ - + within")
-        if settings is not None and not isinstance(settings, dict):
-            raise ConfigError(
-                f"{where}: '{name}' is {settings!r}; a step is a mapping of its settings, and may be {{}}"
-            )
+        _check_mapping(name, settings, where)
         kind = _type_of(name, settings or {}, where)
         if not STEPS.knows(kind) and name != ROUNDS:
             known = [*STEPS.known(), *_Head.model_fields, "arms", ROUNDS] if kind == name else STEPS.known()
             raise ConfigError(f"{where}: '{kind}' is no step; {nearest(kind, known)}")
+
+
+def _check_mapping(name: str, settings: Any, where: str) -> None:
+    if settings is not None and not isinstance(settings, dict):
+        raise ConfigError(f"{where}: '{name}' is {settings!r}; a step is a mapping of its settings, and may be {{}}")
 
 
 def _check_arm(steps: Mapping[str, Any], over: Any, where: str) -> dict[str, Step]:
@@ -376,6 +378,7 @@ def _check_arm(steps: Mapping[str, Any], over: Any, where: str) -> dict[str, Ste
     for name, settings in laid.items():
         if settings is None:
             continue
+        _check_mapping(name, settings, where)
         kind = _type_of(name, settings, where)
         values = {key: value for key, value in settings.items() if key not in _TYPE_KEYS}
         checked[name] = step_class(kind).parse(values, where=f"{where}: step '{name}'")
