@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory [--model FOLDER] [--tokens 512 1536]
 
-The model is a folder (``NOTUS_SMOLLM2``, otherwise /work/smollm2). Told is what the process takes above what it took
+The model is a folder (SmolLM2-135M-Instruct where none is named). Told is what the process takes above what it took
 when everything was imported: ``loaded`` once the model is there, ``peak`` at most while it trained. ``slope`` is the
 growth of the peak with the tokens of a pass, which is what activations take. Two updates on pairs of random tokens;
 resident memory of Linux (/proc/self/status), weights that are mapped from a file included.
@@ -10,11 +10,12 @@ resident memory of Linux (/proc/self/status), weights that are mapped from a fil
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from benchmarks.real_model import real_model
 
 CASES: dict[str, dict[str, object]] = {
     "fp32, LoRA": {"lora": {"dropout": 0.0}},
@@ -81,18 +82,18 @@ def one(model: str, settings: dict[str, object], tokens: int) -> dict[str, int]:
 def main() -> None:
     """Measure each case at each size of a pass, and print one table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", default=os.environ.get("NOTUS_SMOLLM2", "/work/smollm2"))
+    parser.add_argument("--model")
     parser.add_argument("--tokens", type=int, nargs="+", default=[512, 1536])
     parser.add_argument("--case")
     given = parser.parse_args()
     if given.case:
         print(json.dumps(one(given.model, CASES[given.case], given.tokens[0])))
         return
-    base: dict[str, float] = {}
+    model, base = given.model or real_model(), dict[str, float]()
     for case in CASES:
         found = []
         for tokens in given.tokens:
-            command = [sys.executable, "-m", "benchmarks.memory", "--model", given.model, "--case", case]
+            command = [sys.executable, "-m", "benchmarks.memory", "--model", model, "--case", case]
             done = subprocess.run([*command, "--tokens", str(tokens)], capture_output=True, text=True, check=True)
             found.append(json.loads(done.stdout.splitlines()[-1]))
         peaks = [each["peak"] for each in found]
