@@ -240,6 +240,10 @@ def test_held_out_pairs_stay_held_out(workplace):
     assert f"Not read: {held_out} held-out pairs" in notus("audit", "runs/pairs", cwd=workplace).stdout
     recipe = workplace / "r.yaml"
     recipe.write_text("name: r\nread: {path: runs/pairs, held_out: 0.1}\n")
+    done = notus("run", "r.yaml", "--until", "read", cwd=workplace)
+    assert done.returncode == 2
+    assert "'read': a setting has no effect: held_out is 0.1" in done.stderr
+    recipe.write_text("name: r\nread: {path: runs/pairs}\n")
     assert notus("run", "r.yaml", "--until", "read", cwd=workplace).returncode == 0
     from notus.core.records import Preference
     from notus.core.tables import read_records

@@ -35,6 +35,7 @@ _KNOWN = (
     ("alpaca_eval", {"instruction", "output_1", "output_2"}),
 )
 _LEAD = "Question:"
+_GZIP = b"\x1f\x8b"
 """What ARC's questions begin with, and no prompt that holds one must."""
 
 
@@ -155,10 +156,14 @@ def read_plain_rows(path: Path) -> Iterator[Row]:
 
 
 def _unpacked(path: Path) -> bytes:
-    try:
-        return read_unpacked(path)
-    except DataError as error:
-        raise _NoItemsError(str(error)) from None
+    """The bytes of a file. What is damaged is no file without questions, which a folder may hold."""
+    with path.open("rb") as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+    if path.name.endswith(".gz") and not packed:
+        raise DataError(
+            f"cannot read {path}: it is not packed with gzip, as its name says; rename it, or pack it again"
+        )
+    return read_unpacked(path)
 
 
 def _read_objects(text: str, path: Path) -> Iterator[Row]:

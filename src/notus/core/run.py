@@ -219,7 +219,8 @@ class Run:
                 self.log(f"{self.stage}: stopped by {type(error).__name__}: {' '.join(str(error).split())}")
             if isinstance(error, LossError):
                 self._write_tallies()
-            refused = system_error(error, f"cannot write in {self.path}", self.path)
+            what = "cannot write in" if isinstance(error, OSError) else f"{self.stage} stopped in"
+            refused = system_error(error, f"{what} {self.path}", self.path)
             if refused is not None and getattr(error, "filename", None) is None:  # it would not be known where
                 raise refused from error
             return

@@ -128,7 +128,7 @@ def test_outputs_that_are_none(tmp_path):
     with pytest.raises(DataError, match="cannot read"):
         read_outputs(tmp_path / "none.json")
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"[]" * 900)[:20])
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="is damaged"):
         read_outputs(tmp_path / "a.json.gz")
     path.write_bytes(b'[{"instruction": "caf\xe9"}]')
     with pytest.raises(DataError, match="not UTF-8"):
