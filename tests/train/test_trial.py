@@ -282,7 +282,7 @@ def test_a_write_that_fails_is_said_before(tokenizer, tmp_path):
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, cwd=root)
     assert "cannot be saved" in done.stderr.splitlines()[-1]
-    assert "InputError" in done.stderr.splitlines()[-1]
+    assert "RunError" in done.stderr.splitlines()[-1]  # what the user gave is fine
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     assert not (tmp_path / "run" / ".trial").exists()
 
