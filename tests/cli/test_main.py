@@ -220,6 +220,21 @@ def test_the_core_alone_says_what_is_missing(workplace):
     assert "pip install 'notus[train]'" in done.stderr
 
 
+def test_a_small_command_imports_little(workplace):
+    """What a command starts with is most of its time on a small file: at most 80 modules of ours, and no pandas."""
+    code = (
+        "import sys\n"
+        "sys.argv = ['notus', 'binarize', 'feedback.jsonl', '--strategy', 'mean-rating', '--out', 'runs/few']\n"
+        "from notus.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "ours = [m for n, m in sys.modules.items() if n.split('.')[0] == 'notus' and not hasattr(m, '__path__')]\n"
+        "assert len(ours) <= 80, len(ours)\n"
+        "assert not {'pandas', 'torch', 'scipy'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_place_of_a_source_does_not_count(workplace):
     assert notus("audit", "feedback.jsonl", "--out", "runs/a", cwd=workplace).returncode == 0
     shutil.copy(workplace / "feedback.jsonl", workplace / "copy.jsonl")

@@ -34,7 +34,7 @@ from notus.core.config import difference, digest_of
 from notus.core.disk.outputs import check_outputs, check_seal, list_outputs, seal, sync_folder
 from notus.core.errors import InputError, LossError, NotusError, RunError, cannot_write, system_error
 from notus.core.stage import REMEDIES, Dropped, Tally, count_rows, describe_lost, find_losses, share_lost
-from notus.core.tables import write_table
+from notus.core.tables import write_records
 from notus.core.text import one_line
 
 __all__ = [
@@ -233,9 +233,9 @@ class Run:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _write_tallies(self) -> None:
-        dropped = [vars(item) for tally in self.tallies for item in tally.dropped]
+        dropped = [item for tally in self.tallies for item in tally.dropped]
         if dropped:
-            write_table(self.path / "dropped.parquet", dropped)
+            write_records(self.path / "dropped.parquet", dropped, Dropped)
         write_json(self.path / "tally.json", [tally.summary() for tally in self.tallies])
 
     def _manifest(self) -> dict[str, Any]:

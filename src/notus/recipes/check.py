@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from notus.core.artifacts import HELD_OUT, PROMPTS, artifacts_in, find_model
 from notus.core.errors import ConfigError, InputError, nearest
@@ -23,25 +23,12 @@ from notus.core.run import MANIFEST
 from notus.core.tables import table_exists
 from notus.core.text import HubId
 from notus.engine.settings import Limits, Sampling, Shape
-from notus.rankers.settings import Ranking
-from notus.recipes.execute import steps_until
-from notus.recipes.recipe import Plan
-from notus.steps.answers.rank import Rank
-from notus.steps.answers.sample import Sample
 from notus.steps.base import HELD, Step, held_out_beside, open_records, refs_of
-from notus.steps.data.binarize import Binarize
-from notus.steps.data.read import Read
-from notus.steps.evaluate.reward_check import RewardCheck
-from notus.steps.evaluate.rewards import Rewards
-from notus.steps.evaluate.success import Success
-from notus.steps.train.create import Create
-from notus.steps.train.dpo import Dpo
-from notus.steps.train.ranker import TrainRanker
-from notus.steps.train.sft import Sft
-from notus.train.losses.base import UnpairedLoss
-from notus.train.losses.objective import needs
 from notus.train.run.trackers import check_trackers
-from notus.train.settings import Updates
+
+if TYPE_CHECKING:  # every command looks at its one step, and imports no other for that
+    from notus.rankers.settings import Ranking
+    from notus.recipes.recipe import Plan
 
 __all__ = ["Finding", "check_plan", "check_step", "refuse_faults"]
 
@@ -75,7 +62,7 @@ class _Known:
     """Setting → the step that makes it."""
 
 
-def check_plan(plan: Plan, *, until: str | None = None, out: Path | None = None) -> list[Finding]:
+def check_plan(plan: "Plan", *, until: str | None = None, out: Path | None = None) -> list[Finding]:
     """Look at the steps of a plan that are to be done.
 
     Args:
@@ -83,6 +70,8 @@ def check_plan(plan: Plan, *, until: str | None = None, out: Path | None = None)
         until: name of the last kind of step to do; None does all.
         out: where it is run: what is done there already is not looked at.
     """
+    from notus.recipes.execute import steps_until
+
     wanted = steps_until(plan, until)
     known: dict[str, _Known] = {}
     found: dict[Finding, None] = {}
@@ -114,9 +103,14 @@ def refuse_faults(findings: list[Finding], where: str) -> None:
 
 def _look(step: _Known) -> Iterator[Finding]:
     for fault, checks in ((True, _FAULTS), (False, _IDLE)):
-        for kind, check in checks:
-            if isinstance(step.config, kind):
+        for names, check in checks:
+            if _is(step.config, *names):
                 yield from (Finding(step.name, text, fault) for text in _told(check, step))
+
+
+def _is(config: object, *names: str) -> bool:
+    """Whether settings are those of one of our steps; told by the name of its class, so that no step is imported."""
+    return any(kind.__name__ in names and kind.__module__.startswith("notus.") for kind in type(config).__mro__)
 
 
 def _told(check: "_Check", step: _Known) -> Iterator[str]:
@@ -140,6 +134,8 @@ def _warmup(step: _Known) -> Iterator[str]:
     rows = _rows_at_most(step)
     if not rows or not config.warmup:
         return
+    from notus.train.losses.base import UnpairedLoss
+
     doubled = isinstance(getattr(config, "loss", None), UnpairedLoss) or getattr(config, "form", "") == "pairrm"
     updates = math.ceil(rows * (2 if doubled else 1) / config.batch_size * config.epochs)
     if updates <= math.ceil(config.warmup * updates):
@@ -194,7 +190,7 @@ def _held_out_of_pairs(step: _Known) -> Iterator[str]:
 
 
 def _held_out_prompts(step: _Known) -> Iterator[str]:
-    if isinstance(step.config, Sample) and step.config.prompts != "held-out":
+    if getattr(step.config, "prompts", "held-out") != "held-out":
         return
     before = step.before.get("data")
     if before is not None and before.config.leaves and PROMPTS not in before.config.leaves:
@@ -206,8 +202,7 @@ def _held_out_prompts(step: _Known) -> Iterator[str]:
 
 
 def _held_out_of_feedback(step: _Known) -> Iterator[str]:
-    config = step.config
-    assert isinstance(config, Read)
+    config: Any = step.config
     given = step.given.get("path")
     if given is None or not (config.held_out or config.fold) or not Path(given).exists():
         return
@@ -220,8 +215,9 @@ def _held_out_of_feedback(step: _Known) -> Iterator[str]:
 
 
 def _reference(step: _Known) -> Iterator[str]:
-    config = step.config
-    assert isinstance(config, Dpo)
+    from notus.train.losses.objective import needs
+
+    config: Any = step.config
     if config.reference is not None and not {"reference", "prefix"} & set(needs(config.loss)):
         yield "'reference' names a model, and the loss compares with none; leave it out"
 
@@ -234,7 +230,7 @@ def _held_out_by(step: _Known) -> Iterator[str]:
 
 def _held_out_before(step: _Known) -> Iterator[str]:
     config: Any = step.config
-    given = step.given.get("path" if isinstance(config, Read) else "pairs")
+    given = step.given.get("path" if _is(config, "Read") else "pairs")
     if given is None or not Path(given).exists() or not config.held_out or "held_out" not in config.model_fields_set:
         return
     if held_out_beside(open_records(config, given)):
@@ -242,8 +238,7 @@ def _held_out_before(step: _Known) -> Iterator[str]:
 
 
 def _endpoint(step: _Known) -> Iterator[str]:
-    config = step.config
-    assert isinstance(config, Sample)
+    config: Any = step.config
     if config.model is None:
         if config.limits != Limits():
             yield "'limits' are those of a model, and an endpoint answers, which has its own"
@@ -281,24 +276,23 @@ def _ranking(step: _Known) -> Iterator[str]:
 
 
 _Check = Callable[[_Known], Iterator[str]]
-_Trains = (Sft, Dpo, TrainRanker)
-_FAULTS: tuple[tuple[Any, _Check], ...] = (
-    (Updates, _trackers),
-    (Updates, _warmup),
-    (_Trains, _positions),
-    ((Sft, Dpo), _adapter),
-    (Rewards, _held_out_of_pairs),
-    ((Sample, Success), _held_out_prompts),
-    (Read, _held_out_of_feedback),
+_FAULTS: tuple[tuple[tuple[str, ...], _Check], ...] = (
+    (("Updates",), _trackers),
+    (("Updates",), _warmup),
+    (("Sft", "Dpo", "TrainRanker"), _positions),
+    (("Sft", "Dpo"), _adapter),
+    (("Rewards",), _held_out_of_pairs),
+    (("Sample", "Success"), _held_out_prompts),
+    (("Read",), _held_out_of_feedback),
 )
 """Which steps → what would stop them."""
-_IDLE: tuple[tuple[Any, _Check], ...] = (
-    (Dpo, _reference),
-    ((Read, Binarize, TrainRanker), _held_out_by),
-    ((Read, TrainRanker), _held_out_before),
-    (Sample, _endpoint),
-    ((Sample, Success), _greedy),
-    ((Rank, RewardCheck), _ranking),
+_IDLE: tuple[tuple[tuple[str, ...], _Check], ...] = (
+    (("Dpo",), _reference),
+    (("Read", "Binarize", "TrainRanker"), _held_out_by),
+    (("Read", "TrainRanker"), _held_out_before),
+    (("Sample",), _endpoint),
+    (("Sample", "Success"), _greedy),
+    (("Rank", "RewardCheck"), _ranking),
 )
 """Which steps → which of their settings have no effect."""
 
@@ -311,21 +305,23 @@ def _start(step: _Known) -> str | Shape | None:
         if "start" not in step.before:
             return None
         step = step.before["start"]
-        if isinstance(step.config, Create):
-            return step.config.shape
-        if not isinstance(step.config, Sft | Dpo):
+        config: Any = step.config
+        if _is(config, "Create"):
+            shape: Shape = config.shape
+            return shape
+        if not _is(config, "Sft", "Dpo"):
             return None
 
 
 def _rows_at_most(step: _Known) -> int | None:
     """Rows that a training reads at most; None where that is not known."""
-    key = "data" if isinstance(step.config, Sft) else "pairs"
+    key = "data" if _is(step.config, "Sft") else "pairs"
     limit: int | None = getattr(step.config, "limit", None)
     if key in step.before:
         before = step.before[key]
-        if not isinstance(before.config, Read):
+        if not _is(before.config, "Read"):
             return None
-        limit, given = before.config.limit, before.given.get("path", "")
+        limit, given = getattr(before.config, "limit", None), before.given.get("path", "")
     else:
         given = step.given.get(key, "")
     rows = _count(Path(given)) if given else None
@@ -355,10 +351,10 @@ def _without_held_out(step: _Known, key: str) -> str | None:
     before = step.before.get(key)
     if before is None:
         return None
-    config = before.config
-    if isinstance(config, Binarize) and not config.held_out and not config.test_pairs():
+    config: Any = before.config
+    if _is(config, "Binarize") and not config.held_out and not config.test_pairs():
         return f"'{before.name}'"
-    if isinstance(config, Read) and not config.held_out and not config.fold:
+    if _is(config, "Read") and not config.held_out and not config.fold:
         given = before.given.get("path")
         if given is not None and Path(given).exists() and not table_exists(HELD_OUT.at(Path(given))):
             return f"'{before.name}'"
