@@ -24,7 +24,7 @@ from notus.steps.data.audit import Audit
 from notus.steps.data.binarize import Binarize
 from notus.steps.data.export import Export
 from notus.steps.data.read import Read
-from notus.steps.perform import digest_of_step, read_given, run_step
+from notus.steps.perform import code_of, digest_of_step, read_given, run_step
 
 
 def write_pairs(path: Path, count: int = 30) -> Path:
@@ -89,6 +89,12 @@ def test_the_run_directory_may_lie_in_the_folder_that_is_read(tmp_path: Path) ->
     assert run_step("read", Read(path=str(folder)), folder / "out").finished
 
 
+def test_the_run_directory_may_be_named_in_another_way_than_the_folder(tmp_path: Path, monkeypatch) -> None:
+    write_pairs(tmp_path / "data" / "pairs.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert run_step("read", Read(path="data"), tmp_path / "data" / "out").finished
+
+
 def test_equal_work_has_equal_digests_wherever_and_whenever_it_was_done(tmp_path: Path) -> None:
     hashes = []
     for place in ("one", "two/deeper"):
@@ -112,6 +118,30 @@ def test_a_digest_holds_what_decides_the_result(monkeypatch) -> None:
     assert digest() == first
     monkeypatch.setattr(Binarize, "results", Binarize.results + 1)
     assert digest() != first
+
+
+def test_a_directory_that_is_named_again_is_not_taken_for_what_an_older_version_made(
+    tmp_path: Path, monkeypatch
+) -> None:
+    data, out = write_pairs(tmp_path / "pairs.jsonl"), tmp_path / "out"
+    run_step("read", Read(path=str(data)), out)
+    assert run_step("read", Read(path=str(data)), out).reused
+    monkeypatch.setattr(Read, "results", Read.results + 1)
+    with pytest.raises(InputError, match=r"holds another run; it differs in results \(None there, 2 now\)"):
+        run_step("read", Read(path=str(data)), out)
+
+
+def test_a_module_of_the_users_that_a_ranker_names_counts_by_its_content(tmp_path: Path, monkeypatch) -> None:
+    from notus.steps.answers.rank import Rank
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "rank_by_words_of_theirs.py"
+    step = Rank.parse({"outputs": "x", "ranker": "python:rank_by_words_of_theirs:score"}, where="test")
+    module.write_text("def score(prompt, answers):\n    return [1.0 for _ in answers]\n")
+    first = code_of(step)
+    module.write_text("def score(prompt, answers):\n    return [2.0 for _ in answers]\n")
+    assert first.keys() == {"code.0"}
+    assert code_of(step) != first
 
 
 def test_code_counts_with_what_of_the_users_it_imports(tmp_path: Path) -> None:
@@ -154,7 +184,6 @@ def test_an_adapter_counts_with_its_base(lora_run: Path, tmp_path: Path) -> None
 
 
 def test_a_template_in_a_file_counts_by_its_content(tmp_path: Path) -> None:
-    from notus.steps.perform import code_of
     from notus.steps.train.dpo import Dpo
 
     template = tmp_path / "mine.jinja"
@@ -252,6 +281,20 @@ def test_a_damaged_manifest_is_found(seed: int, finished: Path, tmp_path: Path) 
     with pytest.raises(InputError, match=r"manifest\.json") as error:
         run_step("export", Export.parse({"data": str(path.parent), "to": "trl"}, where="t"), tmp_path / "out")
     assert "\n" not in str(error.value)
+
+
+def test_a_manifest_that_lost_its_seal_or_a_table_that_came_later_is_found(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run" / "manifest.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"seal"', '"sea1"'))
+    with pytest.raises(DataError, match=r"manifest\.json is damaged"):
+        check_run(tmp_path / "run")
+    path.write_text(whole)
+    check_run(tmp_path / "run")
+    (tmp_path / "run" / "unpaired.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"unpaired\.parquet is none of the tables and parts that its run left"):
+        check_run(tmp_path / "run")
 
 
 def test_a_table_of_a_run_named_by_itself_is_checked_too(tmp_path: Path) -> None:

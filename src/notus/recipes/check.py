@@ -122,7 +122,8 @@ def _told(check: "_Check", step: _Known) -> Iterator[str]:
 
 
 def _trackers(step: _Known) -> Iterator[str]:
-    for name in step.config.report_to:  # type: ignore[attr-defined]
+    config: Any = step.config
+    for name in config.report_to:
         try:
             check_trackers([name])
         except InputError as error:
@@ -147,22 +148,24 @@ def _warmup(step: _Known) -> Iterator[str]:
 
 
 def _positions(step: _Known) -> Iterator[str]:
-    limits: Limits = step.config.limits  # type: ignore[attr-defined]
+    config: Any = step.config
+    limits: Limits = config.limits
     start = _start(step)
-    if start is None or getattr(step.config, "form", "") == "pairrm":
+    if start is None or getattr(config, "form", "") == "pairrm":
         return
     if isinstance(start, Shape):
         longest, name = start.positions, "the model that is made"
     else:
-        config = _config_of(start)
-        longest = config.get("max_position_embeddings") or config.get("text_config", {}).get("max_position_embeddings")
+        model = _config_of(start)
+        longest = model.get("max_position_embeddings") or model.get("text_config", {}).get("max_position_embeddings")
         name = start
     if isinstance(longest, int) and limits.max_length > longest:
         yield f"limits.max_length {limits.max_length} is above the {longest} positions of {name}"
 
 
 def _adapter(step: _Known) -> Iterator[str]:
-    lora, start = step.config.lora, _start(step)  # type: ignore[attr-defined]
+    config: Any = step.config
+    lora, start = config.lora, _start(step)
     if lora is not None and "start" in step.before and getattr(step.before["start"].config, "lora", None):
         yield (
             f"'start' is '{step.before['start'].name}', which leaves an adapter, and 'lora' asks for another one on "
@@ -247,7 +250,8 @@ def _endpoint(step: _Known) -> Iterator[str]:
 
 
 def _greedy(step: _Known) -> Iterator[str]:
-    sampling: Sampling = step.config.sampling  # type: ignore[attr-defined]
+    config: Any = step.config
+    sampling: Sampling = config.sampling
     if sampling.temperature == 0:
         for name, usual in (("samples", 1), ("top_p", 1.0), ("top_k", 0)):
             if getattr(sampling, name) != usual:
@@ -266,8 +270,9 @@ _READ_BY: Mapping[str, frozenset[str]] = {
 
 
 def _ranking(step: _Known) -> Iterator[str]:
-    ranking: Ranking = step.config.ranking  # type: ignore[attr-defined]
-    kind = str(step.config.ranker).partition(":")[0]  # type: ignore[attr-defined]
+    config: Any = step.config
+    ranking: Ranking = config.ranking
+    kind = str(config.ranker).partition(":")[0]
     if kind not in _READ_BY:
         return
     for name in sorted(ranking.model_fields_set - _READ_BY[kind]):

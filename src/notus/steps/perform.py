@@ -26,7 +26,7 @@ from notus.core.errors import (
     nearest,
     require,
 )
-from notus.core.plugins import hash_code, source_file
+from notus.core.plugins import hash_code, is_python, source_file
 from notus.core.run import MANIFEST, Run, check_run, locked, read_manifest
 from notus.core.text import HubId
 from notus.engine.bases import base_of, is_adapter
@@ -81,6 +81,8 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
     """
     config = step.config
     settings = settings_of(config) | {"seed": step.seed}
+    if config.results > 1:  # so that a directory that is named again is not taken for what an older version made
+        settings["results"] = config.results
     with locked(path):
         run = Run(path, stage=config.step_type, config=settings, inputs=step.inputs, sources=dict(inputs))
         run.allow_losses = getattr(config, "allow_losses", False)
@@ -144,7 +146,9 @@ def _check_inputs(step: PlannedStep, out: Path, made: Mapping[str, str] | None =
 
 def _beside_the_inputs(place: Path, out: Path) -> tuple[Path, ...]:
     """What may change in a place that is read: the run directory itself, and the log and report of a run."""
-    return (out, place / "log.txt", place / "report.html")
+    inside, whole = out.resolve(), place.resolve()
+    own = (place / inside.relative_to(whole),) if inside.is_relative_to(whole) and inside != whole else ()
+    return (*own, place / "log.txt", place / "report.html")
 
 
 def run_step(name: str, config: Step, out: Path | None, seed: int | None = None) -> Run:
@@ -249,7 +253,19 @@ def code_of(config: Step) -> dict[str, str]:
     if not module.startswith("notus."):
         source = inspect.getsourcefile(type(config))
         found["code"] = hash_code(Path(source)) if source else module
+    for number, name in enumerate(sorted(_python_names(config.resolved()))):
+        file = source_file(name)
+        if file is not None and (code := hash_code(file)) not in found.values():
+            found[f"code.{number}"] = code
     template = getattr(getattr(config, "limits", None), "chat_template", None)
     if template and Path(template).is_file():
         found["chat_template"] = hash_file(Path(template))
     return found
+
+
+def _python_names(value: Any) -> set[str]:
+    """All ``python:`` names among plain settings, such as those of rankers and of judges' parsers."""
+    if isinstance(value, str):
+        return {value} if is_python(value) else set()
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return set().union(*(_python_names(item) for item in inside))

@@ -6,6 +6,7 @@ the work, it tells that the bytes which were read are those that were hashed.
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +40,9 @@ def stamps_of(path: Path, but: Collection[Path] = ()) -> dict[str, Stamp]:
     for file in files:
         if path.is_dir() and (file.name.startswith(".") or any(file.is_relative_to(each) for each in but)):
             continue
-        known = file.stat()
-        found[str(file)] = Stamp(known.st_size, known.st_mtime_ns, known.st_ino)
+        with suppress(FileNotFoundError):  # removed since it was listed: it has no stamp
+            known = file.stat()
+            found[str(file)] = Stamp(known.st_size, known.st_mtime_ns, known.st_ino)
     return found
 
 

@@ -62,9 +62,7 @@ def check_outputs(folder: Path, manifest: Mapping[str, Any], *, whole: bool = Fa
     """
     check_seal(folder, manifest)
     outputs: Outputs = manifest.get("outputs") or {}
-    tables = {Path(name).parent for name in outputs if Path(name).parent.suffix == ".parquet"}
-    present = {str(path.relative_to(folder)) for table in tables for path in (folder / table).glob("*.parquet")}
-    for name in sorted({*outputs, *(name for name in present if not Path(name).name.startswith("."))}):
+    for name in sorted({*outputs, *(_tables_in(folder) if outputs else ())}):
         if weights or not name.endswith(_WEIGHTS):
             _check_output(folder, name, outputs, whole)
 
@@ -76,22 +74,16 @@ def hash_run(folder: Path, manifest: Mapping[str, Any]) -> str:
     work has an equal hash, whoever did it, when and where.
 
     Raises:
-        DataError: as ``check_outputs``, or where an artifact is gone that a manifest of before lists without its bytes.
+        DataError: as ``check_outputs``.
     """
     check_outputs(folder, manifest, whole=True)
-    files = sorted((manifest.get("artifacts") or {}).values())
+    files = set((manifest.get("artifacts") or {}).values())
     outputs: Outputs | None = manifest.get("outputs")
-    found: dict[str, Any] = {}
-    for file in files:
-        if outputs is not None:
-            below = {name: told["sha256"] for name, told in outputs.items() if Path(name).parts[0] == file}
-            found |= below
-        elif (folder / file).is_dir():
-            found[file] = hash_folder(folder / file)
-        elif (folder / file).is_file():
-            found[file] = hash_file(folder / file)
-    if not files:
-        found = {name: hash_file(folder / name) for name in sorted(_results_in(folder))}
+    if outputs is not None:
+        found = {name: told["sha256"] for name, told in outputs.items() if _is_result(Path(name).parts[0], files)}
+    else:
+        places = [path for path in folder.iterdir() if _is_result(path.name, files) and not path.name.startswith(".")]
+        found = {path.name: hash_folder(path) if path.is_dir() else hash_file(path) for path in places}
     return digest_of({"run": manifest.get("digest"), "artifacts": found})
 
 
@@ -108,7 +100,9 @@ def check_seal(folder: Path, manifest: Mapping[str, Any]) -> None:
         DataError: if it is not.
     """
     told = manifest.get(_SEAL)
-    if told is not None and told != digest_of({key: value for key, value in manifest.items() if key != _SEAL}):
+    if told is None and "outputs" not in manifest:
+        return
+    if told != digest_of({key: value for key, value in manifest.items() if key != _SEAL}):
         raise DataError(f"{folder / 'manifest.json'} is damaged; remove {folder} and run again")
 
 
@@ -129,7 +123,7 @@ def _check_output(folder: Path, name: str, outputs: Outputs, whole: bool) -> Non
     path, told = folder / name, outputs.get(name)
     again = f"; remove {folder} and run again"
     if told is None:
-        raise DataError(f"{path} is none of the parts that {folder} was made with; remove it")
+        raise DataError(f"{path} is none of the tables and parts that its run left; remove it")
     if not path.is_file():
         raise DataError(f"{path} is missing, which the manifest lists with {told['bytes']:,} bytes{again}")
     size = path.stat().st_size
@@ -139,11 +133,19 @@ def _check_output(folder: Path, name: str, outputs: Outputs, whole: bool) -> Non
         raise DataError(f"{path} is damaged: its bytes are not those that were written{again}")
 
 
-def _results_in(folder: Path) -> Iterator[str]:
-    """All tables and texts of a run that lists no artifacts."""
-    for path in folder.iterdir():
-        if path.is_file() and path.suffix in _RESULTS and path.name not in _OF_THE_RUN and path.name[0] != ".":
-            yield path.name
+def _is_result(name: str, artifacts: set[str]) -> bool:
+    """Whether a file or folder of a run is an artifact; of a run that lists none, whether it is a table or a text."""
+    if artifacts:
+        return name in artifacts
+    return Path(name).suffix in _RESULTS and name not in _OF_THE_RUN
+
+
+def _tables_in(folder: Path) -> Iterator[str]:
+    """The Parquet tables of a run, with the parts of those that are folders: one that came later would be read too."""
+    for path in folder.glob("*.parquet"):
+        for part in path.glob("*.parquet") if path.is_dir() else (path,):
+            if not part.name.startswith("."):
+                yield str(part.relative_to(folder))
 
 
 def _files(folder: Path, but: frozenset[str]) -> Iterator[Path]:
