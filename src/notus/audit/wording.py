@@ -39,6 +39,7 @@ from notus.core.splits import FOLDS, fold_of
 from notus.core.stage import Tally
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import Source
+from notus.stats.ridge import cross_fit, moments
 
 __all__ = ["LEAST", "PROMPTS", "TextModel", "TextModels", "TextScores", "learn", "learn_models", "sample_prompts"]
 
@@ -138,8 +139,8 @@ def learn(
         return None
     model = TextModel(buckets, np.empty((0, 0)), np.empty(0), 0.0, len(kept))
     matrix = _matrix(chosen, model._column, len(buckets))
-    parts = [_moments(matrix[of == fold], target[of == fold]) for fold in range(FOLDS)]
-    errors = {one: np.abs(target - _out_of_fold(matrix, of, *_cross_fit(parts, one))) for one in _PENALTIES}
+    parts = [moments(matrix[of == fold], target[of == fold]) for fold in range(FOLDS)]
+    errors = {one: np.abs(target - _out_of_fold(matrix, of, *cross_fit(parts, one))) for one in _PENALTIES}
     fits = len(target) - int(len(target) * _TRIM)
     # Without the worst errors: faulty scores are missed by every model alike, and by the best one most of all.
     penalty = min(_PENALTIES, key=lambda one: float(np.sort(errors[one])[:fits].mean()))
@@ -150,8 +151,8 @@ def learn(
         return None
     bad = np.zeros(len(target), bool)
     bad[np.argsort(errors[penalty], kind="stable")[fits:]] = True
-    worst = [_moments(matrix[bad & (of == fold)], target[bad & (of == fold)]) for fold in range(FOLDS)]
-    weights, intercepts = _cross_fit([part.minus(other) for part, other in zip(parts, worst, strict=True)], penalty)
+    worst = [moments(matrix[bad & (of == fold)], target[bad & (of == fold)]) for fold in range(FOLDS)]
+    weights, intercepts = cross_fit([part.minus(other) for part, other in zip(parts, worst, strict=True)], penalty)
     return replace(model, weights=weights, intercepts=intercepts, penalty=penalty)
 
 
@@ -295,45 +296,6 @@ def _mark_repeated(feedback: Feedback) -> list[int]:
 def _learn_from(rows: list[tuple[str, float, int]], trusting: bool) -> TextModel | None:
     texts, scores, folds = ([row[part] for row in rows] for part in range(3))
     return learn(texts, scores, folds, None if trusting else [score != _TEN for score in scores])  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """Count, Σx, Σxxᵀ, Σxy and Σy of some texts."""
-
-    count: int
-    sums: Floats
-    gram: Floats
-    cross: Floats
-    total: float
-
-    def minus(self, other: "_Moments") -> "_Moments":
-        return _Moments(
-            self.count - other.count,
-            self.sums - other.sums,
-            self.gram - other.gram,
-            self.cross - other.cross,
-            self.total - other.total,
-        )
-
-
-def _cross_fit(parts: Sequence[_Moments], penalty: float) -> tuple[Floats, Floats]:
-    """Ridge weights and intercepts for each fold, from the texts of the others."""
-    whole = [sum(getattr(part, name) for part in parts) for name in ("count", "sums", "gram", "cross", "total")]
-    everything = _Moments(*whole)
-    weights, intercepts = np.zeros((len(parts), len(everything.sums))), np.zeros(len(parts))
-    for fold, part in enumerate(parts):
-        rest = everything.minus(part)
-        mean, middle = rest.sums / rest.count, rest.total / rest.count
-        centred = rest.gram - rest.count * np.outer(mean, mean) + penalty * np.eye(len(mean))
-        weights[fold] = np.linalg.solve(centred, rest.cross - rest.sums * middle)
-        intercepts[fold] = middle - mean @ weights[fold]
-    return weights, intercepts
-
-
-def _moments(rows: NDArray[np.float32], target: Floats) -> _Moments:
-    gram = (rows.T @ rows).astype(np.float64)
-    return _Moments(len(rows), rows.sum(axis=0, dtype=np.float64), gram, rows.T @ target, float(target.sum()))
 
 
 def _out_of_fold(matrix: NDArray[np.float32], folds: NDArray[np.intp], weights: Floats, intercepts: Floats) -> Floats:
