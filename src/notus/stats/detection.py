@@ -76,7 +76,8 @@ def _placements(
 
 def _parts(own: NDArray[np.float64], area: float, bad: NDArray[np.bool_]) -> NDArray[np.float64]:
     """What each item adds to the error of the area."""
-    return (own - area) / np.where(bad, bad.sum(), (~bad).sum())
+    found: NDArray[np.float64] = (own - area) / np.where(bad, bad.sum(), (~bad).sum())
+    return found
 
 
 def _clustered(area: float, parts: NDArray[np.float64], clusters: Sequence[Hashable]) -> Estimate | None:

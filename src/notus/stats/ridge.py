@@ -46,16 +46,18 @@ class Moments:
         """Weights and intercept; 0 and 0 of no rows."""
         if not self.count:
             return np.zeros(len(self.sums)), 0.0
-        mean, middle = self.sums / self.count, self.total / self.count
+        mean: Floats = self.sums / self.count
+        middle = self.total / self.count
         centred = self.gram - self.count * np.outer(mean, mean) + penalty * np.eye(len(mean))
-        weights: Floats = np.linalg.solve(centred, self.cross - self.sums * middle)
+        weights = np.linalg.solve(centred, self.cross - self.sums * middle).astype(np.float64, copy=False)
         return weights, middle - float(mean @ weights)
 
 
 def moments(rows: NDArray[np.floating], target: Floats) -> Moments:
     """The moments of some rows, in the precision of the rows."""
     gram = (rows.T @ rows).astype(np.float64)
-    return Moments(len(rows), rows.sum(axis=0, dtype=np.float64), gram, rows.T @ target, float(target.sum()))
+    cross: Floats = rows.T @ target
+    return Moments(len(rows), rows.sum(axis=0, dtype=np.float64), gram, cross, float(target.sum()))
 
 
 def total(parts: Sequence[Moments]) -> Moments:

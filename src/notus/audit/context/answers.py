@@ -1,8 +1,8 @@
-"""What an answer looks like from outside, in a few counts, while the rows are read; and whether a second score is known.
+"""What an answer looks like from outside, in a few counts, while rows are read; and whether a second score is known.
 
-Words are split in the end of an answer alone: some ten microseconds and six bytes for each. The counts tell short from
-long, a paragraph from a list, and an answer that repeats itself. Where scores by a second judge are given
-(``SecondScores``), an answer is looked up there by its prompt, its model and its text, and otherwise by prompt and text.
+Words are split in the end of an answer alone: some ten microseconds and six bytes for each. The counts tell short
+from long, a paragraph from a list, and an answer that repeats itself. Where scores by a second judge are given
+(``SecondScores``), an answer is looked up there by prompt, model and text, and where that fails by prompt and text.
 
 Owns the counts, the columns that are made of them, and the matching of second scores. What is expected of them is the
 business of ``audit.context.expected`` and ``audit.context.second``.

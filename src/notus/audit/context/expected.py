@@ -1,9 +1,9 @@
 """Which score would one expect of an answer from its context, and how likely would a fresh one be far from the given?
 
-The context of an answer is its form (``audit.context.answers``), its model, and the scores of its siblings, that is of
+The context of an answer is its form (``audit.context.answers``), its model, and the scores of its siblings, that is, of
 the other answers to the prompt. With y the score of answer i to prompt p::
 
-    y = x·β + model + u_p + e         x centred within the prompt; β and models by ridge, from the other folds of prompts
+    y = x·β + model + u_p + e         x centred within the prompt; β, models by ridge, from the other folds of prompts
     r = y − x·β − model               v, w the variances of u_p and e, by moments
     μ = x·β + model + k·v/(k·v + w) · mean of r over the k siblings          the answer's own score is not in it
 
@@ -159,7 +159,8 @@ class Context:
         total = self.scored + self.unscored
         if self.why_not:
             return [f"The suspicion by context was applied to none of {counted(total, 'answer')}: {self.why_not}."]
-        assert self.off is not None and self.off_median is not None
+        assert self.off is not None
+        assert self.off_median is not None
         told = f"From the siblings, the model and the form of an answer, its {self.what} is expected to within "
         told += f"{_told(self.off)} on average; the median of all is {_told(self.off_median)} away "
         said = [f"{told}(n = {self.off.n:,} answers to {self.off.groups:,} prompts)."]
@@ -199,15 +200,21 @@ def expect_scores(of: Setting, what: str) -> Context:
     _, prompts = np.unique(of.prompts[rows], return_inverse=True)
     off = clustered_mean(np.abs(y - mean), prompts)  # type: ignore[arg-type]  # arrays do as sequences
     median = clustered_mean(np.abs(y - np.median(y)), prompts)  # type: ignore[arg-type]
-    assert off is not None and median is not None
+    assert off is not None
+    assert median is not None
     if off.mean > _SKILL * median.mean:
         why = f"its expectation is {_told(off)} from the scores on average, and their median {_told(median)}: it knows "
         return replace(found, why_not=why + f"nothing of these scores (n = {len(rows):,})")
-    columns = {name: nothing.copy() for name in ("expected", "spread", "far", "odd")}
-    columns["expected"][rows], columns["spread"][rows], columns["odd"][rows] = mean, spread, (y - mean) / spread
-    own = OWN * (y - mean)
-    columns["far"][rows] = chance_far(mean + own - y, spread * math.sqrt(1 - OWN**2), FAR * of.point)
-    return replace(found, **columns, off=off, off_median=median)
+    fresh = chance_far((1 - OWN) * (mean - y), spread * math.sqrt(1 - OWN**2), FAR * of.point)
+    return replace(
+        found,
+        expected=_placed(mean, rows, nothing),
+        spread=_placed(spread, rows, nothing),
+        far=_placed(fresh, rows, nothing),
+        odd=_placed((y - mean) / spread, rows, nothing),
+        off=off,
+        off_median=median,
+    )
 
 
 def chance_far(shift: Floats, spread: Floats, border: float) -> Floats:
@@ -218,9 +225,12 @@ def chance_far(shift: Floats, spread: Floats, border: float) -> Floats:
 
 def _cross_predict(x: Floats, groups: Groups, y: Floats, folds: Integers, penalty: float = _PENALTY) -> Floats:
     """Ridge regression on some columns and a column for each group; each row by the model of the other folds."""
-    parts = [grouped_moments(x[at], groups.numbers[at], groups.size, y[at]) for at in (folds == fold for fold in range(FOLDS))]
+    parts = [
+        grouped_moments(x[at], groups.numbers[at], groups.size, y[at])
+        for at in (folds == fold for fold in range(FOLDS))
+    ]
     weights, intercepts = cross_fit(parts, penalty)
-    found = intercepts[folds] + weights[folds, x.shape[1] + groups.numbers]
+    found: Floats = intercepts[folds] + weights[folds, x.shape[1] + groups.numbers]
     for column in range(x.shape[1]):
         found += x[:, column] * weights[folds, column]
     return found
@@ -270,7 +280,7 @@ def grouped_moments(x: Floats, numbers: Integers, size: int, y: Floats) -> Momen
     gram[:width, width:], gram[width:, :width] = by_group, by_group.T
     gram[width:, width:] = np.diag(counts)
     sums = np.concatenate((x.sum(axis=0), counts))
-    cross = np.concatenate((x.T @ y, np.bincount(numbers, y, size)))
+    cross: Floats = np.concatenate((x.T @ y, np.bincount(numbers, y, size)))
     return Moments(len(y), sums, gram, cross, float(y.sum()))
 
 
@@ -284,6 +294,12 @@ def _why_not(of: Setting, rows: Integers) -> str:
     if len(np.unique(of.folds[rows])) < FOLDS:
         return "its prompts are too few to be held out in turn"
     return ""
+
+
+def _placed(values: Floats, rows: Integers, nothing: Floats) -> Floats:
+    found = nothing.copy()
+    found[rows] = values
+    return found
 
 
 def _upper_tail(z: Floats) -> Floats:

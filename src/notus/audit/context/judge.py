@@ -1,7 +1,7 @@
 """The suspicion by context of a whole set: from what was held of its answers to a place for each, and the figures.
 
-Beside the suspicion of ``audit.signals``, which looks at a record and finds what was recorded falsely, this one looks at
-a judgement and finds scores that the same judge would hardly give again. The two find different faults, and each has its
+Beside the suspicion of ``audit.signals``, which looks at a record and finds what was recorded falsely, this one looks
+at a judgement and finds scores that a judge would hardly give again. The two find different faults, and each has its
 own columns and its own place. Of overall scores where there are any, otherwise of mean ratings.
 """
 

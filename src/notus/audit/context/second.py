@@ -19,6 +19,7 @@ Owns the learning and its figures. The matching of second scores is ``audit.cont
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,8 @@ class Second:
         left += [f"{self.strangers:,} are of other prompts or answers"] if self.strangers else []
         left += [f"{self.unscored_first:,} of answers without a first score"] if self.unscored_first else []
         left += [f"{self.unexpected:,} of answers of which the context says nothing"] if self.unexpected else []
-        left += [f"{counted(self.several, 'answer has', 'answers have')} several, whose mean counts"] * (self.several > 0)
+        several = counted(self.several, "answer has", "answers have")
+        left += [f"{several} several, whose mean counts"] if self.several else []
         said += [f"Of them, {'; '.join(left)}."] if left else []
         said += [f"They were put from {self.rescaled}."] if self.rescaled else []
         if self.offset is not None:
@@ -112,13 +114,23 @@ class Second:
             said.append(f"{told} (n = {self.both:,} answers to {counted(self.offset.groups, 'prompt')}).")
         if self.both < FEWEST_TWICE or self.apart is None:
             said.append(
-                f"{counted(self.both, 'answer')} with both scores teach nothing yet: it needs {FEWEST_TWICE}, of at least "
-                f"{FOLDS} prompts."
+                f"{counted(self.both, 'answer')} with both scores teach nothing yet: it needs {FEWEST_TWICE}, and "
+                f"prompts of all {FOLDS} folds."
             )
             return said
         border = f"{APART * self.point:.3g} points and more"
         said.append(f"First and second score are {border} apart in {self.apart} answers.")
         return said + self._how_well()
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures, for a manifest."""
+        shares = {"offset": "score", "before": "share", "area": "share", "gain": "share"}
+        found: dict[str, Any] = {"given": self.given, "unscored": self.unscored, "strangers": self.strangers}
+        found |= {"several": self.several, "both": self.both}
+        for name, unit in shares.items():
+            estimate: Estimate | None = getattr(self, name)
+            found |= {name: estimate.as_json(unit)} if estimate is not None else {}
+        return found | ({"apart": self.apart.count} if self.apart is not None else {})
 
     def _how_well(self) -> list[str]:
         if self.area is None or self.before is None or self.gain is None:
@@ -141,7 +153,7 @@ class Second:
             return [*said, f"Whether more answers scored twice would help is not distinguishable: {brings}."]
         # It falls short of its limit by c/n: twice as many halve that.
         more = math.ceil(self.both * (self.gain.mean / _NEAR - 1))
-        near = f"with {more:,} more answers it would be within {_NEAR:g} of it" if more > 0 else f"that is under {_NEAR:g}"
+        near = f"with {more:,} more answers it would be within {_NEAR:g} of that" if more > 0 else "which is little"
         limit = f"at that rate the most that more could bring is as much again; {near}"
         return [*said, f"More answers scored twice would help: {brings}; {limit}."]
 
