@@ -9,7 +9,7 @@ business of ``audit.context.expected`` and ``audit.context.second``.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from notus.audit.health import Columns
 from notus.core.records import Completion, Feedback, digest
 
-__all__ = ["Answers", "Matches", "SecondScores"]
+__all__ = ["Answers", "Matches", "SecondScores", "form_of"]
 
 Floats = NDArray[np.float64]
 
@@ -102,8 +102,16 @@ class Answers:
     def features(self) -> Floats:
         """Columns of what the answers look like, of shape (answers, 3): the logarithms of their length and of their
         lines, and the share of different words at the end."""
-        counts = np.asarray(self._counts, dtype=np.float64).reshape(-1, _COUNTS)
-        return np.column_stack((np.log1p(counts[:, 0]), np.log1p(counts[:, 1]), counts[:, 2] / _MOST))
+        return _columns(np.asarray(self._counts, dtype=np.float64).reshape(-1, _COUNTS))
+
+
+def form_of(texts: Sequence[str]) -> Floats:
+    """The columns of ``Answers.features`` of some texts."""
+    return _columns(np.array([_counts_of(text) for text in texts], np.float64).reshape(-1, _COUNTS))
+
+
+def _columns(counts: Floats) -> Floats:
+    return np.column_stack((np.log1p(counts[:, 0]), np.log1p(counts[:, 1]), counts[:, 2] / _MOST))
 
 
 def _counts_of(text: str) -> tuple[int, int, int]:

@@ -12,9 +12,10 @@ from notus import __version__
 from notus.audit.context.answers import SecondScores
 from notus.audit.feedback import Accumulator, StoredRows, Suspicion, write_audit
 from notus.audit.feedback import Audit as FeedbackAudit
+from notus.audit.labels import LabelTexts, learn_labels
 from notus.audit.pairs import Pair, audit_pairs
 from notus.audit.raters import RaterRow
-from notus.audit.wording import TextModels, learn_models, sample_prompts
+from notus.audit.wording import TextModels, learn_models, sample_prompts, sample_records
 from notus.clean.private.guard import Found, Guard, Privacy
 from notus.core.artifacts import FINDINGS, LABEL_TRIALS, TRIALS, TRUTH, Artifact
 from notus.core.errors import DataError
@@ -28,8 +29,9 @@ from notus.core.tables import read_records, write_records
 from notus.evaluate.finders import AuditedCompletion
 from notus.formats.format import Data
 from notus.formats.source import Shard, Source
-from notus.report.cleaning import NOT_LOOKED_FOR, few_of_each, private_sections
 from notus.report.audits.context import context_sections
+from notus.report.audits.labels import label_sections, places_by_text
+from notus.report.cleaning import NOT_LOOKED_FOR, few_of_each, private_sections
 from notus.report.health import feedback_sections, health_card, pair_sections
 from notus.report.section import ReportSection
 from notus.stats.intervals import estimates_as_json
@@ -45,7 +47,7 @@ from notus.steps.base import (
     require_feedback,
 )
 from notus.steps.data.read import pairs_beside
-from notus.steps.data.reward_audit import audit_by_rewards
+from notus.steps.data.reward_audit import audit_by_rewards, texts_of
 from notus.toy import world
 
 __all__ = ["COMPLETIONS", "PAIRS", "RATERS", "Audit"]
@@ -155,7 +157,8 @@ def _read_second(context: Context, config: Audit) -> SecondScores | None:
 
 
 def _audited_pairs(context: Context, source: Source, config: Audit) -> list[ReportSection]:
-    pairs = audit_pairs(_preferences(_records(context, source), source))
+    texts = LabelTexts(*learn_labels(pair for pair in sample_records(source) if isinstance(pair, Preference)))
+    pairs, said = texts.lay_beside(audit_pairs(texts.watch(_preferences(_records(context, source), source))))
     contradictions: list[ReportSection] = []
     context.note(layout=source.format, pairs=pairs.health.pairs)
     context.note(figures=estimates_as_json(pairs.health, "share"))
@@ -163,7 +166,7 @@ def _audited_pairs(context: Context, source: Source, config: Audit) -> list[Repo
         pairs, contradictions = audit_by_rewards(context, source, pairs)
     context.write(PAIRS, pairs.rows)
     first, *others = pair_sections(pairs)
-    return [first, *contradictions, *others]
+    return [first, *contradictions, *label_sections(pairs, said, texts_of(source, places_by_text(pairs))), *others]
 
 
 def _private(context: Context, source: Source, workers: int | None) -> list[ReportSection]:
