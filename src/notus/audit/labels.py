@@ -1,12 +1,13 @@
 """Which labels of a preference set do its own texts contradict? Learned on other prompts of the set, without a score.
 
 What is preferred shows in the wording, and in the form: a label is odd where both speak for the rejected answer. With
-x(a) the words of an answer as ``audit.wording`` counts them, and its form as ``audit.context.answers`` does::
+x(a) the words of an answer as ``audit.wording`` counts them, and its form (lengths and signs, by their logarithms)::
 
     m = w · (x(chosen) − x(rejected))         w by ridge regression of 1 on the difference, from other folds of prompts
     chance of the label = 1 / (1 + exp(−a·m))                                   a by maximum likelihood, on all folds
 
-Swapping the answers of a pair turns the sign of m, and there is no intercept. A pair whose scores speak against its
+Swapping the answers of a pair turns the sign of m, and there is no intercept. Whether words are read at all, and λ, are
+chosen by the error on unseen prompts. A pair whose scores speak against its
 label, or for neither side, teaches nothing. Where the labels of unseen prompts are not foreseen better than by chance,
 the texts say nothing of this set, and no pair is judged. A pair is flagged where m is below 0 with p of at most
 ``signals.REASON``, as for the margins of a trained model (``signals.margins_against_labels``); flipped labels are
@@ -27,7 +28,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from notus.audit.context.answers import form_of
+from notus.audit.context.answers import different_words
 from notus.audit.pairs import PairAudit, share_of_pairs
 from notus.audit.signals import FEWEST, REASON, margins_against_labels
 from notus.audit.wording import PROMPTS, TextModel, matrix_of, vocabulary_of
@@ -49,6 +50,7 @@ LEAST_PAIRS = 100
 _READ = 4000
 """Characters of an answer that are read."""
 _AT_ONCE = 256
+_SIGNS = ("\n", "**", "?", ",", "```")
 _PENALTIES = (0.5, 2.0, 8.0, 32.0, 128.0)
 _CHANCE = 0.5
 
@@ -57,7 +59,8 @@ _CHANCE = 0.5
 class LabelModel:
     """A model for each fold of the prompts, which has seen no pair of that fold."""
 
-    words: TextModel
+    words: TextModel | None
+    """None where form alone foresees as well."""
     form: Floats
     """Weights of the form, of shape (folds, columns)."""
     slope: float
@@ -66,12 +69,15 @@ class LabelModel:
     """Of the pairs that it was learned from: those with m above 0, by the model that has not seen their prompt."""
 
     def margins(self, pairs: Sequence[Preference]) -> Floats:
-        """m of each pair, from the model that has not seen its prompt; NaN where an answer has no word."""
+        """m of each pair, from the model that has not seen its prompt; NaN where one is empty."""
         folds = np.array([fold_of(pair.prompt_id) for pair in pairs], dtype=np.intp)
         found = np.zeros(len(pairs))
         for side, sign in (("chosen", 1.0), ("rejected", -1.0)):
             texts = [_text(pair, side) for pair in pairs]
-            found += sign * (self.words.predict(texts, folds) + (form_of(texts) * self.form[folds]).sum(axis=1))
+            found += sign * (_form(texts) * self.form[folds]).sum(axis=1)
+            if self.words is not None:
+                found += sign * self.words.predict(texts, folds)
+            found[[not text.strip() for text in texts]] = np.nan
         return found
 
 
@@ -117,16 +123,18 @@ def learn_labels(sample: Iterable[Preference]) -> tuple[LabelModel | None, str]:
     texts = [[_text(pair, side) for pair in pairs] for side in ("chosen", "rejected")]
     buckets = vocabulary_of([*texts[0], *texts[1]])
     words = TextModel(buckets, np.empty((0, 0)), np.zeros(FOLDS), 0.0, len(pairs))
-    chosen, rejected = ([matrix_of(side, words).astype(np.float64), form_of(side)] for side in texts)
-    x: Floats = np.column_stack([a - b for a, b in zip(chosen, rejected, strict=True)])
-    fits = {penalty: _cross_fit(x, folds, penalty) for penalty in _PENALTIES}
-    penalty = min(_PENALTIES, key=lambda one: float(((1 - fits[one][1]) ** 2).mean()))
-    weights, margins = fits[penalty]
+    form = _form(texts[0]) - _form(texts[1])
+    read = matrix_of(texts[0], words).astype(np.float64) - matrix_of(texts[1], words)
+    both = np.column_stack((form, read))
+    fits = {(part.shape[1], one): _cross_fit(part, folds, one) for part in (form, both) for one in _PENALTIES}
+    columns, penalty = min(fits, key=lambda each: float(((1 - fits[each][1]) ** 2).mean()))
+    weights, margins = fits[columns, penalty]
     foreseen = share_of_pairs((margins > 0).tolist(), [pair.prompt_id for pair in pairs])
     if foreseen.interval is None or foreseen.interval.low <= _CHANCE:
         return None, f"on unseen prompts they foresee {foreseen} labels, which is not distinguishable from chance"
-    words = replace(words, weights=weights[:, : len(buckets)], penalty=penalty)
-    return LabelModel(words, weights[:, len(buckets) :], _slope(margins), foreseen), ""
+    width = form.shape[1]
+    words = replace(words, weights=weights[:, width:], penalty=penalty)
+    return LabelModel(words if columns > width else None, weights[:, :width], _slope(margins), foreseen), ""
 
 
 class LabelTexts:
@@ -205,6 +213,13 @@ def _slope(margins: Floats) -> float:
         if abs(step) < 1e-9:
             break
     return slope / spread
+
+
+def _form(texts: Sequence[str]) -> Floats:
+    """Logarithms of the counts of ``_SIGNS`` and of the characters, the latter's square, and a share of words."""
+    counts = np.array([[len(text), *(text.count(sign) for sign in _SIGNS)] for text in texts], np.float64)
+    logs = np.log1p(counts.reshape(len(texts), len(_SIGNS) + 1))
+    return np.column_stack((logs, logs[:, 0] ** 2 / 10, different_words(texts)))
 
 
 def _teaches(pair: Preference) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from notus.audit.health import Columns
 from notus.core.records import Completion, Feedback, digest
 
-__all__ = ["Answers", "Matches", "SecondScores", "form_of"]
+__all__ = ["Answers", "Matches", "SecondScores", "different_words"]
 
 Floats = NDArray[np.float64]
 
@@ -102,23 +102,23 @@ class Answers:
     def features(self) -> Floats:
         """Columns of what the answers look like, of shape (answers, 3): the logarithms of their length and of their
         lines, and the share of different words at the end."""
-        return _columns(np.asarray(self._counts, dtype=np.float64).reshape(-1, _COUNTS))
+        counts = np.asarray(self._counts, dtype=np.float64).reshape(-1, _COUNTS)
+        return np.column_stack((np.log1p(counts[:, 0]), np.log1p(counts[:, 1]), counts[:, 2] / _MOST))
 
 
-def form_of(texts: Sequence[str]) -> Floats:
-    """The columns of ``Answers.features`` of some texts."""
-    return _columns(np.array([_counts_of(text) for text in texts], np.float64).reshape(-1, _COUNTS))
-
-
-def _columns(counts: Floats) -> Floats:
-    return np.column_stack((np.log1p(counts[:, 0]), np.log1p(counts[:, 1]), counts[:, 2] / _MOST))
+def different_words(texts: Sequence[str]) -> Floats:
+    """The share of different words at the end of each text; 0 without a word."""
+    return np.array([_different(text) for text in texts], np.float64) / _MOST
 
 
 def _counts_of(text: str) -> tuple[int, int, int]:
-    """Characters, line ends, and the share of different words at the end, in 65,535ths; 0 without a word."""
+    """Characters, line ends, and the share of different words at the end, in 65,535ths."""
+    return min(len(text), _MOST), min(text.count("\n"), _MOST), _different(text)
+
+
+def _different(text: str) -> int:
     words = text[-_TAIL:].split()
-    share = _MOST * len(set(words)) // len(words) if words else 0
-    return min(len(text), _MOST), min(text.count("\n"), _MOST), share
+    return _MOST * len(set(words)) // len(words) if words else 0
 
 
 def _key(feedback: Feedback, item: Completion, model: str) -> int:
