@@ -9,7 +9,8 @@ everything was chosen; the others are ``held-out``. What is learned from second 
 as many as give so many answers scored twice, and is tried on the part that is asked for, without them.
 
 Prints for each judge the area under the ROC curve, with tasks as clusters, and how many of the first 50 are wrong,
-beside what chance gives. The known offset of the judges is that of the building tasks. Then what becomes of planted faults: scores of at most 2 that are recorded as 10.
+beside what chance gives. The known offset of the judges is that of the building tasks. Then what becomes of planted
+faults: scores of at most 2 that are recorded as 10.
 """
 
 import argparse
