@@ -338,7 +338,7 @@ def test_an_entry_in_which_a_text_has_changed_is_named_and_asked_again(tmp_path,
         "request": "replace(request, 'Why', 'Wha')",
     }
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"UPDATE entries SET {column} = {changes[column]} WHERE id = 1")  # noqa: S608
+        connection.execute(f"UPDATE entries SET {column} = {changes[column]} WHERE id = 1")
         connection.commit()
     with Ledger(path) as ledger:
         told = f"entry {asked.key} is not what was written; .*--prune key={asked.key} --yes' removes it"
