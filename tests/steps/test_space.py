@@ -30,6 +30,6 @@ def test_a_full_disk_is_told_before_the_work(tmp_path, monkeypatch, step, settin
     (tmp_path / "none").mkdir()
     for name, row in (("pairs", PAIR), ("outputs", ANSWERS)):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
-    monkeypatch.setattr(notus.core.errors, "_free", lambda folder: 0)
+    monkeypatch.setattr(notus.core.errors, "_free", lambda _: 0)
     with pytest.raises(RunError, match=r"no space for what is made of .*are free; make room"):
         run_step(step, step_class(step).parse(settings, where=step), tmp_path / "out")
