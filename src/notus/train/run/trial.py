@@ -148,7 +148,10 @@ def try_policy(
     tokenizer = encoder.tokenizer
     check_ids(base_model(model), tokenizer, _rows(items), start)
     collate = Collator(config, encoder.pad_id)
-    longest = sorted(items, key=lambda item: -item.group.tokens)[: config.batch_size]
+    ordered = sorted(items, key=lambda item: -item.group.tokens)
+    # Memory that runs out can be told on an accelerator alone, where the batch is the one that takes most. On a CPU the
+    # longest and the shortest row are packed or padded as all are, and take a fraction of the time.
+    longest = [ordered[0], *ordered[1:][-1:]] if model.device.type == "cpu" else ordered[: config.batch_size]
     forward = max(collate(longest)["batch"].forwards, key=lambda each: sum(item.group.tokens for item in each.items))
     row = max(_rows(longest), key=len)[:_TOKENS]
 
