@@ -14,8 +14,10 @@ is proven becomes records without a look at each row. What is not of exactly the
 left to ``core.tables``, which reads row by row and says what is wrong.
 """
 
+import sys
 from array import array
 from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
 from itertools import accumulate, chain, pairwise
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -26,7 +28,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["JOINED_BY", "arrow_type", "computed_columns", "from_columns", "leaves", "optional", "to_columns"]
+__all__ = [
+    "JOINED_BY",
+    "arrow_type",
+    "computed_columns",
+    "from_columns",
+    "leaves",
+    "optional",
+    "to_columns",
+    "without_pandas",
+]
 
 T = TypeVar("T")
 
@@ -115,6 +126,29 @@ def leaves(type: type[Any], without: frozenset[str]) -> list[str]:  # noqa: A002
     return [name for field in _info(type).fields for name in _leaves(field, "", "", without)]
 
 
+def without_pandas() -> None:
+    """Let pyarrow make arrays of lists in this process without asking pandas whether they are its own.
+
+    For processes of ours, in which nobody has a Series: the question imports pandas, a third of a second and tens of
+    megabytes in each of them. Who asks for ``to_pandas`` is still given it.
+    """
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, _NO_PANDAS)
+        try:
+            pa.array([])  # asked once for good
+        finally:
+            sys.meta_path.remove(_NO_PANDAS)
+
+
+class _NoPandas(MetaPathFinder):
+    """Says that there is no pandas."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
+
+
+_NO_PANDAS = _NoPandas()
 _PLAIN: dict[type[kinds.Type], pa.DataType] = {
     kinds.StrType: pa.string(),
     kinds.FloatType: pa.float64(),

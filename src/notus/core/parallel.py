@@ -123,6 +123,9 @@ def _call(function: Callable[[A], R], shard: A) -> R | _Failure:
 
 
 def _begin_worker(parent: int) -> None:
+    from notus.core.columns import without_pandas  # Arrow is for those who work on records: the workers
+
     end_with(parent)
+    without_pandas()
     gc.freeze()  # what was imported stays; a collection need not look at it again
     gc.set_threshold(50_000)  # records are many and hold no cycles: to look for some at every 700th is of no use
