@@ -106,7 +106,7 @@ def from_columns(batch: pa.RecordBatch, type: type[T], without: frozenset[str] =
     """The records that a batch holds, or None if its columns do not prove them.
 
     Args:
-        without: dotted names of fields that were not read, which take their defaults.
+        without: dotted names of fields that were not read, which take their defaults; a text without one is empty.
     """
     read = _reader_of(type, without)
     try:
@@ -119,7 +119,7 @@ def leaves(type: type[Any], without: frozenset[str]) -> list[str]:  # noqa: A002
     """The columns of a Parquet file that hold a type, but for some fields; the names are dotted, as pyarrow takes them.
 
     Raises:
-        TypeError: if a field that is left out is none of the type's, or has no default.
+        TypeError: if a field that is left out is none of the type's, or neither has a default nor is a plain text.
     """
     if unknown := without - _omissible(_info(type), ""):
         raise TypeError(f"{type.__name__} has no field '{sorted(unknown)[0]}' with a default; it cannot be left out")
@@ -358,6 +358,7 @@ def _struct_reader(info: kinds.StructType | kinds.DataclassType, without: frozen
     if isinstance(info, kinds.StructType) and (info.tag is not None or info.array_like):
         raise _UnprovenError
     kept = [field for field in info.fields if f"{at}{field.name}" not in without]
+    empty = [field.name for field in info.fields if field.required and f"{at}{field.name}" in without]
     parts = {field.encode_name: (field, _reader(field.type, without, f"{at}{field.name}.")) for field in kept}
     needed = {field.encode_name for field in kept if field.required}
     makers: dict[tuple[str, ...], Callable[..., Any]] = {}
@@ -372,7 +373,7 @@ def _struct_reader(info: kinds.StructType | kinds.DataclassType, without: frozen
         if not needed <= set(names) <= parts.keys():
             raise _UnprovenError
         if names not in makers:
-            makers[names] = _maker(info.cls, [parts[name][0].name for name in names])
+            makers[names] = _maker(info.cls, [parts[name][0].name for name in names], empty)
         flat = array.flatten()
         columns = [parts[name][1](flat[place]) for name, place in held.items()]
         return list(map(makers[names], *columns))
@@ -380,10 +381,13 @@ def _struct_reader(info: kinds.StructType | kinds.DataclassType, without: frozen
     return read
 
 
-def _maker(cls: type[Any], names: Sequence[str]) -> Callable[..., Any]:
-    """The constructor with its fields in order: records take them only by name, and a dict for each would cost more."""
+def _maker(cls: type[Any], names: Sequence[str], empty: Sequence[str]) -> Callable[..., Any]:
+    """The constructor with its fields in order: records take them only by name, and a dict for each would cost more.
+
+    ``empty``: fields that are given an empty text.
+    """
     places = ", ".join(f"a{index}" for index in range(len(names)))
-    given = ", ".join(f"{name}=a{index}" for index, name in enumerate(names))
+    given = ", ".join([f"{name}=a{index}" for index, name in enumerate(names)] + [f"{name}=''" for name in empty])
     make: Callable[..., Any] = eval(f"lambda {places}: cls({given})", {"cls": cls})  # noqa: S307  our own field names
     return make
 
@@ -440,7 +444,7 @@ def _omissible(info: kinds.StructType | kinds.DataclassType, at: str) -> set[str
     found = set()
     for field in info.fields:
         inner, _ = _inside(field.type, "")
-        found |= set() if field.required else {f"{at}{field.name}"}
+        found |= {f"{at}{field.name}"} if not field.required or field.type == kinds.StrType() else set()
         if isinstance(inner, (kinds.StructType, kinds.DataclassType)):
             found |= _omissible(inner, f"{at}{field.name}.")
     return found
