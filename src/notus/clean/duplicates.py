@@ -293,15 +293,17 @@ def _subjects(words: Sequence[Sequence[bytes]], sets: Block) -> Block:
     if len(_CODES) > _VOCABULARY:
         _CODES.clear()
     texts = np.searchsorted(sets.ends, first, side="right")
-    codes = np.zeros(len(numbers), np.uint32)
-    for place, (number, text) in enumerate(zip(numbers.tolist(), texts.tolist(), strict=True)):
-        code = _CODES.get(number)
-        if code is None:
-            word = next(word for word in words[text] if crc32(word) == number)
-            subject = subject_of(word.decode("utf-8", "replace"))
-            _CODES[number] = code = (crc32(subject.encode()) or 1) if subject else 0
-        codes[place] = code
-    of_words = codes[which]
+    new: defaultdict[int, set[int]] = defaultdict(set)
+    for number, text in zip(numbers.tolist(), texts.tolist(), strict=True):
+        if number not in _CODES:
+            new[text].add(number)
+    for text, unknown in new.items():
+        for word in words[text]:
+            if (number := crc32(word)) in unknown:
+                unknown.remove(number)
+                subject = subject_of(word.decode("utf-8", "replace"))
+                _CODES[number] = (crc32(subject.encode()) or 1) if subject else 0
+    of_words = np.array([_CODES[number] for number in numbers.tolist()], np.uint32)[which]
     empty = np.repeat(sets.count(of_words > 0) == 0, np.diff(sets.ends, prepend=0))
     of_words[empty] = sets.numbers[empty]
     return Block(of_words, sets.ends).where((of_words > 0) | empty).sets()
