@@ -196,6 +196,11 @@ class Source:
             return None
         return (batch for path in self.paths for batch in own_batches(path, self.part, self._name_of(path, "")))
 
+    @property
+    def fills_processes(self) -> bool:
+        """Whether there is so much to read that it is likely read in processes: their start can be asked for early."""
+        return self.limit is None and sum(path.stat().st_size for path in self.paths) >= _WORTH_A_PROCESS * SHARD
+
     def shards(self, size: int | None = None) -> list["Source"]:
         """The same rows as several sources of about ``size`` bytes (``SHARD``), in order, to be read side by side.
 

@@ -47,6 +47,7 @@ from notus.core.artifacts import (
 )
 from notus.core.config import Config
 from notus.core.errors import DataError, check_space
+from notus.core.parallel import start_workers
 from notus.core.plugins import load_python
 from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import MANIFEST, Run, atomic, check_run, read_manifest
@@ -292,6 +293,8 @@ class Context:
         """Open the records that a setting refers to: those of a run directory, a file, a folder or a hub id."""
         assert isinstance(self.step, Reads)
         source = self.open(self.step, self.inputs[setting])
+        if source.fills_processes:
+            start_workers(self.step.workers, type(self.step).__module__)
         if self.step.least_written and source.limit is None and source.part is None:
             size = sum(path.stat().st_size for path in source.paths)
             check_space(self.run.path, self.step.least_written * size, f"what is made of {source.name}")
