@@ -295,17 +295,17 @@ class Context:
         source = self.open(self.step, self.inputs[setting])
         if source.fills_processes:
             start_workers(self.step.workers, type(self.step).__module__)
-        if self.step.least_written and source.limit is None and source.part is None:
-            size = sum(path.stat().st_size for path in source.paths)
-            check_space(self.run.path, self.step.least_written * size, f"what is made of {source.name}")
         return source
 
     def open(self, config: Reads, given: str) -> Source:
-        """Open records as ``open_records`` does, and note which splits and configurations are not read."""
+        """Open records as ``open_records`` does, note which splits and configurations are not read, and see to room."""
         source = open_records(config, given)
         if source.not_read:
             before = self.run.summary.get("not_read")
             self.note(not_read=f"{before}; {source.not_read}" if before else source.not_read)
+        if config.least_written and source.limit is None and source.part is None:
+            size = sum(path.stat().st_size for path in source.paths)
+            check_space(self.run.path, config.least_written * size, f"what is made of {source.name}")
         return source
 
     def shards(self, source: Source, work: Any, workers: int | None = None, *, again: bool = False) -> Iterator[Any]:
