@@ -71,6 +71,7 @@ __all__ = [
     "FileRef",
     "MayLose",
     "ModelRef",
+    "OptionalFeedbackRef",
     "OptionalFileRef",
     "OptionalModelRef",
     "OptionalRef",
@@ -118,6 +119,7 @@ FileRef = Annotated[str, Reference(), _Text]
 OptionalFileRef = Annotated[str | None, Reference()]
 SourceRef = Annotated[str, Reference(_SOURCE), _Text]
 FeedbackRef = Annotated[str, Reference(_FEEDBACK), _Text]
+OptionalFeedbackRef = Annotated[str | None, Reference(_FEEDBACK)]
 PairsRef = Annotated[str, Reference((*_PAIRS, UNPAIRED, HELD_OUT)), _Text]
 DialoguesRef = Annotated[str, Reference((DIALOGUES, PREFERENCES, UNPAIRED)), _Text]
 _Portions = pydantic.BeforeValidator(read_portions)
