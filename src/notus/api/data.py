@@ -284,9 +284,24 @@ def audit(data: DataLike, *, rewards: Sequence[Result] = (), out: str | Path | N
     return Audit(run_in_folder("audit", given, where="notus.audit", out=out, keep=(opened, *rewards)), opened)
 
 
-def repair(data: DataLike, *, rule: str | None = None, out: str | Path | None = None, **settings: Any) -> Data:
-    """Repair feedback by a rule before pairs are made of it; each change is recorded, what is in doubt is queued."""
-    return _run_on_data("repair", data, out, {"rule": rule} | settings)
+def repair(
+    data: DataLike,
+    *,
+    by: str | None = None,
+    confidence: float | None = None,
+    out: str | Path | None = None,
+    **settings: Any,
+) -> Data:
+    """Repair overall scores before pairs are made of them; each change is recorded, what is in doubt is queued.
+
+    Args:
+        data: feedback.
+        by: ``ratings`` (the published rule, taken where nothing is said), or ``wording`` where there are no ratings.
+        confidence: by wording, the chance from which on a 10 is set to 1, and under one minus which it stands.
+        out: the run directory; None keeps nothing.
+        settings: further settings of the step ``repair``.
+    """
+    return _run_on_data("repair", data, out, {"by": by, "confidence": confidence} | settings)
 
 
 def clean(

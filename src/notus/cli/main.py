@@ -130,9 +130,9 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
         "notus audit feedback.jsonl --out runs/audit",
     ),
     "repair": StepCommand(
-        "Repair overall scores by the published rule: each change recorded, what is in doubt queued.",
+        "Repair overall scores by ratings or by wording: each change recorded, what is in doubt queued.",
         "repair",
-        "notus repair feedback.jsonl --out runs/repair",
+        "notus repair feedback.jsonl --by wording --out runs/repair",
     ),
     "clean": StepCommand(
         "Take out prompts that repeat others or hold benchmark items, and answers nobody should learn.",
