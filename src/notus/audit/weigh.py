@@ -67,7 +67,7 @@ class ScoresAndTexts:
         self.other_scale += other.other_scale
 
     def columns(self) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """Score, expected score (NaN where there is none), and whether a 10 was confirmed before."""
+        """Score, expected score (NaN where there is none), and whether a score was confirmed before."""
         self._texts.finish()
         return np.asarray(self._scores), np.asarray(self._texts.expected), np.asarray(self._settled, dtype=np.bool_)
 
@@ -78,7 +78,7 @@ def weigh(scores: Floats, expected: Floats, settled: NDArray[np.bool_], confiden
     Args:
         scores: overall scores on 1 to 10, NaN where there is none.
         expected: the score that each text speaks for, NaN where there is none.
-        settled: 10s that were confirmed before; they are kept, whatever their text.
+        settled: scores that were confirmed before; they are kept, whatever their text.
         confidence: from which on a 10 is set or kept, above ½.
 
     Returns:
@@ -97,7 +97,7 @@ def weigh(scores: Floats, expected: Floats, settled: NDArray[np.bool_], confiden
             what = SET_TO_1 if chance >= confidence else KEEP if chance <= 1 - confidence else ASK_AGAIN
         found[number] = Weighed(what, text, chance)
     p = empirical_p(rank_difference(scores, expected))
-    p[scores == _TEN] = np.nan
+    p[(scores == _TEN) | settled] = np.nan
     for number in discoveries(p, 1 - confidence).tolist():
         found[number] = Weighed(ASK_AGAIN, _or_none(expected[number]), None, float(p[number]))
     return found

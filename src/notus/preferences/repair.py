@@ -116,9 +116,12 @@ def verdict(completion: Completion) -> RepairVerdict:
 
 
 def is_settled(completion: Completion) -> bool:
-    """Whether wording or a judge has confirmed the overall score, by the note that they leave."""
+    """Whether wording or a judge has confirmed the overall score, or a judge has given it: they leave a note."""
     note = completion.extra.get("repair") if completion.extra else None
-    return isinstance(note, dict) and note.get("rule") in (BY_WORDING, BY_JUDGE) and note.get("verdict") == KEEP
+    if not isinstance(note, dict) or note.get("verdict") != KEEP:
+        return False
+    said = {BY_WORDING: note.get("from"), BY_JUDGE: note.get("to")}.get(str(note.get("rule")))
+    return said is not None and said == completion.overall_score
 
 
 def on_its_scales(completion: Completion) -> bool:
