@@ -179,6 +179,11 @@ class Source:
             return None
         return (batch for path in self.paths for batch in own_batches(path, self.part, self._name_of(path, "")))
 
+    def tables(self) -> Iterator[tuple[str, "Source"]]:
+        """Each file, or sheet or list of one, by the name that records have, as a source of its own."""
+        for path, member in self._tables():
+            yield self._name_of(path, member), replace(self, paths=(path,), members=(member,) if member else ())
+
     def shards(self, size: int | None = None) -> list["Source"]:
         """The same rows as several sources of about ``size`` bytes (``SHARD``), in order, to be read side by side.
 
@@ -654,26 +659,32 @@ def sharded(run: Run, source: Source, work: Work[R], workers: int | None = None,
             _report_bad_rows(run, source, read, quarantine)
 
 
-def read_counted(run: Run, source: Source, stage: str = "read") -> Iterator[Data]:
+def read_counted(
+    run: Run, source: Source | Sequence[Source], stage: str = "read", *, name: str | None = None
+) -> Iterator[Data]:
     """Read a source here, record by record, on the account of a run: its tally counts, its quarantine takes bad rows.
 
     Args:
         run: takes both.
-        source: opened and not yet read.
+        source: opened and not yet read; several, of one format, are read one after another on one account.
         stage: name of the tally. Of several sources each needs one: ``read-a`` has ``quarantine_a.jsonl``.
+        name: what was read, for errors; None takes the name of the first source.
 
     Raises:
         DataError: as ``sharded``.
     """
+    sources = [source] if isinstance(source, Source) else list(source)
     # Noted before the stages behind it, although nothing is read until the first record is asked for.
-    return _read_counted(run, source, run.tally(stage, "rows"))
+    return _read_counted(run, sources, run.tally(stage, "rows"), name)
 
 
-def _read_counted(run: Run, source: Source, read: Tally) -> Iterator[Data]:
-    name = f"quarantine{read.stage.removeprefix('read').replace('-', '_')}.jsonl"
-    with Quarantine(run.path / name) as quarantine:
-        yield from source.records(read, quarantine)
-    _report_bad_rows(run, source, read, quarantine)
+def _read_counted(run: Run, sources: Sequence[Source], read: Tally, name: str | None) -> Iterator[Data]:
+    file = f"quarantine{read.stage.removeprefix('read').replace('-', '_')}.jsonl"
+    with Quarantine(run.path / file) as quarantine:
+        for source in sources:
+            yield from source.records(read, quarantine)
+    if sources:
+        _report_bad_rows(run, sources[0] if name is None else replace(sources[0], name=name), read, quarantine)
 
 
 def _report_bad_rows(run: Run, source: Source, read: Tally, quarantine: Quarantine) -> None:

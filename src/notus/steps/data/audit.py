@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
@@ -24,6 +25,7 @@ from notus.core.records import (
 )
 from notus.core.run import atomic
 from notus.core.tables import read_records, write_records
+from notus.core.text import counted
 from notus.evaluate.finders import AuditedCompletion
 from notus.formats.format import Data
 from notus.formats.source import Shard, Source
@@ -34,6 +36,8 @@ from notus.stats.intervals import estimates_as_json
 from notus.steps.base import HELD, Context, OptionalRef, Reads, Refs, SourceRef, held_out_beside
 from notus.steps.data.read import pairs_beside
 from notus.steps.data.reward_audit import audit_by_rewards
+from notus.steps.data.since import HELD as HELD_FOR_THE_NEXT
+from notus.steps.data.since import audit_since, drift_section, write_held
 from notus.toy import world
 
 __all__ = ["COMPLETIONS", "PAIRS", "RATERS", "Audit"]
@@ -46,6 +50,7 @@ RATERS = Artifact("raters", "raters.parquet", RaterRow)
 """Each rater on each aspect or question, with how it agrees, and what changes without it."""
 _SHOWN = 12
 _PRIVACY = Privacy(personal="count", secrets="count", languages=(), toxicity=0.9)
+_NOTHING_NEW = ReportSection("Health of the set")
 _NOT_LOOKED = ReportSection("Private data", (f"{NOT_LOOKED_FOR}; --private does.",))
 
 
@@ -53,10 +58,16 @@ class Audit(Reads):
     """Look for scores that are wrong, and at the health of the set."""
 
     step_type: ClassVar[str] = "audit"
-    leaves: ClassVar[tuple[Artifact, ...]] = (COMPLETIONS, PAIRS, RATERS, FINDINGS, TRIALS, LABEL_TRIALS)
+    results: ClassVar[int] = 2
+    leaves: ClassVar[tuple[Artifact, ...]] = (
+        *(COMPLETIONS, PAIRS, RATERS, FINDINGS, TRIALS, LABEL_TRIALS),
+        HELD_FOR_THE_NEXT,
+    )
     draws: ClassVar[bool] = False
     data: SourceRef = "data"
     """A file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
+    since: OptionalRef = None
+    """An audit of the same place: only what has come since is read, and placed among what was audited then."""
     private: bool = False
     """Whether personal data, secrets, languages and toxicity are counted too; needs the extra ``privacy``."""
     rewards: Refs = pydantic.Field(default=(), exclude=True)
@@ -66,6 +77,10 @@ class Audit(Reads):
 
     @pydantic.model_validator(mode="after")
     def _something_to_measure(self) -> Self:
+        if self.since and (self.rewards or self.private):
+            raise ValueError(
+                "'since' reads what is new alone, and 'rewards' and 'private' are of the whole; leave it or them out"
+            )
         if self.truth and not self.rewards:
             raise ValueError(
                 "'truth' measures what rewards contradict, and there are none; name reward checks under "
@@ -79,10 +94,12 @@ class Audit(Reads):
         if source.record is Feedback:
             if self.rewards:
                 raise DataError(f"{source.name} holds feedback, and rewards judge pairs; make some with notus binarize")
-            result, texts = _audit_feedback(context, source, self.workers)
-            findings = feedback_sections(result, texts)
-            _write_trials(context, TRUTH.at(context.place("data")), result)
-            if rows := result.raters.rows():
+            result, findings, rows = (
+                _audit_what_is_new(context, source) if self.since else _audit_feedback(context, source, self.workers)
+            )
+            if not self.since:
+                _write_trials(context, TRUTH.at(context.place("data")), result)
+            if rows:
                 context.write(RATERS, rows)
             context.note(layout=source.format, prompts=result.health.prompts, completions=result.health.completions)
             if result.votes.prompts:
@@ -91,6 +108,8 @@ class Audit(Reads):
                 context.note(raters=result.raters.as_json())
             context.note(figures=estimates_as_json(result.health, "share"))
         else:
+            if self.since:
+                raise DataError(f"{source.name} holds {HELD[source.record]}; 'since' goes on from an audit of feedback")
             findings = _audited_pairs(context, source, self)
         findings += _private(context, source, self.workers) if self.private else [_NOT_LOOKED]
         context.write_findings(findings)
@@ -101,10 +120,12 @@ class Audit(Reads):
             file.write(health_card(name, findings, facts, __version__))
 
 
-def _audit_feedback(
-    context: Context, source: Source, workers: int | None
-) -> tuple[FeedbackAudit, dict[str, Completion]]:
-    """Audit feedback in two passes; the texts of the most suspicious completions come with it."""
+_Audited = tuple[FeedbackAudit, list[ReportSection], list[RaterRow]]
+"""An audit, the sections of its report, and its table of raters."""
+
+
+def _audit_feedback(context: Context, source: Source, workers: int | None) -> _Audited:
+    """Audit feedback in two passes."""
     drafts = context.path / ".drafts"
     drafts.mkdir(exist_ok=True)
     models = learn_models(sample_prompts(source))
@@ -113,7 +134,27 @@ def _audit_feedback(
         accumulator.merge(part)
     result = write_audit(COMPLETIONS.at(context.path), sorted(drafts.iterdir()), accumulator)
     shutil.rmtree(drafts)
-    return result, _texts(source, result)
+    write_held(context, source, models)
+    return result, feedback_sections(result, _texts(source, result)), result.raters.rows()
+
+
+def _audit_what_is_new(context: Context, source: Source) -> _Audited:
+    """Audit what has come since another audit."""
+    found = audit_since(context, source)
+    result, folder = found.result, context.place("since")
+    context.note(since=str(folder), prompts_before=found.prompts_before, completions_before=found.completions_before)
+    context.note(yardstick=found.yardstick, drift=estimates_as_json(found.drifted, "difference"))
+    before = counted(found.prompts_before, "prompt")
+    told = (
+        f"{counted(result.health.prompts, 'prompt')} with {counted(result.health.completions, 'completion')} came "
+        f"since {folder.name}, which audited {before} with {counted(found.completions_before, 'completion')}: those "
+        "are not audited again, and their places by suspicion are those of that run.",
+        f"New completions were placed among {found.yardstick:,} of the old ones; their place is the one that they "
+        "would have had then.",
+    )
+    first, *others = feedback_sections(result, _texts(source, result)) if result.health.prompts else [_NOTHING_NEW]
+    first = replace(first, sentences=(*told, *(f"Of the new ones: {said}" for said in first.sentences)))
+    return result, [first, drift_section(found), *others], found.raters
 
 
 def _audited_pairs(context: Context, source: Source, config: Audit) -> list[ReportSection]:
