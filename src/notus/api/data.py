@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -31,6 +31,9 @@ from notus.formats.quarantine import Quarantine
 from notus.formats.source import Source, open_source, write_jsonl
 from notus.formats.splits import Table, choose_tables
 
+if TYPE_CHECKING:
+    from notus.provenance.forget import Forgotten
+
 __all__ = [
     "Audit",
     "Data",
@@ -42,6 +45,7 @@ __all__ = [
     "clean",
     "diff",
     "export",
+    "forget",
     "read",
     "read_run",
     "reading_settings",
@@ -367,6 +371,20 @@ def diff(a: DataLike, b: DataLike, *, out: str | Path | None = None, **settings:
     shared |= {key: first[key] if first[key] == second[key] else None for key in ("layout", "map")}
     given = {"a": str(opened[0].place), "b": str(opened[1].place)} | shared | settings
     return Result(run_in_folder("diff", given, where="notus.diff", out=out, keep=opened))
+
+
+def forget(ids: str | Sequence[str], folder: str | Path, *, why: str = "", write: bool = True) -> "Forgotten":
+    """Find the pairs, runs and models that withdrawn rows have touched, and keep the rows out from then on.
+
+    Args:
+        ids: of feedback rows, completions, prompts, pairs or single rows, or ``file:line``.
+        folder: that holds the runs; steps whose run directory lies in it drop these rows.
+        why: kept with the ids.
+        write: False looks only.
+    """
+    from notus.provenance.forget import forget as forget_rows
+
+    return forget_rows([ids] if isinstance(ids, str) else list(ids), Path(folder), why=why, write=write)
 
 
 def export(data: DataLike, path: str | Path, *, to: str = "trl", **settings: Any) -> Result:

@@ -419,7 +419,7 @@ def run(
     loaded = load_recipe(find_recipe(str(recipe)), settings=settings or {})
     folder = Temporary() if out is None else None
     path = Path(out) if out is not None else folder.path / loaded.head.name  # type: ignore[union-attr]
-    plan = make_plan(loaded)
+    plan = make_plan(loaded, path)
     run_recipe(loaded, path, Silent(), until=until, inline=True)
     steps: dict[str, Path] = {}
     for of_arm in plan.arms.values():

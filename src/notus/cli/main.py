@@ -160,6 +160,11 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
         "notus.cli.single:explain",
         "notus explain 406ad529 --run feedback.jsonl",
     ),
+    "forget": Command(
+        "List what withdrawn rows have touched (pairs, runs, models), and keep the rows out from now on.",
+        "notus.cli.single:forget",
+        "notus forget 406ad529 --in runs",
+    ),
     "export": StepCommand(
         "Write a source in somebody else's format: pairs, unpaired rows for KTO, dialogues for SFT.",
         "export",

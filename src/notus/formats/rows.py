@@ -109,8 +109,8 @@ def cut_file(path: Path, size: int, encoding: str | None = None) -> list[Part | 
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def count_lines(path: Path, encoding: str | None = None) -> int:
-    """Lines of a plain file of JSON lines that ends with one: rows may be added to it, and read from there on.
+def count_lines(path: Path, encoding: str | None = None, *, start: int = 0) -> int:
+    """Lines from a byte on of a plain file of JSON lines that ends with one: rows may be added to it.
 
     0 for all other files: what is packed, a list, a table, one whose last line may go on.
 
@@ -122,6 +122,7 @@ def count_lines(path: Path, encoding: str | None = None) -> int:
             return 0
         lines, last = 0, b""
         with path.open("rb", buffering=0) as file:
+            file.seek(start)
             while block := file.read(_BLOCK):
                 lines += block.count(b"\n")
                 last = block[-1:]

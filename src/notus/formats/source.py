@@ -68,6 +68,7 @@ from notus.formats.splits import (
     split_of,
     with_members,
 )
+from notus.formats.withdrawn import Sieve
 
 __all__ = ["SHARD", "Shard", "Source", "Work", "open_source", "read_counted", "sharded", "tables_of", "write_jsonl"]
 
@@ -119,6 +120,8 @@ class Source:
     """Of files of text that are not in UTF-8."""
     not_read: str = ""
     """Which splits and configurations are not read, in words; empty where all is read."""
+    withdrawn: Sieve | None = None
+    """What must not be read, and is dropped."""
 
     @property
     def record(self) -> type[Data]:
@@ -138,9 +141,18 @@ class Source:
         """
         own = format_named(self.format)
         records = (record for _, _, record in self._decode_rows(own, tally, quarantine))
-        for record in records if own.key is None else join_rows(records, own.key, own.merge, tally):
+        for record in self._sifted(
+            records if own.key is None else join_rows(records, own.key, own.merge, tally), tally
+        ):
             tally.given += 1
             yield record
+
+    def _sifted(self, records: Iterable[Data], tally: Tally) -> Iterator[Data]:
+        """The records without what is withdrawn."""
+        sieve = self.withdrawn
+        if sieve is None:
+            return iter(records)
+        return (kept for record in records if (kept := sieve.sift(record, tally)) is not None)
 
     def located(self) -> Iterator[tuple[Path, int, Data]]:
         """The records once more, each with its file and its line (of Parquet its number); bad rows are passed over.
@@ -150,20 +162,23 @@ class Source:
         own = format_named(self.format)
         found = self._decode_rows(own, Tally("again"), Quarantine())
         if own.key is None:
-            yield from found
+            for path, line, row in found:
+                yield from ((path, line, record) for record in self._sifted([row], Tally("again")))
         else:
             places = {self._name_of(path, member): path for path, member in self._tables()}
-            for record in join_rows((record for _, _, record in found), own.key, own.merge, Tally("again")):
+            joined = join_rows((record for _, _, record in found), own.key, own.merge, Tally("again"))
+            for record in self._sifted(joined, Tally("again")):
                 yield places.get(record.file, self.paths[0]), record.line, record
 
     def standing_at(self, places: Set[tuple[str, int]]) -> Iterator[Data]:
         """The records whose file and line are among these, in their order; other rows are passed over undecoded."""
         own = format_named(self.format)
         if own.key is not None or self.format in OWN:  # these hold the place of another row, or of one of several
-            found = (record for _, _, record in self.located())
+            found: Iterator[Data] = (record for _, _, record in self.located())
         else:
             rows = (row for row in islice(self._rows(), self.limit) if row[1:3] in places)
-            found = (record for *_, record in self._decode(rows, own, Tally("again"), Quarantine()))
+            decoded = self._decode(rows, own, Tally("again"), Quarantine())
+            found = self._sifted((record for *_, record in decoded), Tally("again"))
         yield from (record for record in found if (record.file, record.line) in places)
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch] | None:
@@ -172,7 +187,7 @@ class Source:
         Args:
             rows: records that there are; None is given where the files hold another number, for some rows are bad.
         """
-        if self.limit is not None or self.format not in OWN or any(self.members):
+        if self.limit is not None or self.withdrawn is not None or self.format not in OWN or any(self.members):
             return None
         found = [own_rows(path, self.part, self.record) for path in self.paths]
         if sum(count or 0 for count in found) != rows or None in found:

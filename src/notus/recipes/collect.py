@@ -36,7 +36,7 @@ def run_collection(recipe: Recipe, out: Path, observer: Observer) -> list[Run]:
         ConfigError: if no step of the recipe asks anybody.
         InputError: if the directory holds something else.
     """
-    plan = make_plan(recipe)
+    plan = make_plan(recipe, out)
     asking = [step for step in plan.steps.values() if step.config.collects]
     if not asking:
         raise ConfigError(f"the recipe '{recipe.head.name}' has no step that collects; give it to 'notus run'")

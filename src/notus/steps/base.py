@@ -20,7 +20,7 @@ are read of a step. Owns the base classes and the context. The steps are in the 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -55,6 +55,7 @@ from notus.core.tables import read_records, table_exists, write_records, write_t
 from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine, RowReader
 from notus.formats.source import Source, open_source, read_counted, sharded
+from notus.formats.withdrawn import forgotten_beside, read_sieve
 from notus.train.mixture import Portion, read_portions
 
 if TYPE_CHECKING:  # the sections of reports are heavy, and most steps leave none
@@ -92,6 +93,7 @@ __all__ = [
     "refs_of",
     "require_feedback",
     "settings_of",
+    "with_forgotten",
 ]
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -227,6 +229,9 @@ class Reads(Step, MayLose):
     reads UTF-8, and UTF-16 where a byte-order mark says so."""
     strict: bool = False
     """Whether a bad row is an error, instead of going to the quarantine."""
+    forget: OptionalFileRef = None
+    """File of withdrawn ids (``notus forget``), whose rows are dropped; null takes ``forgotten.jsonl`` of the folder of
+    runs, where there is one."""
     workers: int | None = pydantic.Field(default=None, ge=1, exclude=True)
     """Number of processes for a large source; null takes the cores that may be used. The result does not depend on it,
     and it is no part of what a run is named and compared by."""
@@ -303,6 +308,8 @@ class Context:
         if source.not_read:
             before = self.run.summary.get("not_read")
             self.note(not_read=f"{before}; {source.not_read}" if before else source.not_read)
+        if source.withdrawn is not None:
+            self.note(forget=config.forget)
         return source
 
     def shards(self, source: Source, work: Any, workers: int | None = None, *, again: bool = False) -> Iterator[Any]:
@@ -453,7 +460,7 @@ def open_records(config: Reads, given: str) -> Source:
         from notus.formats.mapping.decode import mapping_name
 
         name = mapping_name(config.map)
-    return open_source(
+    source = open_source(
         str(place),
         format=name,
         strict=config.strict,
@@ -462,6 +469,14 @@ def open_records(config: Reads, given: str) -> Source:
         config=config.config,
         encoding=config.encoding if place is given else None,
     )
+    return replace(source, withdrawn=read_sieve(Path(config.forget))) if config.forget else source
+
+
+def with_forgotten(config: Step, run: Path) -> Step:
+    """A step that reads as it is done in a run directory: what the folder of runs says is withdrawn counts for it."""
+    if not isinstance(config, Reads) or config.forget is not None or (beside := forgotten_beside(run)) is None:
+        return config
+    return config.model_copy(update={"forget": str(beside)})
 
 
 def require_feedback(source: Source) -> None:

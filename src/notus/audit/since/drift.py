@@ -109,15 +109,16 @@ def sums_of(
 
     Args:
         values: a value of each completion, or, with weights, the sum of as many values.
-        clusters: number of its prompt.
+        clusters: number of its prompt, counted from 0.
         weights: number of values that each stands for.
     """
     known = ~np.isnan(values) if weights is None else ~np.isnan(values) & (weights > 0)
     if not known.any():
         return None
-    _, index = np.unique(clusters[known], return_inverse=True)
+    index = clusters if known.all() else clusters[known]
     sums = np.bincount(index, weights=values[known])
     sizes = np.bincount(index, weights=None if weights is None else weights[known]).astype(np.float64)
+    sums, sizes = sums[sizes > 0], sizes[sizes > 0]
     return Sums(
         n=float(sizes.sum()),
         groups=len(sums),

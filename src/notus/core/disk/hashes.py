@@ -18,7 +18,7 @@ __all__ = ["Stamp", "Stamps", "check_stamps", "hash_file", "hash_folder", "hash_
 
 _EVERY = 1 << 24
 """Bytes between two states of a hash that are remembered of a large file, for the hash of its beginning."""
-_READ = 1 << 20
+_READ = 1 << 18
 _REMEMBERED_FILES = 16
 
 
@@ -106,11 +106,12 @@ def hash_prefix(path: Path, size: int) -> str:
     states = states if before == stamp else []
     at, begun = max((state for state in states if state[0] <= size), key=lambda state: state[0], default=(0, None))
     hasher = hashlib.sha256() if begun is None else begun.copy()
+    block = memoryview(bytearray(_READ))
     with path.open("rb", buffering=0) as file:
         file.seek(at)
-        while at < size and (block := file.read(min(_READ, size - at))):
-            hasher.update(block)
-            at += len(block)
+        while at < size and (count := file.readinto(block[: min(_READ, size - at)])):
+            hasher.update(block[:count])
+            at += count
             if at % _EVERY == 0 or at == size:
                 states.append((at, hasher.copy()))
     if known.st_size >= _EVERY:

@@ -152,7 +152,8 @@ def _audit_what_is_new(context: Context, source: Source) -> _Audited:
         f"New completions were placed among {found.yardstick:,} of the old ones; their place is the one that they "
         "would have had then.",
     )
-    first, *others = feedback_sections(result, _texts(source, result)) if result.health.prompts else [_NOTHING_NEW]
+    texts = {id_: text for each in found.sources for id_, text in _texts(each, result).items()}
+    first, *others = feedback_sections(result, texts) if result.health.prompts else [_NOTHING_NEW]
     first = replace(first, sentences=(*told, *(f"Of the new ones: {said}" for said in first.sentences)))
     return result, [first, drift_section(found), *others], found.raters
 

@@ -34,7 +34,7 @@ from notus.core.artifacts import Artifact
 from notus.core.disk.hashes import hash_prefix
 from notus.core.errors import DataError
 from notus.core.records import Feedback
-from notus.core.run import atomic
+from notus.core.run import atomic, read_json
 from notus.core.stage import Tally
 from notus.core.tables import parts_of, read_columns, read_records, table_exists, write_columns, write_records
 from notus.core.text import counted
@@ -42,6 +42,7 @@ from notus.evaluate.compare import format_estimate
 from notus.formats.families.ultrafeedback import SCORED
 from notus.formats.lookup import format_named
 from notus.formats.quarantine import Quarantine
+from notus.formats.registry import OWN
 from notus.formats.rows import Part, count_lines, lines_from
 from notus.formats.source import Source, read_counted
 from notus.report.section import ReportSection
@@ -57,7 +58,7 @@ _COLUMNS = (
     *("ratings", "not_applicable", "length", "flags", "strength"),
 )
 _READING = ("map", "split", "config", "encoding")
-_LEAST, _MOST = 256, 2048
+_LEAST, _MOST = 128, 2048
 """Prompts of the yardstick: as many as are new, within these bounds."""
 _PLACES = 64
 _SHOWN = 5
@@ -75,6 +76,8 @@ class News:
     """What is read, in the order of the source."""
     rewritten: Mapping[str, str] = field(default_factory=dict)
     """Name of each file among them that holds old rows too → what it was called then."""
+    anew: bool = False
+    """Whether all is read anew, and old rows may stand anywhere: records of ours say where they stood first of all."""
     same: tuple[tuple[Source, FileMark], ...] = ()
     """What is not read again, or only from the end of what was."""
 
@@ -92,13 +95,25 @@ class Since:
     """Old completions that the new ones were placed among."""
     raters: list[RaterRow] = field(default_factory=list)
     """Of old and new together."""
+    sources: tuple[Source, ...] = ()
+    """Where the new rows stand."""
 
 
-def write_held(context: Context, source: Source, models: TextModels) -> None:
-    """Leave for the next audit what was read, and what was learned. Of a source with a limit nothing is left."""
+def write_held(context: Context, source: Source, models: TextModels, before: Held | None = None) -> None:
+    """Leave for the next audit what was read, and what was learned. Of a source with a limit nothing is left.
+
+    Args:
+        context: of the run.
+        source: all that was audited by now.
+        models: that were learned.
+        before: what an earlier audit left, whose lines are not counted again.
+    """
     if source.limit is not None:
         return
-    marks = tuple(_mark(name, each) for name, each in source.tables() if not any(each.members))
+    # How many lines a file has is known up to its last shard.
+    begun = {shard.paths[0]: shard.part for shard in source.shards() if shard.part} if before is None else {}
+    old = {mark.name: Part(mark.bytes, 0, mark.lines + 1) for mark in before.files if mark.lines} if before else {}
+    marks = tuple(_mark(name, each, begun.get(each.paths[0]) or old.get(name)) for name, each in source.tables())
     held = Held(format=source.format, reading=_reading(context), files=marks, models=held_models(models))
     with atomic(HELD.at(context.path), "wb") as file:
         file.write(msgspec.json.encode(held))
@@ -114,15 +129,17 @@ def audit_since(context: Context, source: Source) -> Since:
     folder = context.place("since")
     held = _read_held(context, source, folder)
     table = read_columns(folder / "completions.parquet", _COLUMNS)
-    news = find_news(source, held, table)
+    _refuse_withdrawn(context, source, folder, table)
+    news = find_news(source, held)
     models = restored_models(held.models)
-    part = _copy_table(folder, context.path)
     new, drafts = Accumulator(models), context.path / ".drafts.parquet"
-    rows = (row for record in _read_news(context, source, news, table) for row in new.add(record))
+    old: list[Feedback] = []
+    rows = (row for record in _read_news(context, source, news, table, old) for row in new.add(record))
     count = write_records(drafts, rows, Suspicion)
     new.finish()
     yard = Accumulator(models)
-    for record in _yardstick(news, max(_LEAST, min(_MOST, len(new.collector.columns.sizes)))):
+    wanted = max(_LEAST, min(_MOST, len(new.collector.columns.sizes)))
+    for record in _yardstick(news, wanted) if news.same else old[:: max(1, len(old) // wanted)]:
         yard.add(record)
     yard.finish()
     first = len(yard)
@@ -130,33 +147,40 @@ def audit_since(context: Context, source: Source) -> Since:
     placed = yard.place()
     late = placed.columns(first, first + count)
     late["suspicion"] = _places_among(table["strength"], late["strength"])
+    part = _copy_table(folder, context.path)  # now that nothing speaks against it
     if count:
         write_columns(part, [_with(read_columns(drafts), late)], Suspicion)
     drafts.unlink()
-    write_held(context, source, models)
+    unchanged = Held(format=held.format, reading=held.reading, files=tuple(m for _, m in news.same), models=())
+    write_held(context, source, models, unchanged)
     order = _order(late["strength"])
     stored: StoredRows | tuple[Suspicion, ...] = StoredRows(part, count) if count else ()
     result = audit_of(stored, new, placed, order, late["reasons"])
     old_raters = _old_raters(folder)
-    raters = _pooled(old_raters, result.raters.rows())
     return Since(
         result=result,
         drifted=_drift(table, part, old_raters, result) if count else (),
         prompts_before=_prompts_in(table),
         completions_before=len(table),
         yardstick=first,
-        raters=raters,
+        raters=_pooled(old_raters, result.raters.rows()),
+        sources=news.sources,
     )
 
 
-def find_news(source: Source, held: Held, table: pa.Table) -> News:
+def find_news(source: Source, held: Held) -> News:
     """What of a source is new, by the bytes of its files.
 
     Raises:
         DataError: if a file is gone that was audited.
     """
     tables = list(source.tables())
-    known = {*table["file"].unique().to_pylist(), *(mark.name for mark in held.files)}
+    if source.format in OWN:
+        pairs = tuple(zip((each for _, each in tables), held.files, strict=False))
+        if len(tables) == len(held.files) and all(_is_same(each, mark) for each, mark in pairs):
+            return News((), same=pairs)
+        return News(tuple(each for _, each in tables), anew=True)
+    known = {mark.name for mark in held.files}
     called = {name: name for name in known}
     if len(known) == len(tables) == 1 and source.root is None:  # a single file may have another name by now
         called = {tables[0][0]: known.pop()}
@@ -170,7 +194,6 @@ def find_news(source: Source, held: Held, table: pa.Table) -> News:
         path, mark = each.paths[0], marks.get(name)
         if mark is None:
             read.append(each)
-            rewritten |= {name: called[name]} if name in called else {}
             continue
         size = path.stat().st_size
         grown = size > mark.bytes and mark.lines > 0
@@ -181,7 +204,12 @@ def find_news(source: Source, held: Held, table: pa.Table) -> News:
         else:
             read.append(each)
             rewritten[name] = called[name]
-    return News(tuple(read), rewritten, tuple(same))
+    return News(tuple(read), rewritten=rewritten, same=tuple(same))
+
+
+def _is_same(each: Source, mark: FileMark) -> bool:
+    path = each.paths[0]
+    return path.stat().st_size == mark.bytes and hash_prefix(path, mark.bytes) == mark.sha256
 
 
 def drift_section(since: Since) -> ReportSection:
@@ -233,6 +261,17 @@ def _read_held(context: Context, source: Source, folder: Path) -> Held:
     return held
 
 
+def _refuse_withdrawn(context: Context, source: Source, folder: Path, table: pa.Table) -> None:
+    """Refuse a table with rows of which something was withdrawn since it was made."""
+    then = read_json(folder / "inputs.json").get("forget", {}).get("hash")
+    if source.withdrawn is None or then == context.run.inputs.get("forget"):
+        return
+    gone = pa.array(sorted(source.withdrawn.prompts | source.withdrawn.whole), pa.string())
+    count = pc.sum(pc.is_in(table["prompt_id"], gone)).as_py() or 0
+    if count:
+        raise _whole(f"{folder} holds {counted(count, 'completion')} to prompts of which something is withdrawn by now")
+
+
 def _whole(why: str) -> DataError:
     return DataError(f"{why}; audit the whole again, without --since")
 
@@ -242,10 +281,14 @@ def _reading(context: Context) -> dict[str, Any]:
     return {key: settings.get(key) for key in _READING}
 
 
-def _mark(name: str, each: Source) -> FileMark:
+def _mark(name: str, each: Source, last: Part | None) -> FileMark:
+    """The mark of a file, whose lines are known up to those of the part ``last``."""
     path = each.paths[0]
     size = path.stat().st_size
-    return FileMark(name=name, bytes=size, sha256=hash_prefix(path, size), lines=count_lines(path, each.encoding))
+    start, known = (last.start, last.first - 1) if last else (0, 0)
+    lines = known if start == size else 0 if any(each.members) else count_lines(path, each.encoding, start=start)
+    lines += known if lines and start < size else 0
+    return FileMark(name=name, bytes=size, sha256=hash_prefix(path, size), lines=lines)
 
 
 def _copy_table(folder: Path, out: Path) -> Path:
@@ -258,17 +301,26 @@ def _copy_table(folder: Path, out: Path) -> Path:
     return place / f"{len(parts):05d}.parquet"
 
 
-def _read_news(context: Context, source: Source, news: News, table: pa.Table) -> Iterator[Feedback]:
-    """The new records, once each; those of rewritten files that were audited before are counted and passed over."""
-    passed = {name: _signs(table, old) for name, old in news.rewritten.items()}
+def _read_news(
+    context: Context, source: Source, news: News, table: pa.Table, old: list[Feedback]
+) -> Iterator[Feedback]:
+    """The new records, once each; those of rewritten files that were audited before are counted and passed over.
+
+    ``old`` receives some ``_MOST`` of these, from all over.
+    """
+    step = -(-_prompts_in(table) // _MOST)
+    passed = {name: _signs(table.filter(pc.equal(table["file"], old))) for name, old in news.rewritten.items()}
+    everywhere = _signs(table) if news.anew else None
+    passed |= {source.name: everywhere} if everywhere is not None else {}
     tally = context.tally("since")
     for record in read_counted(context.run, news.sources, name=source.name):
         assert isinstance(record, Feedback)
         tally.taken += 1
-        old = passed.get(record.file)
-        sign = _sign(record) if old is not None else None
-        if old is not None and sign is not None and old[sign] > 0:
-            old[sign] -= 1
+        known = everywhere if everywhere is not None else passed.get(record.file)
+        sign = _sign(record) if known is not None else None
+        if known is not None and sign is not None and known[sign] > 0:
+            known[sign] -= 1
+            old += [record] if len(tally.dropped) % step == 0 else []
             tally.drop(record.id, _AUDITED_BEFORE, at=record, asked_by="since")
             continue
         tally.given += 1
@@ -283,9 +335,8 @@ def _read_news(context: Context, source: Source, news: News, table: pa.Table) ->
         )
 
 
-def _signs(table: pa.Table, name: str) -> Counter[Sign]:
-    """What the rows of one file are known by, in the old table."""
-    own = table.filter(pc.equal(table["file"], name))
+def _signs(own: pa.Table) -> Counter[Sign]:
+    """What old rows are known by."""
     found: Counter[Sign] = Counter()
     sign: list[tuple[float | None, float | None]] = []
     before = ""
