@@ -154,6 +154,7 @@ def read_rows(
     record: type[msgspec.Struct] | None = None,
     member: str = "",
     encoding: str | None = None,
+    without: frozenset[str] = frozenset(),
 ) -> Iterator[tuple[int, Payload]]:
     """The rows of a file, each with its line (JSON lines, text tables) or its number (all others), counted from 1.
 
@@ -166,6 +167,7 @@ def read_rows(
         record: if it is a Parquet file of such records, written by ``core.tables``, give the records at once.
         member: the sheet, or the name of the list, that is read: one of ``members_of``.
         encoding: of a file of text that is neither UTF-8 nor begins with a byte-order mark.
+        without: fields of such records that are not read; see ``core.tables.read_records``.
 
     Raises:
         DataError: if the file is missing, empty, damaged, or of a kind that is not read.
@@ -173,7 +175,7 @@ def read_rows(
     """
     kind = "json" if part is not None and not is_parquet(read_head(path, 4)) else kind_of(path, encoding)
     if kind == "parquet":
-        return parquet_rows(path, part, record)
+        return parquet_rows(path, part, record, without)
     if kind == "arrow":
         return arrow_rows(path)
     if kind == "workbook":

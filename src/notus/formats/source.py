@@ -32,6 +32,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 import pyarrow as pa
 
+from notus.core.disk.outputs import check_written
 from notus.core.errors import ConfigError, DataError
 from notus.core.parallel import map_shards
 from notus.core.run import MANIFEST, Run, atomic
@@ -118,6 +119,10 @@ class Source:
     """As it was asked for."""
     encoding: str | None = None
     """Of files of text that are not in UTF-8."""
+    written: Mapping[Path, str] = field(default_factory=dict)
+    """The files among these that a finished run of ours has written, and the hashes of what it wrote."""
+    without: frozenset[str] = frozenset()
+    """Fields of records that are not read: see ``lean``."""
     not_read: str = ""
     """Which splits and configurations are not read, in words; empty where all is read."""
     withdrawn: Sieve | None = None
@@ -129,6 +134,19 @@ class Source:
         record = format_named(self.format).record or self.first
         assert record is not None
         return record
+
+    def lean(self, without: Set[str]) -> "Source":
+        """The same, for who has no use for some fields of the records: they take their defaults, texts are empty.
+
+        Only of files that a run of ours has written; others are read whole, so that what is wrong with a row is found.
+        What is not read is not checked while it is read: such a file is compared with its hash before.
+
+        Args:
+            without: dotted names of fields, for example ``completions.ratings.rationale``.
+        """
+        known = self.withdrawn is None  # by its texts, among others
+        ours = known and self.part is None and self.format in OWN and all(path in self.written for path in self.paths)
+        return replace(self, without=frozenset(without)) if ours else self
 
     def records(self, tally: Tally, quarantine: Quarantine) -> Iterator[Data]:
         """Read the rows one after another. The tally counts rows in, records out, and each bad row by its rule.
@@ -198,6 +216,11 @@ class Source:
         """Each file, or sheet or list of one, by the name that records have, as a source of its own."""
         for path, member in self._tables():
             yield self._name_of(path, member), replace(self, paths=(path,), members=(member,) if member else ())
+
+    @property
+    def fills_processes(self) -> bool:
+        """Whether there is so much to read that it is likely read in processes: their start can be asked for early."""
+        return self.limit is None and sum(path.stat().st_size for path in self.paths) >= _WORTH_A_PROCESS * SHARD
 
     def shards(self, size: int | None = None) -> list["Source"]:
         """The same rows as several sources of about ``size`` bytes (``SHARD``), in order, to be read side by side.
@@ -278,8 +301,12 @@ class Source:
         own = self.record if self.format in OWN else None
         for path, member in self._tables():
             name = self._name_of(path, member)
+            # Of a file that is read in parts each of them would be compared with all of its bytes.
+            without = self.without if self.part is None else frozenset()
+            if without:
+                check_written(path, self.written[path])
             try:
-                for line, payload in read_rows(path, self.part, own, member, self.encoding):
+                for line, payload in read_rows(path, self.part, own, member, self.encoding, without):
                     yield path, name, line, payload
             except OSError as error:
                 raise DataError(f"cannot read {path}: {error.strerror or error}") from None

@@ -26,6 +26,7 @@ from notus.core.errors import (
     nearest,
     require,
 )
+from notus.core.parallel import kept_workers
 from notus.core.plugins import hash_code, is_python, source_file
 from notus.core.run import MANIFEST, Run, check_run, locked, read_manifest
 from notus.core.tables import read_records
@@ -97,7 +98,7 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
                 for library in ("torch", "transformers", "accelerate", *adapter):
                     require(library, extra="train")
                 check_trackers(getattr(config, "report_to", ()))
-            with run:
+            with kept_workers(), run:
                 start_trackers(run, getattr(config, "report_to", ()))
                 _run(run, step, Context(run, config, inputs, step.seed))
                 run.artifacts = {artifact.name: artifact.file for artifact in config.leaves if artifact.is_in(path)}

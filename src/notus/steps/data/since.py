@@ -55,7 +55,7 @@ HELD = Artifact("held", "held.json")
 """What an audit of feedback leaves for the next: ``audit.since.held``."""
 _COLUMNS = (
     *("id", "feedback_id", "prompt_id", "file", "line", "index", "mean_rating", "overall_score", "model"),
-    *("ratings", "not_applicable", "length", "flags", "strength"),
+    *("ratings", "not_applicable", "length", "flags", "strength", "chance_far"),
 )
 _READING = ("map", "split", "config", "encoding")
 _LEAST, _MOST = 128, 2048
@@ -147,6 +147,7 @@ def audit_since(context: Context, source: Source) -> Since:
     placed = yard.place()
     late = placed.columns(first, first + count)
     late["suspicion"] = _places_among(table["strength"], late["strength"])
+    late["place_by_context"] = _places_among(table["chance_far"], late["chance_far"])
     part = _copy_table(folder, context.path)  # now that nothing speaks against it
     if count:
         write_columns(part, [_with(read_columns(drafts), late)], Suspicion)
