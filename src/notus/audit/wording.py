@@ -196,11 +196,12 @@ def sample_records(source: Source) -> Iterator[Data]:
         yield from islice(shard.records(Tally("sample"), Quarantine()), -(-PROMPTS // len(shards)))
 
 
-def learn_models(sample: Iterable[Feedback]) -> TextModels:
+def learn_models(sample: Iterable[Feedback], *, aspects: bool = True) -> TextModels:
     """Learn what critiques say of overall scores, and rationales of ratings, from prompts of all parts of the set.
 
     Args:
         sample: all of it is learned from: see ``PROMPTS`` and ``sample_prompts``.
+        aspects: whether rationales are learned from too.
     """
     critiques: list[tuple[str, float, int]] = []
     by_aspect: defaultdict[str, list[tuple[str, float, int]]] = defaultdict(list)
@@ -209,7 +210,7 @@ def learn_models(sample: Iterable[Feedback]) -> TextModels:
         for item in feedback.completions:
             if item.critique and item.critique.score is not None and item.critique.text:
                 critiques.append((item.critique.text, item.critique.score, fold))
-            for rating in item.ratings:
+            for rating in item.ratings if aspects else ():
                 if rating.value is not None and rating.rationale:
                     by_aspect[rating.aspect].append((rating.rationale, rating.value, fold))
     tens = sum(score == _TEN for _, score, _ in critiques)
