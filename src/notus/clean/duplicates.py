@@ -349,7 +349,7 @@ def find_duplicates(
 
 
 def find_alike(signatures: Signatures, among: NDArray[np.bool_] | None = None) -> list[tuple[int, int]]:
-    """Pairs of prompts of which one repeats the other, exactly or nearly: for groups, in which everything hangs together.
+    """Pairs of prompts of which one repeats the other, exactly or nearly: for groups, whose members hang together.
 
     Other than in ``find_duplicates``, a prompt that repeats one is compared with others too.
 

@@ -180,7 +180,9 @@ def _parquet_rows(
     held = 0
     try:
         with file:
-            for batch in file.iter_batches(batch_size=rows, row_groups=list(groups), columns=columns, use_threads=False):
+            for batch in file.iter_batches(
+                batch_size=rows, row_groups=list(groups), columns=columns, use_threads=False
+            ):
                 held += batch.nbytes
                 check_expansion(path, held)
                 records = read_batch(batch, own, without) if own else None

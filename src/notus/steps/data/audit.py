@@ -107,7 +107,7 @@ def _audit_feedback(
     """Audit feedback in two passes; the texts of the most suspicious completions come with it."""
     drafts = context.path / ".drafts"
     drafts.mkdir(exist_ok=True)
-    models = learn_models(sample_prompts(source))
+    models = learn_models(sample_prompts(source), workers if source.fills_processes else 1)
     accumulator = Accumulator()
     for part in context.shards(source, partial(_audit_shard, drafts, models), workers):
         accumulator.merge(part)
