@@ -150,7 +150,7 @@ def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited
     second = _read_second(context, config)
     drafts = context.path / ".drafts"
     drafts.mkdir(exist_ok=True)
-    models = learn_models(sample_prompts(source))
+    models = learn_models(sample_prompts(source), config.workers if source.fills_processes else 1)
     accumulator = Accumulator(second=second)
     for part in context.shards(source, partial(_audit_shard, drafts, models, second), config.workers):
         accumulator.merge(part)
