@@ -4,25 +4,24 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from notus.audit import signals
+from notus.audit import tens
 from notus.audit.signals import (
     CombinedScore,
     SignalCombiner,
     empirical_p,
-    false_tens,
     margins_against_labels,
-    mid_ranks,
-    rank_difference,
     sibling_difference,
 )
+from notus.audit.tens import false_tens
 from notus.core.errors import DataError
+from notus.stats.ranks import mid_ranks, normal_difference
 
 NAN = math.nan
 
 
 def test_mid_ranks_pass_over_what_is_missing() -> None:
     assert mid_ranks([3, NAN, 1, 3])[[0, 2, 3]].tolist() == [2 / 3, 0.5 / 3, 2 / 3]
-    assert np.isnan(rank_difference(np.array([1.0, NAN, 2.0]), np.array([5.0, 1.0, NAN]))[1:]).all()
+    assert np.isnan(normal_difference(np.array([1.0, NAN, 2.0]), np.array([5.0, 1.0, NAN]))[1:]).all()
 
 
 def test_the_tail_by_hand() -> None:
@@ -77,7 +76,7 @@ def test_views_that_agree_speak_together_and_siblings_add_nothing() -> None:
     a, b = rng.normal(size=500), rng.normal(size=500)
     a[0] = b[0] = 3.0
     found = weighed({"score-against-ratings": a, "score-against-wording": b}, 500)
-    assert found.reasons(0, 1)[0][0] == "score-against-all"
+    assert found.reasons(0, 1)[0][0][1] == "score-against-all"
     at, p = found.against["score-against-all"]
     assert at[0] == 0
     assert found.minus_log_p[0] == pytest.approx(-math.log10(p[0]))
@@ -125,9 +124,9 @@ def test_the_difference_from_siblings_is_from_their_median() -> None:
 @pytest.mark.parametrize(("count", "least"), [(2000, 40), (600, 20), (30, 20)])
 def test_the_edge_is_a_fiftieth_but_at_least_twenty(count: int, least: int) -> None:
     scores, other = np.arange(count, dtype=float), np.ones(count, bool)
-    assert signals._edge(scores, other, 1).tolist() == list(range(least))
-    assert signals._edge(scores, other, -1).tolist() == list(range(count - least, count))
+    assert tens._edge(scores, other, 1).tolist() == list(range(least))
+    assert tens._edge(scores, other, -1).tolist() == list(range(count - least, count))
     # What equals the last of them is there too, and what is left out is not.
     scores[least : least + 3] = least - 1
     other[0] = False
-    assert signals._edge(scores, other, 1).tolist() == list(range(1, least + 3))
+    assert tens._edge(scores, other, 1).tolist() == list(range(1, least + 3))

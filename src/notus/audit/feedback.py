@@ -36,8 +36,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from notus.audit.health import Collector, Columns, Health
+from notus.audit.judgements import AspectRatings, compare_aspects, compare_repeated
 from notus.audit.raters import Raters, Ratings, compare_raters
-from notus.audit.signals import FEWEST, Reasons, blocks, find_reasons, mid_ranks
+from notus.audit.signals import FEWEST, Chance, Extra, Judged, Reasons, find_reasons
 from notus.audit.votes import Rankings, VoteAudit
 from notus.audit.wording import PROMPTS, TextModels, TextScores, learn_models
 from notus.core.records import ASPECTS, DESCRIPTIVE, Completion, Feedback, Scale, on_one_scale
@@ -45,6 +46,7 @@ from notus.core.tables import read_at, read_columns, read_records, write_columns
 from notus.formats.families.ultrafeedback import RATED, SCORED, STATED_MEAN
 from notus.preferences.faults import has_text, is_empty
 from notus.preferences.repair import verdict
+from notus.stats.ranks import blocks, mid_ranks
 
 __all__ = ["FLAGS", "Accumulator", "Audit", "Placement", "StoredRows", "Suspicion", "audit", "write_audit"]
 
@@ -99,6 +101,9 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     """Place by suspicion, 1 for the most suspicious; equals share the better place."""
     strength: float | None = None
     """−log10 of the chance that a sound record looks at least so odd: the combined score of ``audit.signals``."""
+    q: float | None = None
+    """Estimated share of sound ones among the completions at least so odd; None where nothing that chance could have
+    given is known of it."""
     reasons: tuple[str, ...] = ()
     """Slugs out of ``signals.SIGNALS``, the least likely first."""
     evidence: str = ""
@@ -144,8 +149,12 @@ class Audit:
     """Model, mean rating and overall score of each row, and the sizes of the prompts: figures need no records."""
     suspicion: NDArray[np.uint32]
     """Place of each row by suspicion; 0 without one."""
+    q: NDArray[np.float64]
+    """q of each row; NaN without one."""
     reasons: Mapping[str, int]
     """Slug of ``signals.SIGNALS`` → the completions that it speaks against, where there are any."""
+    chances: Mapping[str, Chance]
+    """Slug of each signal that is known → how many it speaks against, and how many chance alone would give."""
     raters: Raters
     """Who rated and voted, and how they agree."""
     votes: VoteAudit
@@ -175,7 +184,7 @@ class Accumulator:
         self.collector = Collector()
         self.flags: Counter[str] = Counter()
         self.text_scores = TextScores(models or TextModels())
-        self.ratings, self.rankings = Ratings(), Rankings()
+        self.ratings, self.rankings, self.aspects = Ratings(), Rankings(), AspectRatings()
         self._spreads = array("d")
 
     def __len__(self) -> int:
@@ -187,6 +196,7 @@ class Accumulator:
         self.collector.add(feedback)
         self.text_scores.add(feedback)
         self.ratings.add(feedback)
+        self.aspects.add(feedback)
         self.rankings.add(feedback)
         for completion in feedback.completions:
             spread = _spread(completion)
@@ -204,12 +214,17 @@ class Accumulator:
         self.collector.merge(other.collector)
         self.text_scores.merge(other.text_scores)
         self.ratings.merge(other.ratings)
+        self.aspects.merge(other.aspects)
         self.rankings.merge(other.rankings)
         self.flags.update(other.flags)
         self._spreads.extend(other._spreads)
 
-    def place(self) -> "Placement":
-        """The second pass: of score and ratings where a completion has both, otherwise of the spread."""
+    def place(self, extras: Sequence[Extra] = ()) -> "Placement":
+        """The second pass: of score and ratings where a completion has both, otherwise of the spread.
+
+        Args:
+            extras: further signals, of the completions in the order of the set.
+        """
         self.text_scores.finish()
         columns = self.collector.columns
         means, scores = columns.scored()
@@ -218,7 +233,17 @@ class Accumulator:
         of_mean, of_score = (mid_ranks(np.where(either, np.nan, values)) for values in (means, scores))
         against = of_score - of_mean
         tens = columns.scales_of_most()[1] in (None, SCORED)
-        reasons = find_reasons(means, scores, against, columns.by_prompt(), spreads, self.text_scores, tens=tens)
+        judged = Judged(
+            means,
+            scores,
+            columns.by_prompt(),
+            spreads,
+            compare_aspects(*self.aspects.matrix()),
+            compare_repeated(self.ratings.columns(), len(means)),
+            tuple(extras),
+            tens=tens,
+        )
+        reasons = find_reasons(judged, self.text_scores)
         measure: Measure = "none" if np.isnan(spreads).all() else "spread-of-ratings"
         if not either.all():
             measure = "score-against-ratings"
@@ -242,6 +267,12 @@ class Placement:
     disagreement: NDArray[np.float64]
     suspicion: NDArray[np.uint32]
     reasons: Reasons
+
+    @property
+    def q(self) -> NDArray[np.float64]:
+        """Of each completion; NaN in a set that is too small to tell."""
+        q = self.reasons.combined.q
+        return q if len(q) >= FEWEST else np.full(len(q), np.nan)
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """The columns of the rows from ``start`` to before ``stop``."""
@@ -303,7 +334,9 @@ def _audit(rows: Sequence[Suspicion] | StoredRows, accumulator: Accumulator, pla
         placed.measure,
         columns,
         placed.suspicion,
+        placed.q,
         placed.reasons.counts(),
+        placed.reasons.chances(),
         compare_raters([*accumulator.ratings.columns(), *accumulator.rankings.columns()]),
         accumulator.rankings.report(),
     )
