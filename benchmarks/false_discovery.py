@@ -56,7 +56,7 @@ _SAID = (
     "fair plain short usable",
     "good clear sound helpful",
     "strong rich clear precise",
-    "excellent exact thorough precise",
+    "excellent exact thorough complete",
 )
 _FILLER = "the answer is and it of this reader says on some points in part while as well with rather"
 
@@ -116,16 +116,20 @@ def _plant(rng: Array, count: int, share: float, kinds: Sequence[str]) -> dict[i
     return {int(place): kinds[number % len(kinds)] for number, place in enumerate(places)}
 
 
-def _text(rng: Array, level: float, words: int) -> str:
-    """A text that says how good something is, in words that are mostly right."""
-    found = []
-    for _ in range(words):
-        if rng.random() < 0.35:
-            place = int(np.clip(np.round(level + rng.normal(0, 0.8)), 0, len(_SAID) - 1))
-            found.append(rng.choice(_SAID[place].split()))
-        else:
-            found.append(rng.choice(_FILLER.split()))
-    return " ".join(found).capitalize() + "."
+def _texts(rng: Array, levels: Array, words: int) -> list[str]:
+    """Texts that say how good something is, a third of their words about it and mostly right, for each level."""
+    size = len(levels), words
+    about = rng.random(size) < 0.35
+    grades = np.clip(np.round(levels[:, None] + rng.normal(0, 0.8, size)), 0, len(_SAID) - 1).astype(int)
+    which = rng.integers(0, 1000, size)
+    said, filler = [grade.split() for grade in _SAID], _FILLER.split()
+    return [
+        " ".join(
+            said[grades[row, i]][which[row, i] % 4] if about[row, i] else filler[which[row, i] % len(filler)]
+            for i in range(words)
+        )
+        for row in range(size[0])
+    ]
 
 
 def _moved(rng: Array, value: float, low: int, high: int, least: int) -> float:
@@ -159,7 +163,7 @@ def _ultrafeedback(rng: Array, prompts: int, noise: str, share: float) -> Set:
             scores[place] = _moved(rng, scores[place], 1, 10, 5)
         else:
             ratings[place, 0] = _moved(rng, ratings[place, 0], 1, 5, 3)
-    words = 4 if noise == "few texts" else 18
+    texts = _texts(rng, read, 4 if noise == "few texts" else 18)
     records = []
     for prompt in range(prompts):
         answers = [
@@ -170,7 +174,7 @@ def _ultrafeedback(rng: Array, prompts: int, noise: str, share: float) -> Set:
                     Rating(aspect=aspect, value=None if missing[place, i] else float(ratings[place, i]), scale=RATED)
                     for i, aspect in enumerate(ASPECTS)
                 ),
-                critique=Critique(text=_text(rng, read[place], words), score=float(scores[place]), scale=SCORED),
+                critique=Critique(text=texts[place], score=float(scores[place]), scale=SCORED),
             )
             for place in range(prompt * 4, prompt * 4 + 4)
         ]

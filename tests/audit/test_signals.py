@@ -8,20 +8,20 @@ from notus.audit import tens
 from notus.audit.signals import (
     CombinedScore,
     SignalCombiner,
-    empirical_p,
     margins_against_labels,
     sibling_difference,
 )
 from notus.audit.tens import false_tens
 from notus.core.errors import DataError
-from notus.stats.ranks import mid_ranks, normal_difference
+from notus.stats.false_discovery import empirical_p
+from notus.stats.ranks import mid_ranks, rank_difference
 
 NAN = math.nan
 
 
 def test_mid_ranks_pass_over_what_is_missing() -> None:
     assert mid_ranks([3, NAN, 1, 3])[[0, 2, 3]].tolist() == [2 / 3, 0.5 / 3, 2 / 3]
-    assert np.isnan(normal_difference(np.array([1.0, NAN, 2.0]), np.array([5.0, 1.0, NAN]))[1:]).all()
+    assert np.isnan(rank_difference(np.array([1.0, NAN, 2.0]), np.array([5.0, 1.0, NAN]))[1:]).all()
 
 
 def test_the_tail_by_hand() -> None:
@@ -89,7 +89,7 @@ def test_views_that_agree_speak_together_and_siblings_add_nothing() -> None:
 def weighed(differences: dict[str, np.ndarray], count: int) -> CombinedScore:
     combiner = SignalCombiner(count)
     for slug, values in differences.items():
-        combiner.difference(slug, values)
+        combiner.difference(slug, values, values)
     return combiner.combine()
 
 

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from notus.audit.health import Collector, Columns, Health
 from notus.audit.judgements import AspectRatings, compare_aspects, compare_repeated
 from notus.audit.raters import Raters, Ratings, compare_raters
-from notus.audit.signals import FEWEST, Chance, Extra, Judged, Reasons, find_reasons
+from notus.audit.signals import FEWEST, SURE, Chance, Extra, Judged, Reasons, find_reasons
 from notus.audit.votes import Rankings, VoteAudit
 from notus.audit.wording import PROMPTS, TextModels, TextScores, learn_models
 from notus.core.records import ASPECTS, DESCRIPTIVE, Completion, Feedback, Scale, on_one_scale
@@ -155,6 +155,12 @@ class Audit:
     """Slug of ``signals.SIGNALS`` → the completions that it speaks against, where there are any."""
     chances: Mapping[str, Chance]
     """Slug of each signal that is known → how many it speaks against, and how many chance alone would give."""
+    suspects: NDArray[np.uint32]
+    """Numbers of the rows with a reason: those with q of at most ``SURE`` first, then by their places."""
+    first: Mapping[str, Suspicion]
+    """Flag → the first row that has it, as it was drafted."""
+    unread: tuple[str, ...]
+    """What signals were not applied to, why, and what they would need."""
     raters: Raters
     """Who rated and voted, and how they agree."""
     votes: VoteAudit
@@ -168,8 +174,19 @@ class Audit:
 
     def ranked(self, limit: int | None = None) -> list[Suspicion]:
         """The completions with a suspicion, most suspicious first."""
-        order = self.order(limit)
-        return self.rows.at(order) if isinstance(self.rows, StoredRows) else [self.rows[number] for number in order]
+        return self._at(self.order(limit))
+
+    def suspected(self, limit: int | None = None) -> list[Suspicion]:
+        """The completions with a reason, in the order of ``suspects``."""
+        return self._at(self.suspects[:limit].tolist())
+
+    def sure(self) -> tuple[int, float]:
+        """How many completions have a q of at most ``SURE``, and how many of them are expected to be sound."""
+        q = self.q[self.q <= SURE]
+        return len(q), float(q.max()) * len(q) if len(q) else 0.0
+
+    def _at(self, numbers: list[int]) -> list[Suspicion]:
+        return self.rows.at(numbers) if isinstance(self.rows, StoredRows) else [self.rows[each] for each in numbers]
 
 
 class Accumulator:
@@ -183,6 +200,7 @@ class Accumulator:
     def __init__(self, models: TextModels | None = None) -> None:
         self.collector = Collector()
         self.flags: Counter[str] = Counter()
+        self.first: dict[str, Suspicion] = {}
         self.text_scores = TextScores(models or TextModels())
         self.ratings, self.rankings, self.aspects = Ratings(), Rankings(), AspectRatings()
         self._spreads = array("d")
@@ -202,7 +220,10 @@ class Accumulator:
             spread = _spread(completion)
             self._spreads.append(math.nan if spread is None else spread)
         rows = _draft_rows(feedback)
-        self.flags.update(flag for row in rows for flag in row.flags)
+        for row in rows:
+            for flag in row.flags:
+                self.flags[flag] += 1
+                self.first.setdefault(flag, row)
         return rows
 
     def finish(self) -> None:
@@ -217,6 +238,7 @@ class Accumulator:
         self.aspects.merge(other.aspects)
         self.rankings.merge(other.rankings)
         self.flags.update(other.flags)
+        self.first = other.first | self.first
         self._spreads.extend(other._spreads)
 
     def place(self, extras: Sequence[Extra] = ()) -> "Placement":
@@ -273,6 +295,12 @@ class Placement:
         """Of each completion; NaN in a set that is too small to tell."""
         q = self.reasons.combined.q
         return q if len(q) >= FEWEST else np.full(len(q), np.nan)
+
+    def suspects(self) -> NDArray[np.uint32]:
+        """Numbers of the completions with a reason: see ``Audit.suspects``."""
+        numbers = self.reasons.suspects()
+        order = np.lexsort((numbers, self.suspicion[numbers], ~(self.q[numbers] <= SURE)))
+        return numbers[order]
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """The columns of the rows from ``start`` to before ``stop``."""
@@ -337,6 +365,9 @@ def _audit(rows: Sequence[Suspicion] | StoredRows, accumulator: Accumulator, pla
         placed.q,
         placed.reasons.counts(),
         placed.reasons.chances(),
+        placed.suspects(),
+        accumulator.first,
+        (*accumulator.text_scores.unread(), *placed.reasons.unread()),
         compare_raters([*accumulator.ratings.columns(), *accumulator.rankings.columns()]),
         accumulator.rankings.report(),
     )

@@ -12,7 +12,7 @@ of the aspects, and these signals. How raters agree as a whole is the business o
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,13 @@ from notus.audit.raters import OVERALL, Columns
 from notus.audit.tens import weigh_tens
 from notus.core.records import Feedback, Scale
 from notus.formats.families.ultrafeedback import SCORED
-from notus.stats.false_discovery import tail_p
+from notus.stats.false_discovery import empirical_p, tail_p
 from notus.stats.ranks import normal_scores
 
-__all__ = ["AspectRatings", "OddRatings", "Signal", "compare_aspects", "compare_repeated"]
+__all__ = ["AspectRatings", "OddRatings", "Oddest", "Signal", "compare_aspects", "compare_repeated"]
 
 Floats = NDArray[np.float64]
+Column = Floats | NDArray[np.float32]
 
 _MOST_ASPECTS = 8
 _FEWEST = 50
@@ -40,10 +41,29 @@ _NAMED = 20
 
 @dataclass(frozen=True)
 class Signal:
-    """A chance for each completion that a sound one looks at least so odd; NaN where it is not known."""
+    """Three chances for each row that a sound one looks at least so odd: see ``stats.false_discovery``. NaN where it
+    is not known."""
 
+    plain: Floats
+    """Under a normal distribution: puts rows in an order."""
     likely: Floats
+    """The best guess: names reasons."""
     cautious: Floats
+    """For far tails: what q is made of."""
+
+    @classmethod
+    def of(cls, differences: Floats, ordered_by: Floats | None = None) -> "Signal":
+        """The signal of signed differences; the order may be that of others."""
+        return cls(empirical_p(differences if ordered_by is None else ordered_by), *tail_p(differences))
+
+    @property
+    def parts(self) -> tuple[Floats, Floats, Floats]:
+        """The three."""
+        return self.plain, self.likely, self.cautious
+
+    def each(self, change: Callable[[Floats], Floats]) -> "Signal":
+        """The same with each of its chances changed."""
+        return Signal(*map(change, self.parts))
 
 
 @dataclass(frozen=True)
@@ -62,7 +82,7 @@ class OddRatings:
     skipped: tuple[str, ...] = ()
     """Aspects of which the others tell too little."""
     tens: Signal | None = None
-    """10s among repeated ratings: ``likely`` is the chance that none of them is a misread 1."""
+    """10s among repeated ratings: ``plain`` and ``likely`` are the chance that none of them is a misread 1."""
 
 
 class AspectRatings:
@@ -114,22 +134,21 @@ def compare_aspects(names: tuple[str, ...], ratings: NDArray[np.float32]) -> Odd
     scores = np.stack([normal_scores(column) for column in ratings.T], axis=1) if size > 1 else np.empty((0, 0))
     known = np.isfinite(scores)
     scores[~known] = 0.0
-    odd, skipped = _Oddest(count), []
+    odd, skipped = Oddest(count), []
     for place, name in enumerate(names if size > 1 else ()):
         rows = known[:, place] & (known.sum(axis=1) > 1)
         left = _residuals(scores[rows][:, place], np.delete(scores[rows], place, axis=1))
         if left is None:
             skipped.append(name)
             continue
-        likely, cautious = tail_p(left)
         distance = left / max(float(left.std()), 1e-9)
-        odd.take(np.flatnonzero(rows), place, likely, cautious, ratings[rows, place], distance)
+        odd.take(np.flatnonzero(rows), place, Signal.of(left), ratings[rows, place], distance)
     return odd.finish(names, tuple(skipped))
 
 
 def compare_repeated(groups: Sequence[Columns], count: int) -> OddRatings | None:
     """Each of several ratings of one aspect against the others; None where nothing is rated twice."""
-    odd, tens = _Oddest(count), _Oddest(count)
+    odd, tens = Oddest(count), Oddest(count)
     names: list[str] = []
     for columns in groups:
         sizes = np.bincount(columns.items, minlength=count)
@@ -141,12 +160,12 @@ def compare_repeated(groups: Sequence[Columns], count: int) -> OddRatings | None
         others = (np.bincount(rows.items, rows.values, minlength=count)[rows.items] - rows.values) / (of - 1)
         difference = rows.values - others
         left = (difference - _habits(rows, difference)) * np.sqrt((of - 1) / of)
-        likely, cautious = tail_p(left)
-        odd.take(rows.items, len(names), likely, cautious, rows.values, difference)
+        odd.take(rows.items, len(names), Signal.of(left), rows.values, difference)
         if _to_ten(rows):
             weighed = weigh_tens(rows.values, [others])
             if np.isfinite(weighed.p).any():
-                tens.take(rows.items, len(names), 1 - weighed.false, weighed.p, rows.values, difference)
+                sound = 1 - weighed.false
+                tens.take(rows.items, len(names), Signal(sound, sound, weighed.p), rows.values, difference)
         names.append(columns.of)
     found = odd.finish(tuple(names), ())
     of_tens = tens.finish(tuple(names), ())
@@ -155,33 +174,32 @@ def compare_repeated(groups: Sequence[Columns], count: int) -> OddRatings | None
     return OddRatings(found.signal, found.names, found.which, found.value, found.distance, tens=of_tens.signal)
 
 
-class _Oddest:
+class Oddest:
     """Of each completion the smallest p so far, how many were looked at, and which one it was."""
 
     def __init__(self, count: int) -> None:
-        self._likely, self._cautious = np.full(count, np.nan), np.full(count, np.nan)
+        self._chances = [np.full(count, np.nan) for _ in range(3)]
         self._looked = np.zeros(count, np.uint16)
         self._which = np.full(count, -1, np.int16)
         self._value, self._distance = np.full(count, np.nan, np.float32), np.full(count, np.nan, np.float32)
 
-    def take(
-        self, owners: NDArray[np.integer], which: int, likely: Floats, cautious: Floats, value: Floats, distance: Floats
-    ) -> None:
+    def take(self, owners: NDArray[np.integer], which: int, signal: Signal, value: Column, distance: Column) -> None:
         """Take in the p of ratings; of one completion there may be several."""
         # The least likely is written last, and stays.
-        order = np.argsort(-likely, kind="stable")
-        order = order[~np.isnan(likely[order])]
+        order = np.argsort(-signal.plain, kind="stable")
+        order = order[~np.isnan(signal.plain[order])]
         np.add.at(self._looked, owners[order], 1)
-        order = order[~(likely[order] >= self._likely[owners[order]])]
+        order = order[~(signal.plain[order] >= self._chances[0][owners[order]])]
         of = owners[order]
-        self._likely[of], self._cautious[of] = likely[order], cautious[order]
+        for mine, theirs in zip(self._chances, signal.parts, strict=True):
+            mine[of] = theirs[order]
         self._which[of], self._value[of], self._distance[of] = which, value[order], distance[order]
 
     def finish(self, names: tuple[str, ...], skipped: tuple[str, ...]) -> OddRatings | None:
         """The signal; None where nothing was looked at."""
         if not self._looked.any():
             return None
-        signal = Signal(*(np.minimum(p * self._looked, 1.0) for p in (self._likely, self._cautious)))
+        signal = Signal(*(np.minimum(p * self._looked, 1.0) for p in self._chances))
         return OddRatings(signal, names, self._which, self._value, self._distance, skipped)
 
 

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from notus.stats.false_discovery import decoy_p
 from notus.stats.ranks import normal_scores
 
-__all__ = ["Tens", "false_tens", "weigh_tens"]
+__all__ = ["TEN", "Tens", "false_tens", "weigh_tens"]
 
 Floats = NDArray[np.float64]
 
-_TEN = 10.0
+TEN = 10.0
 _EDGE = 0.02
 _LEAST_AT_EDGE = 20
 _DECOYS, _LEAST_DECOYS = 3, 100
@@ -64,7 +64,7 @@ def weigh_tens(scores: Floats, views: Sequence[Floats]) -> Tens:
         NaN throughout without a 10, without a view, or with fewer than twenty scores at either end.
     """
     nothing = Tens(np.full(len(scores), np.nan), np.full(len(scores), np.nan))
-    ten, usable = scores == _TEN, [view for view in views if np.isfinite(view).any()]
+    ten, usable = scores == TEN, [view for view in views if np.isfinite(view).any()]
     other = np.isfinite(scores) & ~ten
     if not ten.any() or not usable or other.sum() < 2 * _LEAST_AT_EDGE:
         return nothing

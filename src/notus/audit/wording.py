@@ -37,6 +37,7 @@ from notus.core.errors import DataError
 from notus.core.records import Feedback
 from notus.core.splits import FOLDS, fold_of
 from notus.core.stage import Tally
+from notus.core.text import counted
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import Source
 
@@ -63,6 +64,10 @@ _MIX = np.uint64(0xD6E8FEB86659FD93)
 _PENALTIES = (0.125, 0.5, 2.0, 8.0)
 _TRIM = 0.05
 _SKILL = 0.99
+_KNOWN = 0.1
+"""Share of the words that a text must share with those that a model learned from; below it is in other words, most
+often in another language, and is not read."""
+_CRITIQUES = "critiques"
 
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
@@ -94,7 +99,7 @@ class TextModel:
         return column
 
     def predict(self, texts: Sequence[str], folds: Sequence[int] | NDArray[np.intp]) -> Floats:
-        """The score that each text speaks for, from the model that has not seen its prompt; NaN without a word."""
+        """The score that each text speaks for, from the model that has not seen its prompt; NaN in other words."""
         of = np.asarray(folds, dtype=np.intp)
         found = np.empty(len(texts))
         for start, stop in _blocks(texts):
@@ -104,6 +109,8 @@ class TextModel:
             sums = np.bincount(owners, weights, minlength=stop - start)
             with np.errstate(invalid="ignore"):
                 found[start:stop] = self.intercepts[here] + sums / np.sqrt(lengths)  # 0/0, NaN, of no word
+            known = np.bincount(owners, minlength=stop - start)
+            found[start:stop][(known == 0) | (known < _KNOWN * lengths)] = np.nan
         return found
 
 
@@ -161,6 +168,8 @@ class TextModels:
 
     critique: TextModel | None = None
     aspects: dict[str, TextModel] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    """``critiques``, or an aspect → texts with a score in the sample that could teach."""
 
 
 def sample_prompts(source: Source) -> Iterator[Feedback]:
@@ -197,7 +206,9 @@ def learn_models(sample: Iterable[Feedback]) -> TextModels:
     trusting = tens > _DISTRUSTED * len(critiques)
     models = {aspect: _learn_from(rows, True) for aspect, rows in sorted(by_aspect.items())}
     found = {aspect: model for aspect, model in models.items() if model is not None}
-    return TextModels(_learn_from(critiques, trusting), found)
+    trusted = sum(trusting or score != _TEN for _, score, _ in critiques)
+    seen = {_CRITIQUES: trusted} | {aspect: len(rows) for aspect, rows in by_aspect.items()}
+    return TextModels(_learn_from(critiques, trusting), found, {name: count for name, count in seen.items() if count})
 
 
 class TextScores:
@@ -208,6 +219,9 @@ class TextScores:
         self._pending: list[Feedback] = []
         self.expected, self.repeated = array("d"), array("b")
         self._rationales = {name: _Rationales() for name in sorted(models.aspects)}
+        self._seen = dict(models.seen)
+        self._learned = {_CRITIQUES: models.critique is not None} | dict.fromkeys(models.aspects, True)
+        self._read: Counter[tuple[str, str]] = Counter()
 
     def add(self, feedback: Feedback) -> None:
         """Take a row in; it is read with others."""
@@ -224,6 +238,9 @@ class TextScores:
         """Take in what another holds of the rows that follow."""
         self._flush()
         other._flush()
+        self._seen = self._seen or other._seen
+        self._learned |= other._learned
+        self._read.update(other._read)
         before = len(self.expected)
         self.expected.extend(other.expected)
         self.repeated.extend(other.repeated)
@@ -250,7 +267,7 @@ class TextScores:
         first = len(self.expected)
         if (model := self._models.critique) is not None:
             texts = [item.critique.text if item.critique else "" for item in items]
-            self.expected.frombytes(model.predict(texts, folds).tobytes())
+            self.expected.frombytes(self._count(_CRITIQUES, texts, model.predict(texts, folds)).tobytes())
         else:
             self.expected.extend([math.nan] * len(items))
         self.repeated.extend(mark for feedback in rows for mark in _mark_repeated(feedback))
@@ -264,7 +281,38 @@ class TextScores:
             columns.owners.extend([first + index for index, _, _ in found])
             columns.values.extend([value for _, value, _ in found])
             texts, of = [text for _, _, text in found], [folds[index] for index, _, _ in found]
-            columns.predicted.frombytes(self._models.aspects[name].predict(texts, of).astype(np.float32).tobytes())
+            found_scores = self._count(name, texts, self._models.aspects[name].predict(texts, of))
+            columns.predicted.frombytes(found_scores.astype(np.float32).tobytes())
+
+    def unread(self) -> list[str]:
+        """What no wording was read of, why, and what it would need; in sentences."""
+        said = []
+        for name in sorted(self._seen.keys() | {key for key, _ in self._read}):
+            what = "of critiques" if name == _CRITIQUES else f"of rationales of {name}"
+            read, other, none = (self._read[name, kind] for kind in ("read", "other words", "no text"))
+            if not self._learned.get(name):
+                seen = self._seen[name]
+                why = f"the sample has {seen:,} with a score that can teach, and it takes {LEAST}"
+                if seen >= LEAST:
+                    why = f"on {seen:,} of the sample it told no more of unseen scores than a constant does"
+                said.append(f"The wording {what} was not read: {why}.")
+            elif other or none:
+                parts = [f"{other:,} are in other words than those it was learned from"] if other else []
+                parts += [f"{counted(none, 'completion has', 'completions have')} none"] if none else []
+                needs = f" In another language it takes {LEAST} scored texts of it, audited alone." if other else ""
+                said.append(
+                    f"The wording {what} was read in {read:,} completions, and not in all: {', '.join(parts)}.{needs}"
+                )
+        return said
+
+    def _count(self, name: str, texts: Sequence[str], found: Floats) -> Floats:
+        """Count what was read; the scores come back."""
+        unknown = np.isnan(found)
+        empty = sum(not text for text in texts)
+        self._read[name, "read"] += int((~unknown).sum())
+        self._read[name, "no text"] += empty
+        self._read[name, "other words"] += int(unknown.sum()) - empty
+        return found
 
 
 class _Rationales:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["blocks", "mid_ranks", "normal_difference", "normal_scores"]
+__all__ = ["blocks", "mid_ranks", "normal_difference", "normal_scores", "rank_difference"]
 
 Floats = NDArray[np.float64]
 Column = Floats | NDArray[np.float32]
@@ -50,4 +50,12 @@ def normal_difference(values: Column, others: Column) -> Floats:
     either = np.isnan(values) | np.isnan(others)
     found = normal_scores(np.where(either, np.nan, values))
     found -= normal_scores(np.where(either, np.nan, others))
+    return found
+
+
+def rank_difference(values: Column, others: Column) -> Floats:
+    """Mid-rank of a value minus that of another view, both among those that have both; −1 to 1."""
+    either = np.isnan(values) | np.isnan(others)
+    found = mid_ranks(np.where(either, np.nan, values))
+    found -= mid_ranks(np.where(either, np.nan, others))
     return found

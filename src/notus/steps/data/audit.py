@@ -11,24 +11,20 @@ import pydantic
 from notus import __version__
 from notus.audit.feedback import Accumulator, Suspicion, write_audit
 from notus.audit.feedback import Audit as FeedbackAudit
-from notus.audit.pairs import Pair, audit_pairs
+from notus.audit.pairs import Pair, PairAudit, audit_pairs
 from notus.audit.raters import RaterRow
 from notus.audit.wording import TextModels, learn_models, sample_prompts
 from notus.clean.private.guard import Found, Guard, Privacy
 from notus.core.artifacts import FINDINGS, LABEL_TRIALS, TRIALS, TRUTH, Artifact
 from notus.core.errors import DataError
-from notus.core.records import (
-    Completion,
-    Feedback,
-    Preference,
-)
+from notus.core.records import Feedback, Preference
 from notus.core.run import atomic
 from notus.core.tables import read_records, write_records
 from notus.evaluate.finders import AuditedCompletion
 from notus.formats.format import Data
 from notus.formats.source import Shard, Source
 from notus.report.cleaning import NOT_LOOKED_FOR, few_of_each, private_sections
-from notus.report.health import feedback_sections, health_card, pair_sections
+from notus.report.health import feedback_sections, flagged_numbers, health_card, pair_sections
 from notus.report.section import ReportSection
 from notus.stats.intervals import estimates_as_json
 from notus.steps.base import HELD, Context, OptionalRef, Reads, Refs, SourceRef, held_out_beside
@@ -79,12 +75,15 @@ class Audit(Reads):
         if source.record is Feedback:
             if self.rewards:
                 raise DataError(f"{source.name} holds feedback, and rewards judge pairs; make some with notus binarize")
-            result, texts = _audit_feedback(context, source, self.workers)
-            findings = feedback_sections(result, texts)
+            result, records = _audit_feedback(context, source, self.workers)
+            findings = feedback_sections(result, records, _name(source))
             _write_trials(context, TRUTH.at(context.place("data")), result)
             if rows := result.raters.rows():
                 context.write(RATERS, rows)
             context.note(layout=source.format, prompts=result.health.prompts, completions=result.health.completions)
+            context.note(suspects=len(result.suspects), sure=result.sure()[0])
+            if result.unread:
+                context.note(not_looked_at=list(result.unread))
             if result.votes.prompts:
                 context.note(votes=result.votes.as_json())
             if result.raters.groups:
@@ -95,16 +94,17 @@ class Audit(Reads):
         findings += _private(context, source, self.workers) if self.private else [_NOT_LOOKED]
         context.write_findings(findings)
         facts = {name: value for name, value in context.run.summary.items() if isinstance(value, int | str)}
-        # A page to pass on tells no one where its maker keeps files; a hub id is told whole.
-        name = Path(source.name).name if Path(source.name).exists() else source.name
         with atomic(context.path / "health.html") as file:
-            file.write(health_card(name, findings, facts, __version__))
+            file.write(health_card(_name(source), findings, facts, __version__))
 
 
-def _audit_feedback(
-    context: Context, source: Source, workers: int | None
-) -> tuple[FeedbackAudit, dict[str, Completion]]:
-    """Audit feedback in two passes; the texts of the most suspicious completions come with it."""
+def _name(source: Source) -> str:
+    """A page to pass on tells no one where its maker keeps files; a hub id is told whole."""
+    return Path(source.name).name if Path(source.name).exists() else source.name
+
+
+def _audit_feedback(context: Context, source: Source, workers: int | None) -> tuple[FeedbackAudit, dict[str, Feedback]]:
+    """Audit feedback in two passes; the records of the rows that are shown whole come with it."""
     drafts = context.path / ".drafts"
     drafts.mkdir(exist_ok=True)
     models = learn_models(sample_prompts(source))
@@ -113,7 +113,7 @@ def _audit_feedback(
         accumulator.merge(part)
     result = write_audit(COMPLETIONS.at(context.path), sorted(drafts.iterdir()), accumulator)
     shutil.rmtree(drafts)
-    return result, _texts(source, result)
+    return result, _shown_records(source, result)
 
 
 def _audited_pairs(context: Context, source: Source, config: Audit) -> list[ReportSection]:
@@ -124,7 +124,7 @@ def _audited_pairs(context: Context, source: Source, config: Audit) -> list[Repo
     if config.rewards:
         pairs, contradictions = audit_by_rewards(context, source, pairs)
     context.write(PAIRS, pairs.rows)
-    first, *others = pair_sections(pairs)
+    first, *others = pair_sections(pairs, _shown_pairs(source, pairs), _name(source))
     return [first, *contradictions, *others]
 
 
@@ -170,17 +170,29 @@ def _preferences(records: Iterable[Data], source: Source) -> Iterator[Preference
         yield record
 
 
-def _texts(source: Source, result: FeedbackAudit) -> dict[str, Completion]:
-    """The most suspicious completions by their ids, read a second time where they stand: the audit holds no text."""
-    rows = [row for row in result.ranked(_SHOWN) if row.strength or row.disagreement]
+def _shown_records(source: Source, result: FeedbackAudit) -> dict[str, Feedback]:
+    """The records of the rows to be shown by the ids of their completions, read a second time where they stand: the
+    audit holds no text."""
+    rows = [*result.suspected(_SHOWN), *result.first.values()]
     shown = {(row.feedback_id, row.index): row.id for row in rows}
-    found: dict[str, Completion] = {}
+    found: dict[str, Feedback] = {}
     for feedback in source.standing_at({(row.file, row.line) for row in rows}) if rows else ():
         assert isinstance(feedback, Feedback)
         own = feedback.id
-        for index, completion in enumerate(feedback.completions):
+        for index in range(len(feedback.completions)):
             if (own, index) in shown:
-                found[shown[own, index]] = completion
+                found[shown[own, index]] = feedback
+    return found
+
+
+def _shown_pairs(source: Source, pairs: PairAudit) -> dict[int, Preference]:
+    """The pairs to be shown, by the numbers of their rows."""
+    numbers = flagged_numbers(pairs, _SHOWN)
+    wanted = {(pairs.rows[number].id, pairs.rows[number].file, pairs.rows[number].line): number for number in numbers}
+    found: dict[int, Preference] = {}
+    for record in source.standing_at({key[1:] for key in wanted}) if wanted else ():
+        if isinstance(record, Preference) and (number := wanted.get((record.id, record.file, record.line))) is not None:
+            found[number] = record
     return found
 
 
