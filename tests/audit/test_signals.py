@@ -79,8 +79,10 @@ def test_views_that_agree_speak_together_and_siblings_add_nothing() -> None:
     assert found.reasons(0, 1)[0][0][1] == "score-against-all"
     at, p = found.against["score-against-all"]
     assert at[0] == 0
-    assert found.minus_log_p[0] == pytest.approx(-math.log10(p[0]))
     assert p[0] < found.against["score-against-ratings"][1][0]
+    together = a / np.median(np.abs(a)) + b / np.median(np.abs(b))
+    z = abs(together[0]) / (np.median(np.abs(together)) / NormalDist().inv_cdf(0.75))
+    assert found.minus_log_p[0] == pytest.approx(-math.log10(2 * NormalDist().cdf(-z)))
     more = weighed({"score-against-ratings": a, "score-against-wording": b, "score-against-siblings": a * 99}, 500)
     assert more.minus_log_p.tolist() == found.minus_log_p.tolist()
     assert np.isnan(weighed({"score-against-ratings": np.full(3, NAN)}, 3).minus_log_p).all()

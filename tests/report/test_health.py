@@ -20,13 +20,13 @@ def test_the_card_holds_the_suspects_with_their_reasons_and_needs_nothing_else()
     found = audit(rows())
     worst = found.ranked(1)[0]
     assert worst.reasons[0] == "ten-for-one" or "score-against-ratings" in worst.reasons
-    texts = {worst.id: rows()[-1].completions[0]}
-    sections = feedback_sections(found, texts)
+    sections = feedback_sections(found, {worst.id: rows()[-1]}, "folder/some_set.jsonl")
     page = health_card("folder/some_set.jsonl", sections, {"layout": "raw", "prompts": 60}, "0.1")
     assert page.lower().lstrip().startswith("<!doctype html>")
     assert "Health card of some_set.jsonl" in page
-    assert f"{worst.reasons[0]} and {len(worst.reasons) - 1} more" in page
-    assert all(f"{slug} speaks against" in page for slug in worst.reasons)
+    assert all(f"<li>{slug}: " in page for slug in worst.reasons)
+    assert worst.id in page
+    assert f"notus explain {worst.id[:8]} --run folder/some_set.jsonl" in page
     assert FALSE not in page  # escaped, as all text of a set must be
     assert "<script" not in page
     assert all(section.heading in page for section in sections[1:])

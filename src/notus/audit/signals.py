@@ -31,7 +31,7 @@ the business of ``audit.feedback``, what wording says that of ``audit.wording``.
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -152,10 +152,11 @@ class SignalCombiner:
     def __init__(self, count: int) -> None:
         self._smallest = np.full(count, np.inf)
         self._together, self._ranks_together = np.zeros(count), np.zeros(count)
-        self._views: list[Signal] = []
+        self._views: list[tuple[str, Signal]] = []
         self._of_tens, self._others, self._families = np.full(count, np.nan), np.full(count, np.nan), 0
         self._against: dict[str, tuple[NDArray[np.uint32], Floats]] = {}
         self._chances: dict[str, Chance] = {}
+        self._low: list[tuple[str, NDArray[np.uint32], Floats, Floats]] = []
 
     def difference(self, slug: str, values: Floats, ranks: Floats) -> None:
         """Take in signed differences of the overall score from another view. They also speak together.
@@ -176,7 +177,7 @@ class SignalCombiner:
                 scale = robust_scale(differences)
                 for block in blocks(len(differences)):
                     sums[block] += robust_z(differences[block], scale)
-            self._views.append(signal)
+            self._views.append((slug, signal))
 
     def chance(self, slug: str, signal: Signal) -> None:
         """Take in a signal that is a chance already; NaN where it is not known."""
@@ -192,10 +193,10 @@ class SignalCombiner:
             alone = np.isnan(signal.likely)
             self.chance("score-against-all", signal)
             # Where the views speak together, none of them counts alone.
-            self._views = [view.each(lambda p: np.where(alone, p, np.nan)) for view in self._views]
-        for view in self._views:
+            self._views = [(slug, view.each(lambda p: np.where(alone, p, np.nan))) for slug, view in self._views]
+        for slug, view in self._views:
             if not np.isnan(view.likely).all():
-                self._count("", view)
+                self._count(slug, view)
         found = self._smallest
         found[np.isinf(found)] = np.nan
         np.maximum(found, _LEAST, out=found)
@@ -205,7 +206,18 @@ class SignalCombiner:
         q = self._of_tens / share if of_tens else np.full(len(found), np.nan)
         if self._families:
             np.fmin(q, self._others * (self._families / (1 - share)), out=q)
+        self._name_the_sure(share)
         return CombinedScore(found, np.minimum(q, 1.0, out=q), self._against, self._chances)
+
+    def _name_the_sure(self, share: float) -> None:
+        """Nothing is flagged without a reason: what has a low q by a signal is spoken against by it, whatever its p."""
+        for slug, numbers, q, likely in self._low:
+            of = share if slug == _TENS else (1 - share) / self._families
+            sure = q / of <= SURE
+            known, p = self._against[slug]
+            both, first = np.unique(np.concatenate([known, numbers[sure]]), return_index=True)
+            self._against[slug] = both, np.concatenate([p, likely[sure]])[first]
+            self._chances[slug] = replace(self._chances[slug], flagged=len(both))
 
     def _name(self, slug: str, likely: Floats) -> None:
         """Note which completions a signal speaks against."""
@@ -221,10 +233,12 @@ class SignalCombiner:
             return
         q = benjamini_hochberg(signal.cautious)
         if slug == _TENS:  # no more sure than that this very 10 is false
-            self._of_tens = np.maximum(q, signal.plain)
+            self._of_tens = q = np.maximum(q, signal.plain)
         else:
             np.fmin(self._others, q, out=self._others)
             self._families += 1
+        low = np.flatnonzero(q <= SURE)
+        self._low.append((slug, low.astype(np.uint32), q[low], signal.likely[low]))
 
 
 @dataclass(frozen=True)
@@ -395,8 +409,7 @@ def find_reasons(judged: Judged, text_scores: TextScores) -> Reasons:
 def _ten_signal(sound: Floats, p: Floats) -> Signal:
     """Of 10s: the chance of being no misread 1. It says nothing above ½, nor more than decoys that look as bad do."""
     unlikely = sound > 0.5
-    likely = np.where(unlikely | (p > REASON), np.maximum(sound, p), sound)
-    return Signal(np.maximum(sound, _LEAST), np.maximum(likely, _LEAST), np.where(unlikely, 1.0, p))
+    return Signal(np.maximum(sound, _LEAST), np.maximum(sound, p), np.where(unlikely, 1.0, p))
 
 
 def format_odds(p: float) -> str:

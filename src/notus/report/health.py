@@ -5,6 +5,7 @@ The figures are those of ``audit.feedback`` and ``audit.pairs``, page and look t
 rewards contradict are the business of ``report.finders``.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -157,11 +158,13 @@ def _disagreement(audit: Audit) -> ReportSection:
 
 def _suspects(audit: Audit, records: Mapping[str, Feedback], source: str) -> ReportSection:
     shown = [row for row in audit.suspected(len(records) or None) if row.id in records]
+    several = len({row.file for row in shown}) > 1
     rows: list[tuple[Cell, ...]] = [
         (
             row.suspicion,
             _q(row.q),
-            place_of(row.file, row.line) or None,
+            row.file if several else None,
+            row.line or None,
             row.id[:_ID],
             row.model or None,
             _points(row.overall_score),
@@ -173,13 +176,14 @@ def _suspects(audit: Audit, records: Mapping[str, Feedback], source: str) -> Rep
         )
         for row in shown
     ]
-    names = ["Place", "q", "Where", "Id", "Model", "Score", "Ratings", "Wording", "Rule", "Why", "Answer"]
+    names = ["Place", "q", "File", "Line", "Id", "Model", "Score", "Ratings", "Wording", "Rule", "Why", "Answer"]
     kept = [index for index in range(len(names)) if any(row[index] is not None for row in rows)]
     note = (
         "q: estimated share of sound ones among the completions at least so odd. Score is the critique's overall "
         "score, Ratings the mean of the aspects, Wording the score that the critique's words speak for, Rule what the "
-        "published repair would do. Equals share a place. notus explain ID --run DATA shows a row."
+        "published repair would do. Equals share a place. "
     )
+    note += f"notus explain ID --run {shlex.quote(source)} shows a row."
     table = Table(tuple(names[index] for index in kept), tuple(tuple(row[i] for i in kept) for row in rows), note)
     blocks = tuple(flagged_completion(row, records[row.id], source) for row in shown)
     return ReportSection(
@@ -422,7 +426,8 @@ def _on_page(section: ReportSection) -> PageSection:
     """The section with its first sentence as lead, and the picture before the table."""
     blocks: list[Block] = [Points("", section.sentences[1:])] if section.sentences[1:] else []
     blocks += [Picture(section.picture)] if section.picture else []
-    blocks += [] if section.table is None else [section.table]
+    # A table of which each row is shown whole below it would only be read twice.
+    blocks += [] if section.table is None or len(section.table.rows) == len(section.rows) else [section.table]
     blocks += section.rows
     return PageSection(section.heading, section.sentences[0] if section.sentences else "", tuple(blocks))
 

@@ -81,7 +81,7 @@ class Audit(Reads):
             if rows := result.raters.rows():
                 context.write(RATERS, rows)
             context.note(layout=source.format, prompts=result.health.prompts, completions=result.health.completions)
-            context.note(suspects=len(result.suspects), sure=result.sure()[0])
+            context.note(with_a_reason=len(result.suspects), flagged=result.sure()[0])
             if result.unread:
                 context.note(not_looked_at=list(result.unread))
             if result.votes.prompts:
