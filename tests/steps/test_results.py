@@ -28,7 +28,7 @@ STEPS: dict[str, dict[str, Any]] = {
 }
 KNOWN = {
     "read": (1, "73a1885509b721b7"),
-    "audit": (1, "43b4f91e61844591"),
+    "audit": (2, "ab513c0c649210c3"),
     "repair": (1, "dd5fe32ea4a4dc0b"),
     "clean": (1, "4dfa8a66848c15d5"),
     "binarize": (1, "9e1034d863a5b3be"),

@@ -159,10 +159,11 @@ def compare_repeated(groups: Sequence[Columns], count: int) -> OddRatings | None
         of = sizes[rows.items]
         others = (np.bincount(rows.items, rows.values, minlength=count)[rows.items] - rows.values) / (of - 1)
         difference = rows.values - others
-        left = (difference - _habits(rows, difference)) * np.sqrt((of - 1) / of)
+        habits = _habits(rows, difference)
+        left = (difference - habits) * np.sqrt((of - 1) / of)
         odd.take(rows.items, len(names), Signal.of(left), rows.values, difference)
         if _to_ten(rows):
-            weighed = weigh_tens(rows.values, [others])
+            weighed = weigh_tens(rows.values, [others + habits])
             if np.isfinite(weighed.p).any():
                 sound = 1 - weighed.false
                 tens.take(rows.items, len(names), Signal(sound, sound, weighed.p), rows.values, difference)

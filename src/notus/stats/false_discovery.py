@@ -5,7 +5,7 @@
   below a border alone, given that they lie below it (truncated likelihood). What lies above, faults or not, has no part
   in the fit. Values with equal sizes are one cell, so that scores on few points need no model of ties; where too few
   differ, p is the share of those at least so large, which flags nothing. There are two p: the likely one has the best ν
-  of at most 20, and is about right where p is about .01; the cautious one is for far tails, of which the bulk of a set
+  from 4 to 20, and is about right where p is about .01; the cautious one is for far tails, of which the bulk of a set
   tells little: of all ν whose log-likelihood is within ½ of the best the smallest, and never more than ten.
 * ``empirical_p``: the same under a normal distribution with the scale of the middle half (Efron 2004, J. American
   Statistical Association 99, pages 96–104). Half of the set may be faulty before it tells of the faults. The tails of
@@ -38,8 +38,8 @@ _BORDER = 0.92
 _DROP = 0.5
 _INVERSE = (0.001, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 """1/ν that are tried: from all but the normal distribution to Student's t with two degrees, which has no variance."""
-_LIKELY, _CAUTIOUS = 1, 2
-"""Places of the lightest tails of a likely and of a cautious p in ``_INVERSE``."""
+_LIKELY, _CAUTIOUS = (1, 5), (2, 9)
+"""Places of the lightest and the heaviest tail of a likely and of a cautious p in ``_INVERSE``."""
 _CELLS = 40
 _FEWEST_CELLS = 3
 _TIED = 0.5
@@ -126,7 +126,8 @@ def fit_tails(ordered: Floats) -> tuple[Tail, Tail] | None:
     shares = np.diff(inside, axis=2) / np.maximum(inside[:, :, -1:] - inside[:, :, :1], _LEAST)
     likelihood = (counts * np.log(np.maximum(shares, _LEAST))).sum(axis=2)
     best = likelihood.max(axis=1)
-    rows = max(int(best.argmax()), _LIKELY), max(int(np.flatnonzero(best >= best.max() - _DROP)[-1]), _CAUTIOUS)
+    places = int(best.argmax()), int(np.flatnonzero(best >= best.max() - _DROP)[-1])
+    rows = [int(np.clip(place, *ends)) for place, ends in zip(places, (_LIKELY, _CAUTIOUS), strict=True)]
     likely, cautious = (
         Tail(float(degrees[row]), float(scales[int(likelihood[row].argmax())]), differing, float(edges[0]), step)
         for row in rows

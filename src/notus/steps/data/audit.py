@@ -51,6 +51,7 @@ class Audit(Reads):
     step_type: ClassVar[str] = "audit"
     leaves: ClassVar[tuple[Artifact, ...]] = (COMPLETIONS, PAIRS, RATERS, FINDINGS, TRIALS, LABEL_TRIALS)
     draws: ClassVar[bool] = False
+    results: ClassVar[int] = 2
     data: SourceRef = "data"
     """A file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
     private: bool = False
