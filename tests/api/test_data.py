@@ -240,3 +240,9 @@ def test_a_users_script_is_strictly_typed(tmp_path):
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_setting_that_would_do_nothing_is_refused_as_on_the_command_line():
+    data = notus.read(feedback_rows())
+    with pytest.raises(ConfigError, match="held_out_by"):
+        notus.binarize(data, held_out_by="source")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from notus.audit.feedback import audit
-from notus.audit.judgements import AspectRatings, compare_aspects
+from notus.audit.ratings.judgements import AspectRatings, compare_aspects
 from notus.core.records import Completion, Feedback, Rating, Scale
 from tests.helpers.data_examples import feedback
 

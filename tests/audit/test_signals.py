@@ -4,14 +4,14 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from notus.audit import tens
+from notus.audit.ratings import tens
+from notus.audit.ratings.tens import false_tens
 from notus.audit.signals import (
     CombinedScore,
     SignalCombiner,
     margins_against_labels,
     sibling_difference,
 )
-from notus.audit.tens import false_tens
 from notus.core.errors import DataError
 from notus.stats.false_discovery import empirical_p
 from notus.stats.ranks import mid_ranks, rank_difference

@@ -169,3 +169,18 @@ def test_the_real_questions_are_817():
     if not path.exists():
         pytest.skip("the benchmark is not here")
     assert len(read_item_texts(path)) == 817
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where"),
+    [
+        ("a.jsonl", '{"question": "One?"}\n{"question": "Two?", "question": "Three?"}\n', "row 2"),
+        ("a.json", '[{"question": "One?"}, {"question": "Two?", "question": "Three?"}]', "an object of it"),
+    ],
+)
+def test_a_question_that_a_second_key_would_hide_is_named(tmp_path, name, text, where):
+    path = tmp_path / name
+    path.write_text(text)
+    for given in (path, tmp_path):  # in a folder it is no file without questions
+        with pytest.raises(DataError, match=f"{name}: {where} names a key twice"):
+            read_benchmarks([given])

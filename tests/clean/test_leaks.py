@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from notus.clean.leaks import Leak, cluster_prompts, compare_sides, mend, sign_prompts
@@ -38,6 +39,38 @@ def test_the_same_prompt_is_counted_once_and_its_rows_each():
 def test_near_equal_prompts_count_beside_equal_ones():
     held = [pair(RIVERS[1]), pair(RIVERS[1], "Elbe"), pair("a hill"), pair("a lake")]
     assert leaks([pair(RIVERS[0]), pair("a lake")], held) == {"prompt": (1, 1), "near-duplicates": (1, 2)}
+
+
+def test_near_equal_prompts_count_whichever_of_them_are_held_out():
+    """The second has the words of the first, the third a fault in its writing."""
+    rows = [pair(text) for text in (*RIVERS, "Which rivr flows through the city of Dresden?")]
+    joined = cluster_prompts(sign_prompts((row.prompt_id, row) for row in rows))
+    assert len(joined) == 3
+    assert len(set(joined.values())) == 1
+    for held in ([0], [1], [2], [0, 1], [0, 2], [1, 2]):
+        train = [pair("a hill"), *(row for place, row in enumerate(rows) if place not in held)]
+        assert leaks(train, [rows[place] for place in held]) == {"near-duplicates": (1, len(held))}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_hangs_together_with_few_prompts_is_found_as_among_all(seed):
+    """Clusters that hold one of the asked prompts are the same, whichever other pairs are looked at."""
+    rng = random.Random(seed)
+    places = ["Dresden", "Hamburg", "Vienna", "Budapest", "Cologne", "Basel"]
+    words = ["river", "rivers", "stream", "Stream", "river!", "the river", "rvier", "bridges"]
+    texts = {f"Which {rng.choice(words)} flows through {rng.choice(places)}?" for _ in range(60)}
+    rows = [pair(text) for text in sorted(texts)]
+    signatures = sign_prompts((row.prompt_id, row) for row in rows)
+    asked = np.array([rng.random() < 0.1 for _ in rows])
+    named = {row.prompt_id for row, one in zip(rows, asked, strict=True) if one}
+
+    def clusters(found: dict[str, str]) -> set[frozenset[str]]:
+        sets = {name: frozenset(each for each in found if found[each] == name) for name in found.values()}
+        return {members for members in sets.values() if members & named}
+
+    every = clusters(cluster_prompts(signatures))
+    assert clusters(cluster_prompts(signatures, asked)) == every
+    assert every or not asked.any() or seed  # the first draw finds some
 
 
 def test_a_long_answer_counts_and_a_short_one_does_not():

@@ -78,8 +78,12 @@ def test_a_value_is_shown_short(value: object, text: str) -> None:
         (b'[{"a":1},{"a":1}]', False),
         (b'{"a":{"b":1,"b":{"c":1}}}', True),
         (b'{"text":"it says \\":\\": twice","x":1}', False),
-        # Each quote that is written so stands for one more ``":`` in what is written anew, and hides a lost key.
+        # Each quote that is written so stands for one more in what is written anew; two hide those of a lost key.
         (b'{"a":"\\u0022:","b":1,"b":2}', True),
+        (b'{"a":"\\u0022\\u0022","b":1,"b":2}', True),
+        (b'{"a":"\\u0022\\u0022","b":2}', False),
+        (b'{"a":1,"b":"x"} \n', False),
+        (b'{"a":1}{"a":1}', False),
         (b'{"a":NaN,"a":1}', True),
         (b'{"a":1,"\\u0061":2}', True),
         (b'{"a":1', False),

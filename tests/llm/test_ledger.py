@@ -322,3 +322,70 @@ def test_the_export_holds_everything(kept, tmp_path):
     assert lines[0]["key"] == request("0").key
     assert lines[0]["answer"]["texts"] == ["So."]
     assert lines[-1]["kind"] == "timeout"
+
+
+@pytest.mark.parametrize("column", ["kind", "detail", "answer", "raw", "request"])
+def test_an_entry_in_which_a_text_has_changed_is_named_and_asked_again(tmp_path, column):
+    asked, other = request(), request("Where?")
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        ledger.put([(asked, reply(asked, "It is true.")), (other, reply(other))])
+    changes = {
+        "kind": "'refused'",
+        "detail": "'x'",
+        "answer": "replace(answer, 'true', 'tru5')",
+        "raw": "'{}'",
+        "request": "replace(request, 'Why', 'Wha')",
+    }
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE entries SET {column} = {changes[column]} WHERE id = 1")
+        connection.commit()
+    with Ledger(path) as ledger:
+        told = f"entry {asked.key} is not what was written; .*--prune key={asked.key} --yes' removes it"
+        with pytest.raises(InputError, match=told):
+            ledger.request(asked.key) if column == "request" else ledger.find([asked.key, other.key])
+        if column != "request":
+            with pytest.raises(InputError, match=told):
+                export(ledger, tmp_path / "out.jsonl")
+        assert prune(ledger, f"key={asked.key}", yes=True).entries == 1
+        assert set(ledger.find([asked.key, other.key])) == {other.key}
+        assert set(ledger.claim([asked.key])[0]) == set()
+        ledger.put([(asked, reply(asked, "It is true."))])
+        assert ledger.find([asked.key])[asked.key].texts == ("It is true.",)
+
+
+def test_bits_that_change_in_the_file_are_never_read_as_other_answers(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    asked = [request(f"Question {number}?") for number in range(40)]
+    said = {each.key: f"Answer {place} in a few plain words." for place, each in enumerate(asked)}
+    with Ledger(path) as ledger:
+        ledger.put([(each, reply(each, said[each.key])) for each in asked])
+    whole, random_, named = path.read_bytes(), random.Random(5), 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        damaged[random_.randrange(4096, len(whole))] ^= 1 << random_.randrange(8)
+        path.write_bytes(damaged)
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        try:
+            with Ledger(path) as ledger:
+                found = ledger.find(said)
+        except InputError:
+            named += 1
+        else:
+            assert all(outcome.texts == (said[key],) for key, outcome in found.items())
+    assert named > 10
+
+
+def test_a_ledger_of_before_checksums_is_read_and_its_new_entries_have_one(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    old, new = request(), request("Where?")
+    with Ledger(path) as ledger:
+        ledger.put([(old, reply(old))])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE entries DROP COLUMN crc")
+        connection.commit()
+    with Ledger(path) as ledger:
+        assert ledger.find([old.key])[old.key].texts == ("So.",)
+        ledger.put([(new, reply(new))])
+        assert [row[0] is None for row in ledger.query("SELECT crc FROM entries ORDER BY id")] == [True, False]

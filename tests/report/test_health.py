@@ -5,7 +5,7 @@ import msgspec
 from notus.audit.feedback import audit
 from notus.audit.pairs import audit_pairs
 from notus.core.records import Message, Preference
-from notus.report.audit.flagged import flagged_completion
+from notus.report.audits.flagged import flagged_completion
 from notus.report.health import feedback_sections, flagged_numbers, health_card, pair_sections
 from notus.report.section import ReportSection
 from tests.helpers.data_examples import completion, feedback

@@ -18,6 +18,7 @@ from notus.core.artifacts import SCORES, Artifact
 from notus.core.run import read_json, read_manifest
 from notus.core.stage import Dropped
 from notus.core.tables import read_columns, schema_of, table_exists
+from notus.recipes.check import check_step, refuse_faults
 from notus.steps.perform import run_step
 from notus.steps.registry import step_class
 
@@ -122,11 +123,12 @@ def run_in_folder(
         nulls: settings that count also where they are None.
 
     Raises:
-        ConfigError: for a wrong setting, with the nearest right one.
+        ConfigError: for a wrong setting, with the nearest right one, and for one that would do nothing.
     """
     kind = step_class(step)
     given = {key: value for key, value in settings.items() if value is not None} | dict(nulls or {})
     config = kind.parse(given, where=where)
+    refuse_faults(check_step(kind.step_type, config), where)
     if out is not None:
         return RunFolder(run_step(kind.step_type, config, Path(out), seed).path, keep)
     folder = Temporary()

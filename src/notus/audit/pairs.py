@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import numpy as np
 
-from notus.audit.judgements import Signal
+from notus.audit.ratings.judgements import Signal
 from notus.audit.signals import FEWEST, REASON, Chance, format_odds, margin_signal, union_q
 from notus.core.records import Message, Preference
 from notus.core.text import counted, format_list
@@ -46,6 +46,7 @@ __all__ = [
 
 PAIR_FLAGS = PAIR_FAULTS | {
     "repeated-prompt": "other pairs have the same prompt",
+    "label-against-text": "what is preferred elsewhere in the set is in the rejected answer",
     "reward-against-label": "a trained model's reward is far on the side of the rejected answer",
     "margin-against-label": "the scores speak for the rejected answer by far more than the other margins let expect",
 }
@@ -94,6 +95,11 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Estimated share of sound ones among the pairs whose margin, or reward, is at least so odd. Facts have none."""
     evidence: str = ""
     """The flags in figures."""
+    text_chance: float | None = None
+    """Chance of the label by the texts alone, from a model that has not seen the prompt; below ½ they speak for the
+    rejected answer. None where they were not asked."""
+    place_by_text: int | None = None
+    """Place by that chance, 1 for the smallest; equals share the better place."""
     reward_margin: float | None = None
     """A model's reward of chosen minus that of rejected; with all below None where no reward check has judged it."""
     reward_p: float | None = None

@@ -14,8 +14,10 @@ likely first. How many completions chance alone would give each reason is known:
   reason, and adds nothing to the strength.
 * The strength puts the rows in an order. It is that of a normal null, and of differences of plain ranks, which are
   bounded: in simulations with few faults they lead the list more often than those of normal scores do.
-* 10s are weighed between a deserved 10 and a misread 1 (``audit.tens``), ratings against one another
-  (``audit.judgements``), and a rating against its rationale.
+* What siblings, model and form of an answer speak for (``audit.context``) is named as a reason; whether a fresh score
+  would be far from the given one has an order of its own.
+* 10s are weighed between a deserved 10 and a misread 1 (``audit.ratings.tens``), ratings against one another
+  (``audit.ratings.judgements``), and a rating against its rationale.
 
 How many of the flagged are sound? q of a completion is the share of sound ones among all that are at least so odd, an
 estimate that is held from above. Each signal is a family of its own: q of its cautious p by Benjamini and Hochberg,
@@ -37,8 +39,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from notus.audit.judgements import Oddest, OddRatings, Signal
-from notus.audit.tens import TEN, weigh_tens
+from notus.audit.context.judge import ByContext
+from notus.audit.ratings.judgements import Oddest, OddRatings, Signal
+from notus.audit.ratings.tens import TEN, weigh_tens
 from notus.audit.wording import TextScores
 from notus.core.errors import DataError
 from notus.core.text import counted, format_list
@@ -72,6 +75,7 @@ SIGNALS = {
     "score-against-ratings": "the overall score is far from what the ratings say",
     "score-against-wording": "the overall score is far from what the critique's wording says",
     "score-against-siblings": "the answer's place among its siblings is another by score than by ratings",
+    "score-against-context": "the score is far from what siblings, model and form of the answer speak for",
     "score-against-all": "ratings and wording together contradict the overall score",
     "rating-against-rationale": "a rating is far from what its rationale's wording says",
     "rating-against-ratings": "the rating of an aspect is far from what the other aspects say",
@@ -94,6 +98,7 @@ FEWEST = 20
 """Completions below which a share of the set says nothing, and no reason is named."""
 
 _COUNTED_ALREADY = "score-against-siblings"
+_OF_JUDGEMENTS = "score-against-context"
 _TENS = "ten-for-one"
 _SHARE_OF_TENS = 0.6
 _LEAST = 1e-300
@@ -184,7 +189,8 @@ class SignalCombiner:
         if np.isnan(signal.likely).all():
             return
         self._name(slug, signal.likely)
-        self._count(slug, signal)
+        if slug != _OF_JUDGEMENTS:
+            self._count(slug, signal)
 
     def combine(self) -> CombinedScore:
         """All signals together."""
@@ -257,6 +263,7 @@ class Reasons:
     aspects: OddRatings | None = None
     repeated: OddRatings | None = None
     extras: tuple[Extra, ...] = ()
+    by_context: ByContext | None = None
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """The columns of the rows from ``start`` to before ``stop``; NaN is null."""
@@ -327,6 +334,8 @@ class Reasons:
             said.append(f"mean rating {self.means[index]:.2f}")
         if not math.isnan(self.expected[index]):
             said.append(f"the wording speaks for {self.expected[index]:.1f}")
+        if _OF_JUDGEMENTS in slugs and self.by_context is not None:
+            said.append(self.by_context.evidence(index))
         if "ten-for-one" in slugs and not math.isnan(self.false_ten[index]):
             said.append(f"a misread 1 with probability {self.false_ten[index]:.3f}")
         if "rating-against-rationale" in slugs:
@@ -362,6 +371,8 @@ class Judged:
     extras: tuple[Extra, ...] = ()
     tens: bool = True
     """Whether overall scores go from 1 to 10, so that a 10 may be a 1 misread."""
+    by_context: ByContext | None = None
+    """What the contexts say of the scores."""
 
 
 def find_reasons(judged: Judged, text_scores: TextScores) -> Reasons:
@@ -400,9 +411,20 @@ def find_reasons(judged: Judged, text_scores: TextScores) -> Reasons:
         combiner.chance("spread-of-ratings", repeated.signal)
     for extra in judged.extras:
         combiner.chance(extra.slug, extra.signal)
-    found = combiner.combine()
+    if judged.by_context is not None:
+        combiner.chance(_OF_JUDGEMENTS, Signal.of(judged.by_context.context.odd))
     return Reasons(
-        found, weighed.false, means, scores, expected, judged.spreads, distance, aspects, repeated, judged.extras
+        combiner.combine(),
+        weighed.false,
+        means,
+        scores,
+        expected,
+        judged.spreads,
+        distance,
+        aspects,
+        repeated,
+        judged.extras,
+        judged.by_context,
     )
 
 

@@ -34,14 +34,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from notus.core.errors import DataError
+from notus.core.parallel import map_shards
 from notus.core.records import Feedback
 from notus.core.splits import FOLDS, fold_of
 from notus.core.stage import Tally
 from notus.core.text import counted
+from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import Source
+from notus.stats.ridge import cross_fit, moments
 
-__all__ = ["LEAST", "PROMPTS", "TextModel", "TextModels", "TextScores", "learn", "learn_models", "sample_prompts"]
+__all__ = [
+    "LEAST",
+    "PROMPTS",
+    "TextModel",
+    "TextModels",
+    "TextScores",
+    "learn",
+    "learn_models",
+    "matrix_of",
+    "sample_prompts",
+    "sample_records",
+    "vocabulary_of",
+]
 
 LEAST = 100
 """Texts with a score below which nothing is learned."""
@@ -98,8 +113,14 @@ class TextModel:
         column[self.buckets] = np.arange(len(self.buckets), dtype=np.int16)
         return column
 
-    def predict(self, texts: Sequence[str], folds: Sequence[int] | NDArray[np.intp]) -> Floats:
-        """The score that each text speaks for, from the model that has not seen its prompt; NaN in other words."""
+    def predict(self, texts: Sequence[str], folds: Sequence[int] | NDArray[np.intp], *, least: float = 0.0) -> Floats:
+        """The score that each text speaks for, from the model that has not seen its prompt; NaN without a word.
+
+        Args:
+            texts: of critiques or rationales.
+            folds: the fold of each text's prompt.
+            least: share of its words that a text must share with those that were learned from; NaN below it.
+        """
         of = np.asarray(folds, dtype=np.intp)
         found = np.empty(len(texts))
         for start, stop in _blocks(texts):
@@ -109,8 +130,9 @@ class TextModel:
             sums = np.bincount(owners, weights, minlength=stop - start)
             with np.errstate(invalid="ignore"):
                 found[start:stop] = self.intercepts[here] + sums / np.sqrt(lengths)  # 0/0, NaN, of no word
-            known = np.bincount(owners, minlength=stop - start)
-            found[start:stop][(known == 0) | (known < _KNOWN * lengths)] = np.nan
+            if least:
+                known = np.bincount(owners, minlength=stop - start)
+                found[start:stop][(known == 0) | (known < least * lengths)] = np.nan
         return found
 
 
@@ -140,13 +162,13 @@ def learn(
     if len(kept) < LEAST or np.ptp(target) == 0 or len(np.unique(of)) < 2:
         return None
     chosen = [texts[index] for index in kept]
-    buckets = _vocabulary(chosen)
+    buckets = vocabulary_of(chosen)
     if not len(buckets):
         return None
     model = TextModel(buckets, np.empty((0, 0)), np.empty(0), 0.0, len(kept))
-    matrix = _matrix(chosen, model._column, len(buckets))
-    parts = [_moments(matrix[of == fold], target[of == fold]) for fold in range(FOLDS)]
-    errors = {one: np.abs(target - _out_of_fold(matrix, of, *_cross_fit(parts, one))) for one in _PENALTIES}
+    matrix = matrix_of(chosen, model)
+    parts = [moments(matrix[of == fold], target[of == fold]) for fold in range(FOLDS)]
+    errors = {one: np.abs(target - _out_of_fold(matrix, of, *cross_fit(parts, one))) for one in _PENALTIES}
     fits = len(target) - int(len(target) * _TRIM)
     # Without the worst errors: faulty scores are missed by every model alike, and by the best one most of all.
     penalty = min(_PENALTIES, key=lambda one: float(np.sort(errors[one])[:fits].mean()))
@@ -157,8 +179,8 @@ def learn(
         return None
     bad = np.zeros(len(target), bool)
     bad[np.argsort(errors[penalty], kind="stable")[fits:]] = True
-    worst = [_moments(matrix[bad & (of == fold)], target[bad & (of == fold)]) for fold in range(FOLDS)]
-    weights, intercepts = _cross_fit([part.minus(other) for part, other in zip(parts, worst, strict=True)], penalty)
+    worst = [moments(matrix[bad & (of == fold)], target[bad & (of == fold)]) for fold in range(FOLDS)]
+    weights, intercepts = cross_fit([part.minus(other) for part, other in zip(parts, worst, strict=True)], penalty)
     return replace(model, weights=weights, intercepts=intercepts, penalty=penalty)
 
 
@@ -173,7 +195,14 @@ class TextModels:
 
 
 def sample_prompts(source: Source) -> Iterator[Feedback]:
-    """About ``PROMPTS`` prompts from the beginnings of parts all over a source; bad rows are passed over.
+    """The prompts of ``sample_records``."""
+    for record in sample_records(source):
+        assert isinstance(record, Feedback)
+        yield record
+
+
+def sample_records(source: Source) -> Iterator[Data]:
+    """About ``PROMPTS`` records from the beginnings of parts all over a source; bad rows are passed over.
 
     Raises:
         DataError: if a file cannot be read, or, in strict mode, at a bad row.
@@ -181,34 +210,35 @@ def sample_prompts(source: Source) -> Iterator[Feedback]:
     size = sum(path.stat().st_size for path in source.paths)
     shards = source.shards(max(size // _PARTS, _LEAST_PART))
     for shard in shards:
-        for record in islice(shard.records(Tally("sample"), Quarantine()), -(-PROMPTS // len(shards))):
-            assert isinstance(record, Feedback)
-            yield record
+        yield from islice(shard.records(Tally("sample"), Quarantine()), -(-PROMPTS // len(shards)))
 
 
-def learn_models(sample: Iterable[Feedback]) -> TextModels:
+def learn_models(sample: Iterable[Feedback], workers: int | None = 1, *, aspects: bool = True) -> TextModels:
     """Learn what critiques say of overall scores, and rationales of ratings, from prompts of all parts of the set.
 
     Args:
         sample: all of it is learned from: see ``PROMPTS`` and ``sample_prompts``.
+        workers: processes that learn side by side, as for ``core.parallel.map_shards``; each model is the same in any.
+        aspects: whether rationales are learned from too.
     """
-    critiques: list[tuple[str, float, int]] = []
-    by_aspect: defaultdict[str, list[tuple[str, float, int]]] = defaultdict(list)
+    critiques: list[_Scored] = []
+    by_aspect: defaultdict[str, list[_Scored]] = defaultdict(list)
     for feedback in sample:
         fold = fold_of(feedback.prompt_id)
         for item in feedback.completions:
             if item.critique and item.critique.score is not None and item.critique.text:
                 critiques.append((item.critique.text, item.critique.score, fold))
-            for rating in item.ratings:
+            for rating in item.ratings if aspects else ():
                 if rating.value is not None and rating.rationale:
                     by_aspect[rating.aspect].append((rating.rationale, rating.value, fold))
     tens = sum(score == _TEN for _, score, _ in critiques)
     trusting = tens > _DISTRUSTED * len(critiques)
-    models = {aspect: _learn_from(rows, True) for aspect, rows in sorted(by_aspect.items())}
-    found = {aspect: model for aspect, model in models.items() if model is not None}
+    of_all = [(critiques, trusting), *((rows, True) for _, rows in sorted(by_aspect.items()))]
+    critique, *models = map_shards(_learn_from, of_all, workers)
+    found = {aspect: model for aspect, model in zip(sorted(by_aspect), models, strict=True) if model is not None}
     trusted = sum(trusting or score != _TEN for _, score, _ in critiques)
     seen = {_CRITIQUES: trusted} | {aspect: len(rows) for aspect, rows in by_aspect.items()}
-    return TextModels(_learn_from(critiques, trusting), found, {name: count for name, count in seen.items() if count})
+    return TextModels(critique, found, {name: count for name, count in seen.items() if count})
 
 
 class TextScores:
@@ -262,27 +292,27 @@ class TextScores:
         rows, self._pending = self._pending, []
         if not rows or self._models is None:
             return
-        folds = [fold_of(feedback.prompt_id) for feedback in rows for _ in feedback.completions]
+        by_row = [fold_of(feedback.prompt_id) for feedback in rows]
+        folds = [fold for fold, feedback in zip(by_row, rows, strict=True) for _ in feedback.completions]
         items = [item for feedback in rows for item in feedback.completions]
         first = len(self.expected)
         if (model := self._models.critique) is not None:
             texts = [item.critique.text if item.critique else "" for item in items]
-            self.expected.frombytes(self._count(_CRITIQUES, texts, model.predict(texts, folds)).tobytes())
+            self.expected.frombytes(self._count(_CRITIQUES, texts, model.predict(texts, folds, least=_KNOWN)).tobytes())
         else:
             self.expected.extend([math.nan] * len(items))
         self.repeated.extend(mark for feedback in rows for mark in _mark_repeated(feedback))
+        found: dict[str, list[tuple[int, float, str]]] = {name: [] for name in self._rationales}
+        for index, item in enumerate(items):
+            for rating in item.ratings:
+                if rating.rationale and rating.value is not None and rating.aspect in found:
+                    found[rating.aspect].append((index, rating.value, rating.rationale))
         for name, columns in self._rationales.items():
-            found = [
-                (index, rating.value, rating.rationale)
-                for index, item in enumerate(items)
-                for rating in item.ratings
-                if rating.aspect == name and rating.value is not None and rating.rationale
-            ]
-            columns.owners.extend([first + index for index, _, _ in found])
-            columns.values.extend([value for _, value, _ in found])
-            texts, of = [text for _, _, text in found], [folds[index] for index, _, _ in found]
-            found_scores = self._count(name, texts, self._models.aspects[name].predict(texts, of))
-            columns.predicted.frombytes(found_scores.astype(np.float32).tobytes())
+            columns.owners.extend([first + index for index, _, _ in found[name]])
+            columns.values.extend([value for _, value, _ in found[name]])
+            texts, of = [text for _, _, text in found[name]], [folds[index] for index, _, _ in found[name]]
+            scores = self._count(name, texts, self._models.aspects[name].predict(texts, of, least=_KNOWN))
+            columns.predicted.frombytes(scores.astype(np.float32).tobytes())
 
     def unread(self) -> list[str]:
         """What no wording was read of, why, and what it would need; in sentences."""
@@ -330,9 +360,9 @@ class _Rationales:
 
 def _mark_repeated(feedback: Feedback) -> list[int]:
     """1 for each completion whose text another has too, with another overall score or mean rating."""
+    if len({item.text for item in feedback.completions}) == len(feedback.completions):
+        return [0] * len(feedback.completions)
     texts = Counter([item.text for item in feedback.completions])
-    if len(texts) == len(feedback.completions):
-        return [0] * len(texts)
     marks = []
     for item in feedback.completions:
         twins = [other for other in feedback.completions if other.text == item.text] if texts[item.text] > 1 else []
@@ -340,48 +370,15 @@ def _mark_repeated(feedback: Feedback) -> list[int]:
     return marks
 
 
-def _learn_from(rows: list[tuple[str, float, int]], trusting: bool) -> TextModel | None:
-    texts, scores, folds = ([row[part] for row in rows] for part in range(3))
-    return learn(texts, scores, folds, None if trusting else [score != _TEN for score in scores])  # type: ignore[arg-type]
+_Scored = tuple[str, float, int]
+"""A text, its score, and the fold of its prompt."""
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Count, Σx, Σxxᵀ, Σxy and Σy of some texts."""
-
-    count: int
-    sums: Floats
-    gram: Floats
-    cross: Floats
-    total: float
-
-    def minus(self, other: "_Moments") -> "_Moments":
-        return _Moments(
-            self.count - other.count,
-            self.sums - other.sums,
-            self.gram - other.gram,
-            self.cross - other.cross,
-            self.total - other.total,
-        )
-
-
-def _cross_fit(parts: Sequence[_Moments], penalty: float) -> tuple[Floats, Floats]:
-    """Ridge weights and intercepts for each fold, from the texts of the others."""
-    whole = [sum(getattr(part, name) for part in parts) for name in ("count", "sums", "gram", "cross", "total")]
-    everything = _Moments(*whole)
-    weights, intercepts = np.zeros((len(parts), len(everything.sums))), np.zeros(len(parts))
-    for fold, part in enumerate(parts):
-        rest = everything.minus(part)
-        mean, middle = rest.sums / rest.count, rest.total / rest.count
-        centred = rest.gram - rest.count * np.outer(mean, mean) + penalty * np.eye(len(mean))
-        weights[fold] = np.linalg.solve(centred, rest.cross - rest.sums * middle)
-        intercepts[fold] = middle - mean @ weights[fold]
-    return weights, intercepts
-
-
-def _moments(rows: NDArray[np.float32], target: Floats) -> _Moments:
-    gram = (rows.T @ rows).astype(np.float64)
-    return _Moments(len(rows), rows.sum(axis=0, dtype=np.float64), gram, rows.T @ target, float(target.sum()))
+def _learn_from(given: tuple[list[_Scored], bool]) -> TextModel | None:
+    """A model of texts; the other part says whether 10s may teach."""
+    rows, trusting = given
+    texts, scores, folds = [text for text, _, _ in rows], [score for _, score, _ in rows], [fold for *_, fold in rows]
+    return learn(texts, scores, folds, None if trusting else [score != _TEN for score in scores])
 
 
 def _out_of_fold(matrix: NDArray[np.float32], folds: NDArray[np.intp], weights: Floats, intercepts: Floats) -> Floats:
@@ -391,7 +388,7 @@ def _out_of_fold(matrix: NDArray[np.float32], folds: NDArray[np.intp], weights: 
     return found
 
 
-def _vocabulary(texts: Sequence[str]) -> NDArray[np.int32]:
+def vocabulary_of(texts: Sequence[str]) -> NDArray[np.int32]:
     """The most frequent buckets, which get a feature each."""
     buckets = np.concatenate([_occurrences(texts[start:stop])[0] for start, stop in _blocks(texts)])
     counts = np.bincount(buckets, minlength=1 << _BITS)
@@ -399,7 +396,9 @@ def _vocabulary(texts: Sequence[str]) -> NDArray[np.int32]:
     return chosen[counts[chosen] >= _LEAST_COUNT].astype(np.int32)
 
 
-def _matrix(texts: Sequence[str], column: NDArray[np.int16], size: int) -> NDArray[np.float32]:
+def matrix_of(texts: Sequence[str], model: TextModel) -> NDArray[np.float32]:
+    """The features of a model, text by text."""
+    column, size = model._column, len(model.buckets)
     matrix = np.zeros((len(texts), size), np.float32)
     for start, stop in _blocks(texts):
         columns, owners, lengths = _features(texts[start:stop], column)

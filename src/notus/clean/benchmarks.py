@@ -9,7 +9,6 @@ Owns the reading of items. What is compared with them is the business of ``clean
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from notus.clean.words import words_of
 from notus.core.errors import DataError
 from notus.formats.files.packed import read_unpacked
+from notus.formats.quarantine import load_json
 
 __all__ = ["BenchmarkItem", "read_benchmarks", "read_item_texts", "read_plain_rows"]
 
@@ -173,8 +173,14 @@ def _read_objects(text: str, path: Path) -> Iterator[Row]:
         raise _NoItemsError(
             f"{path} holds one JSON object, and no table of questions; name the files that hold questions"
         )
-    rows = json.loads(text) if whole else (json.loads(line) for line in text.split("\n") if line.strip())
-    for number, row in enumerate(rows, 1):
+    read = [load_json(text)] if whole else (load_json(line) for line in text.split("\n") if line.strip())
+    rows = ((row, repeated) for found, repeated in read for row in (found if whole else [found]))
+    for number, (row, repeated) in enumerate(rows, 1):
+        if repeated:
+            where = "an object of it" if whole else f"row {number}"
+            raise DataError(
+                f"{path}: {where} names a key twice, and a question may be lost by it; remove one of the two"
+            )
         if not isinstance(row, dict):
             raise _NoItemsError(f"{path} holds no table of questions: row {number} is no object with named fields")
         yield row

@@ -58,6 +58,7 @@ __all__ = [
     "Signatures",
     "band_keys",
     "content_words",
+    "find_alike",
     "find_duplicates",
     "prompt_id_of",
     "proposals",
@@ -81,7 +82,8 @@ _CHAIN = 4
 _DEPTH = 2
 _TEXTS = 16_384
 """Texts that are take out of a block at once."""
-_AT_ONCE = 4_000_000
+_AT_ONCE = 250_000
+"""Words of pairs that are compared at once: they stay in the processor's cache."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ASKED = 8
 """Further prompts that are looked at for one pair."""
@@ -292,15 +294,17 @@ def _subjects(words: Sequence[Sequence[bytes]], sets: Block) -> Block:
     if len(_CODES) > _VOCABULARY:
         _CODES.clear()
     texts = np.searchsorted(sets.ends, first, side="right")
-    codes = np.zeros(len(numbers), np.uint32)
-    for place, (number, text) in enumerate(zip(numbers.tolist(), texts.tolist(), strict=True)):
-        code = _CODES.get(number)
-        if code is None:
-            word = next(word for word in words[text] if crc32(word) == number)
-            subject = subject_of(word.decode("utf-8", "replace"))
-            _CODES[number] = code = (crc32(subject.encode()) or 1) if subject else 0
-        codes[place] = code
-    of_words = codes[which]
+    new: defaultdict[int, set[int]] = defaultdict(set)
+    for number, text in zip(numbers.tolist(), texts.tolist(), strict=True):
+        if number not in _CODES:
+            new[text].add(number)
+    for text, unknown in new.items():
+        for word in words[text]:
+            if (number := crc32(word)) in unknown:
+                unknown.remove(number)
+                subject = subject_of(word.decode("utf-8", "replace"))
+                _CODES[number] = (crc32(subject.encode()) or 1) if subject else 0
+    of_words = np.array([_CODES[number] for number in numbers.tolist()], np.uint32)[which]
     empty = np.repeat(sets.count(of_words > 0) == 0, np.diff(sets.ends, prepend=0))
     of_words[empty] = sets.numbers[empty]
     return Block(of_words, sets.ends).where((of_words > 0) | empty).sets()
@@ -318,7 +322,6 @@ def find_duplicates(
     threshold: float = 0.8,
     holders: int = 1,
     edited: bool = False,
-    chained: bool = False,
     without: NDArray[np.bool_] | None = None,
 ) -> Duplicates:
     """Which rows repeat an earlier one. See the module for what that means.
@@ -330,8 +333,6 @@ def find_duplicates(
         signatures: of the whole set.
         threshold: least Jaccard similarity of near duplicates.
         holders: further prompts that make what two prompts share a template.
-        chained: whether a row that repeats an earlier one is compared with others too, so that it may repeat several:
-            for groups, in which everything hangs together.
         without: rows that are gone for another reason, and keep no other row from staying.
     """
     here = np.flatnonzero(~without) if without is not None else np.arange(len(signatures))
@@ -340,12 +341,43 @@ def find_duplicates(
     heads = units[_first_of(signatures.prompts[units])] if signatures.many else units
     gone = _repeats(heads, signatures.forms)
     singles = heads[_first_of(signatures.forms[heads])]
-    near, spared, proposed = _find_near(signatures, singles, threshold, holders, edited, chained)
+    near, spared, proposed = _find_near(signatures, singles, threshold, holders, edited)
     gone += near
     if signatures.many:
         gone = _with_all_rows(gone, signatures.prompts, units)
     alone = _without_lists(signatures, singles)
     return Duplicates(tuple(sorted(found + gone, key=lambda each: each.row)), tuple(spared), proposed, alone)
+
+
+def find_alike(signatures: Signatures, among: NDArray[np.bool_] | None = None) -> list[tuple[int, int]]:
+    """Pairs of prompts of which one repeats the other, exactly or nearly: for groups, whose members hang together.
+
+    Other than in ``find_duplicates``, a prompt that repeats one is compared with others too.
+
+    Args:
+        signatures: of distinct prompts.
+        among: which prompts are asked about. With it those pairs alone are compared that may hang together with one of
+            these, over others or not.
+
+    Returns:
+        The rows of each pair, the later one first.
+    """
+    rows = np.arange(len(signatures))
+    found = [(each.row, each.of) for each in _repeats(rows, signatures.forms)]
+    singles, subjects, pairs = _propose_pairs(signatures, rows[_first_of(signatures.forms)])
+    reached = np.ones(len(singles), bool)
+    if among is not None:  # a prompt stands for all with the same words
+        reached = np.isin(signatures.forms[singles], signatures.forms[among])
+    differ = _Differences(signatures, singles)
+    while True:
+        here = reached[pairs].any(axis=1)
+        near, pairs = pairs[here], pairs[~here]
+        alike = [(of, row) for of, row in near[_are_close(subjects, near)].tolist() if not differ(of, row)]
+        found += [(int(singles[row]), int(singles[of])) for of, row in alike]
+        before = int(reached.sum())
+        reached[[each for pair in alike for each in pair]] = True
+        if int(reached.sum()) == before:
+            return found
 
 
 def prompt_id_of(record: Data) -> str:
@@ -390,44 +422,62 @@ def _with_all_rows(gone: list[Duplicate], prompts: NDArray[np.uint64], units: Ro
 
 
 def _find_near(
-    signatures: Signatures, rows: Rows, threshold: float, holders: int, edited: bool, chained: bool
+    signatures: Signatures, rows: Rows, threshold: float, holders: int, edited: bool
 ) -> tuple[list[Duplicate], list[Duplicate], int]:
     """The near duplicates among the rows, the look-alikes that are spared, and how many pairs were compared."""
-    all_sizes = np.diff(signatures.sets.ends, prepend=0)
-    rows = rows[all_sizes[rows] > 0]
+    rows, subjects, pairs = _propose_pairs(signatures, rows)
     sets = take(signatures.sets, rows)
-    subjects = take(signatures.subjects, rows)
-    pairs = proposals(signatures.keys[rows].reshape(-1, BANDS), subjects)
-    pairs = _united(pairs, _nearly_equal(subjects), len(rows))
     similarity, smaller, larger, shared = _overlap(sets, pairs)
     alike = similarity >= threshold - 1e-12
     # A template may be shared with a much longer prompt.
     beside = (smaller >= 0.5 * threshold * larger) & (2 * shared >= smaller)
-    family = _Family(sets, pairs[beside], threshold, holders)
-    kernel, *_, common = _overlap(subjects, pairs)
-    sizes = np.diff(subjects.ends, prepend=0)[pairs]
-    # Texts that many words of their own tell apart need not be read.
-    close = (kernel >= _KERNEL) | (sizes.max(axis=1, initial=0) <= common + 1)
-    close &= sizes.min(axis=1, initial=0) - common <= _OWN
+    family = _Family(sets, pairs[beside], threshold, holders) if edited else None
+    close = _are_close(subjects, pairs)
     check = np.flatnonzero(alike | close)
     near, spared = [], []
     kept_of: dict[int, int] = {}
-    readings, marks = _Readings(signatures, rows), signatures.marks[rows].tolist()
+    differ = _Differences(signatures, rows)
     for index in check[np.argsort(pairs[check, 1], kind="stable")].tolist():
         of, row = pairs[index].tolist()
-        if not chained and (of in kept_of or row in kept_of):
+        if of in kept_of or row in kept_of:
             continue
         pair = Duplicate(int(rows[row]), int(rows[of]), "near-duplicate", float(similarity[index]))
-        differs: str = difference(readings[of], readings[row]) if close[index] else "word"
-        if not differs and marks[of] != marks[row]:
-            differs = "marks"
-        edit = edited and alike[index] and differs in _EDITS and not family.only_look_alike(of, row)
+        differs = differ(of, row, read=bool(close[index]))
+        edit = family is not None and alike[index] and differs in _EDITS and not family.only_look_alike(of, row)
         if not differs or edit:
             kept_of[row] = of
             near.append(pair)
         elif alike[index]:
             spared.append(replace(pair, differs=differs))
     return near, spared, len(pairs)
+
+
+def _propose_pairs(signatures: Signatures, rows: Rows) -> tuple[Rows, Block, Rows]:
+    """Those of the rows that have words, their subjects, and the pairs of them that may be duplicates, sorted."""
+    rows = rows[np.diff(signatures.sets.ends, prepend=0)[rows] > 0]
+    subjects = take(signatures.subjects, rows)
+    pairs = proposals(signatures.keys[rows].reshape(-1, BANDS), subjects)
+    return rows, subjects, _united(pairs, _nearly_equal(subjects), len(rows))
+
+
+def _are_close(subjects: Block, pairs: Rows) -> NDArray[np.bool_]:
+    """Which pairs are to be read: many words of their own tell the others apart."""
+    kernel, *_, common = _overlap(subjects, pairs)
+    sizes = np.diff(subjects.ends, prepend=0)[pairs]
+    close: NDArray[np.bool_] = (kernel >= _KERNEL) | (sizes.max(axis=1, initial=0) <= common + 1)
+    return close & (sizes.min(axis=1, initial=0) - common <= _OWN)
+
+
+class _Differences:
+    """What tells two of the rows apart, by their numbers among them; nothing where they ask the same."""
+
+    def __init__(self, signatures: Signatures, rows: Rows) -> None:
+        self._readings, self._marks = _Readings(signatures, rows), signatures.marks[rows].tolist()
+
+    def __call__(self, of: int, row: int, *, read: bool = True) -> str:
+        """``read``: whether the texts are compared; otherwise words tell them apart."""
+        differs: str = difference(self._readings[of], self._readings[row]) if read else "word"
+        return "marks" if not differs and self._marks[of] != self._marks[row] else differs
 
 
 class _Readings(dict[int, Reading]):
@@ -614,10 +664,13 @@ def take(block: Block, rows: Rows) -> Block:
 def shared_words(sets: Block, pairs: Rows) -> Rows:
     """Number of words that both sets of each pair hold. The sets are those of ``Block.sets``."""
     shared = np.zeros(len(pairs), np.int64)
+    ordered = _with_owner(sets)
+    ordered.sort()
+    sets = Block(ordered.astype(np.uint32), sets.ends)  # the lower half of each is the word
     for start, stop in _ranges(sets, pairs):
         left, right = (take(sets, pairs[start:stop, side]) for side in (0, 1))
         keys = np.concatenate([_with_owner(left), _with_owner(right)])
-        keys.sort()
+        keys.sort(kind="stable")  # both halves are in order already, and are only merged
         both = keys[1:][keys[1:] == keys[:-1]] >> np.uint64(32)
         shared[start:stop] = np.bincount(both.astype(np.int64), minlength=stop - start)
     return shared

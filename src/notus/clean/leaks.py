@@ -17,7 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from notus.clean.duplicates import Signatures, find_duplicates, sign_texts
+import numpy as np
+from numpy.typing import NDArray
+
+from notus.clean.duplicates import Signatures, find_alike, sign_texts
 from notus.clean.words import prompt_text
 from notus.core.records import digest
 from notus.core.splits import LONG, NEAR, PROMPT, Division, Row, answers_of, group_columns, join_groups
@@ -72,11 +75,15 @@ def sign_prompts(rows: Iterable[tuple[str, Row]]) -> Signatures:
     return Signatures.concat(parts)
 
 
-def cluster_prompts(signatures: Signatures) -> dict[str, str]:
-    """The prompts that have duplicates among the others, exact or near: id → least id of those that hang together."""
-    found = find_duplicates(signatures, chained=True).found
+def cluster_prompts(signatures: Signatures, among: NDArray[np.bool_] | None = None) -> dict[str, str]:
+    """The prompts that have duplicates among the others, exact or near: id → least id of those that hang together.
+
+    Args:
+        signatures: of distinct prompts.
+        among: with it, only those that hang together with one of these: see ``find_alike``.
+    """
     ids = signatures.prompts
-    return join_groups((f"{int(ids[each.row]):016x}", f"{int(ids[each.of]):016x}") for each in found)
+    return join_groups((f"{int(ids[row]):016x}", f"{int(ids[of]):016x}") for row, of in find_alike(signatures, among))
 
 
 def compare_sides(train: Iterable[Row], held: Iterable[Row], division: Division) -> Sides:
@@ -165,10 +172,17 @@ class SideRows:
         """What was taken in, compared."""
         self.finish()
         by_near = NEAR in self._division.by.split("+")
-        near = self._division.joined if by_near else cluster_prompts(Signatures.concat(self._signed))
+        near = self._division.joined if by_near else self._cluster()
         trained, held = self._groups
         rows = (self._rows[0], self._rows[1])
         return Sides(rows, (len(trained | held), len(held)), self._without, tuple(self._leaks(near)))
+
+    def _cluster(self) -> dict[str, str]:
+        """The prompts that hang together with one of the smaller side: all that may hang together with both."""
+        signatures = Signatures.concat(self._signed)
+        sides = (self._trained[PROMPT], self._held[PROMPT])
+        fewer = np.array([int(str(prompt), 16) for prompt in min(sides, key=len)], np.uint64)
+        return cluster_prompts(signatures, np.isin(signatures.prompts, fewer))
 
     def _leaks(self, near: Mapping[str, str]) -> Iterator[Leak]:
         """What stands on both sides, of each kind that has some."""

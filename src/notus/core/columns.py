@@ -14,8 +14,10 @@ is proven becomes records without a look at each row. What is not of exactly the
 left to ``core.tables``, which reads row by row and says what is wrong.
 """
 
+import sys
 from array import array
 from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
 from itertools import accumulate, chain, pairwise
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -26,7 +28,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["JOINED_BY", "arrow_type", "computed_columns", "from_columns", "leaves", "optional", "to_columns"]
+__all__ = [
+    "JOINED_BY",
+    "arrow_type",
+    "computed_columns",
+    "from_columns",
+    "leaves",
+    "optional",
+    "to_columns",
+    "without_pandas",
+]
 
 T = TypeVar("T")
 
@@ -95,7 +106,7 @@ def from_columns(batch: pa.RecordBatch, type: type[T], without: frozenset[str] =
     """The records that a batch holds, or None if its columns do not prove them.
 
     Args:
-        without: dotted names of fields that were not read, which take their defaults.
+        without: dotted names of fields that were not read, which take their defaults; a text without one is empty.
     """
     read = _reader_of(type, without)
     try:
@@ -108,13 +119,36 @@ def leaves(type: type[Any], without: frozenset[str]) -> list[str]:  # noqa: A002
     """The columns of a Parquet file that hold a type, but for some fields; the names are dotted, as pyarrow takes them.
 
     Raises:
-        TypeError: if a field that is left out is none of the type's, or has no default.
+        TypeError: if a field that is left out is none of the type's, or neither has a default nor is a plain text.
     """
     if unknown := without - _omissible(_info(type), ""):
         raise TypeError(f"{type.__name__} has no field '{sorted(unknown)[0]}' with a default; it cannot be left out")
     return [name for field in _info(type).fields for name in _leaves(field, "", "", without)]
 
 
+def without_pandas() -> None:
+    """Let pyarrow make arrays of lists in this process without asking pandas whether they are its own.
+
+    For processes of ours, in which nobody has a Series: the question imports pandas, a third of a second and tens of
+    megabytes in each of them. Who asks for ``to_pandas`` is still given it.
+    """
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, _NO_PANDAS)
+        try:
+            pa.array([])  # asked once for good
+        finally:
+            sys.meta_path.remove(_NO_PANDAS)
+
+
+class _NoPandas(MetaPathFinder):
+    """Says that there is no pandas."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
+
+
+_NO_PANDAS = _NoPandas()
 _PLAIN: dict[type[kinds.Type], pa.DataType] = {
     kinds.StrType: pa.string(),
     kinds.FloatType: pa.float64(),
@@ -324,6 +358,7 @@ def _struct_reader(info: kinds.StructType | kinds.DataclassType, without: frozen
     if isinstance(info, kinds.StructType) and (info.tag is not None or info.array_like):
         raise _UnprovenError
     kept = [field for field in info.fields if f"{at}{field.name}" not in without]
+    empty = [field.name for field in info.fields if field.required and f"{at}{field.name}" in without]
     parts = {field.encode_name: (field, _reader(field.type, without, f"{at}{field.name}.")) for field in kept}
     needed = {field.encode_name for field in kept if field.required}
     makers: dict[tuple[str, ...], Callable[..., Any]] = {}
@@ -338,7 +373,7 @@ def _struct_reader(info: kinds.StructType | kinds.DataclassType, without: frozen
         if not needed <= set(names) <= parts.keys():
             raise _UnprovenError
         if names not in makers:
-            makers[names] = _maker(info.cls, [parts[name][0].name for name in names])
+            makers[names] = _maker(info.cls, [parts[name][0].name for name in names], empty)
         flat = array.flatten()
         columns = [parts[name][1](flat[place]) for name, place in held.items()]
         return list(map(makers[names], *columns))
@@ -346,10 +381,13 @@ def _struct_reader(info: kinds.StructType | kinds.DataclassType, without: frozen
     return read
 
 
-def _maker(cls: type[Any], names: Sequence[str]) -> Callable[..., Any]:
-    """The constructor with its fields in order: records take them only by name, and a dict for each would cost more."""
+def _maker(cls: type[Any], names: Sequence[str], empty: Sequence[str]) -> Callable[..., Any]:
+    """The constructor with its fields in order: records take them only by name, and a dict for each would cost more.
+
+    ``empty``: fields that are given an empty text.
+    """
     places = ", ".join(f"a{index}" for index in range(len(names)))
-    given = ", ".join(f"{name}=a{index}" for index, name in enumerate(names))
+    given = ", ".join([f"{name}=a{index}" for index, name in enumerate(names)] + [f"{name}=''" for name in empty])
     make: Callable[..., Any] = eval(f"lambda {places}: cls({given})", {"cls": cls})  # noqa: S307  our own field names
     return make
 
@@ -406,7 +444,7 @@ def _omissible(info: kinds.StructType | kinds.DataclassType, at: str) -> set[str
     found = set()
     for field in info.fields:
         inner, _ = _inside(field.type, "")
-        found |= set() if field.required else {f"{at}{field.name}"}
+        found |= {f"{at}{field.name}"} if not field.required or field.type == kinds.StrType() else set()
         if isinstance(inner, (kinds.StructType, kinds.DataclassType)):
             found |= _omissible(inner, f"{at}{field.name}.")
     return found

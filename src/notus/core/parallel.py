@@ -4,6 +4,7 @@ Owns the processes. What a part is, and what becomes of results, is known by who
 """
 
 import gc
+import importlib
 import multiprocessing
 import os
 import signal
@@ -13,13 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
 from notus.core import errors
 from notus.core.errors import NotusError, RunError
 
-__all__ = ["end_with", "map_shards", "usable_cores"]
+__all__ = ["end_with", "kept_workers", "map_shards", "start_workers", "usable_cores"]
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -51,9 +54,9 @@ def end_with(parent: int) -> None:
 def map_shards(function: Callable[[A], R], shards: Sequence[A], workers: int | None = None) -> Iterator[R]:
     """The results of a function over shards, in the order of the shards.
 
-    With one worker or one shard all is done in this process, and no other is started. Otherwise processes are spawned;
-    function, shards and results must be picklable, and no more than twice as many results as workers are held. The
-    processes end with this one, whatever ends it.
+    With one worker or one shard all is done in this process, and no other is started. Otherwise processes are spawned,
+    or those are taken that ``kept_workers`` keeps; function, shards and results must be picklable, and no more than
+    twice as many results as workers are held. The processes end with this one, whatever ends it.
 
     Args:
         workers: number of processes; None takes the cores that this process may use.
@@ -80,12 +83,68 @@ class _Failure:
         return kind(self.message)
 
 
+class _Workers:
+    """Processes, started when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._count = 0
+
+    def pool(self, count: int) -> ProcessPoolExecutor:
+        """So many of them."""
+        if self._pool is None or self._count != count:
+            self.close()
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(count, context, initializer=_begin_worker, initargs=(os.getpid(),))
+            self._count = count
+        return self._pool
+
+    def close(self, *, wait: bool = True) -> None:
+        """End them; what is not begun is not done any more."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=wait, cancel_futures=True)
+            self._pool = None
+
+
+_KEPT: ContextVar[_Workers | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def kept_workers() -> Iterator[None]:
+    """Let all that is done in this block share its processes: to start them takes longer than some of the work."""
+    workers = _Workers()
+    token = _KEPT.set(workers)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+        workers.close()
+
+
+def start_workers(count: int | None, module: str) -> None:
+    """Let the processes of this block be started, and import what they will need, while something else is done here.
+
+    Args:
+        count: as for ``map_shards``. Of one, and outside of ``kept_workers``, there is none to be started.
+        module: name of what is imported.
+    """
+    count = count or usable_cores()
+    if (kept := _KEPT.get()) is not None and count > 1:
+        pool = kept.pool(count)
+        for _ in range(count):
+            pool.submit(_import, module)
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
+
+
 def _map_in_processes(function: Callable[[A], R], shards: Sequence[A], workers: int) -> Iterator[R]:
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_begin_worker, initargs=(os.getpid(),)
-    )
+    kept = _KEPT.get()
+    processes = _Workers() if kept is None else kept
+    pool = processes.pool(workers)
     waiting: deque[Future[R | _Failure]] = deque()
-    wait = True
+    done, wait = False, True
     try:
         for shard in shards:
             waiting.append(pool.submit(_call, function, shard))
@@ -93,11 +152,13 @@ def _map_in_processes(function: Callable[[A], R], shards: Sequence[A], workers: 
                 yield _result(waiting.popleft())
         while waiting:
             yield _result(waiting.popleft())
+        done = True
     except KeyboardInterrupt:
         wait = False  # the workers end as soon as this process has
         raise
     finally:
-        pool.shutdown(wait=wait, cancel_futures=True)
+        if kept is None or not done:  # what was stopped leaves none that go on with its shards
+            processes.close(wait=wait)
 
 
 def _result(future: "Future[R | _Failure]") -> R:
@@ -123,6 +184,9 @@ def _call(function: Callable[[A], R], shard: A) -> R | _Failure:
 
 
 def _begin_worker(parent: int) -> None:
+    from notus.core.columns import without_pandas  # Arrow is for those who work on records: the workers
+
     end_with(parent)
+    without_pandas()
     gc.freeze()  # what was imported stays; a collection need not look at it again
     gc.set_threshold(50_000)  # records are many and hold no cycles: to look for some at every 700th is of no use

@@ -27,6 +27,7 @@ from notus.core.disk.outputs import sync, sync_folder
 from notus.core.errors import DataError, cannot_write
 
 __all__ = [
+    "columns_without",
     "from_row",
     "part_path",
     "parts_of",
@@ -80,18 +81,17 @@ def read_records(path: Path, type: type[T], *, without: Collection[str] = ()) ->
 
     Args:
         path: a file, or a folder of parts.
-        without: dotted names of fields that are not read and take their defaults, for example
-            ``completions.ratings.rationale``: what needs no texts does not pay for them. Such records are not to be
-            written again.
+        without: dotted names of fields that are not read and take their defaults, a text without one is empty: for
+            example ``completions.ratings.rationale``. What needs no texts does not pay for them. Such records are not
+            to be written again.
 
     Raises:
         DataError: at once if the file is missing or no Parquet; while iterating if a row does not hold such a record.
-        TypeError: at once, if a field of ``without`` is none of the type's or has no default.
+        TypeError: at once, if a field of ``without`` is none of the type's, or neither has a default nor is a text.
     """
-    kept = leaves(type, frozenset(without)) if without else None
+    leaves(type, frozenset(without))  # an error comes at once; so the first is opened now
     first, *others = parts_of(path)
-    # The first is opened now, so that errors come at once.
-    return _records([(first, _open(first))], others, type, kept, frozenset(without))
+    return _records([(first, _open(first))], others, type, frozenset(without))
 
 
 def read_at(path: Path, type: type[T], places: Sequence[int]) -> list[T]:  # noqa: A002
@@ -122,14 +122,19 @@ def read_at(path: Path, type: type[T], places: Sequence[int]) -> list[T]:  # noq
     return [found[place] for place in places]
 
 
-def read_columns(path: Path) -> pa.Table:
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table as columns, all at once.
+
+    Args:
+        path: a file, or a folder of parts.
+        columns: names of those that are read; None reads all.
 
     Raises:
         DataError: if a file is missing or no Parquet.
     """
     with _damaged(path):
-        return pa.concat_tables([_open(part).read(use_threads=False) for part in parts_of(path)])
+        parts = [_open(part).read(list(columns) if columns else None, use_threads=False) for part in parts_of(path)]
+        return pa.concat_tables(parts)
 
 
 def write_columns(path: Path, tables: Iterable[pa.Table], type: type[Any]) -> int:  # noqa: A002
@@ -156,9 +161,19 @@ def write_columns(path: Path, tables: Iterable[pa.Table], type: type[Any]) -> in
     return count
 
 
-def read_batch(batch: pa.RecordBatch, type: type[T]) -> list[T] | None:  # noqa: A002
-    """The records of a batch of a file that ``write_records`` wrote; None where a row is to be looked at by itself."""
-    return from_columns(batch, type)
+def read_batch(batch: pa.RecordBatch, type: type[T], without: frozenset[str] = frozenset()) -> list[T] | None:  # noqa: A002
+    """The records of a batch of a file that ``write_records`` wrote; None where a row is to be looked at by itself.
+
+    Args:
+        without: as ``read_records`` has it.
+    """
+    return from_columns(batch, type, without)
+
+
+def columns_without(file: pq.ParquetFile, type: type[Any], without: frozenset[str]) -> list[str] | None:  # noqa: A002
+    """The columns of a file that hold a type but for some fields; None for all."""
+    known = _names(file)
+    return [name for name in leaves(type, without) if name in known] if without else None
 
 
 def part_path(path: Path, number: int, of: int) -> Path:
@@ -268,14 +283,12 @@ def _records(
     opened: list[tuple[Path, pq.ParquetFile]],
     others: list[Path],
     type: type[T],  # noqa: A002
-    kept: list[str] | None,
     without: frozenset[str],
 ) -> Iterator[T]:
     for path, file in chain(opened, ((path, _open(path)) for path in others)):
         number = 0
-        known = None if kept is None else [name for name in kept if name in _names(file)]
         with file:
-            for batch in _batches(path, file, known):
+            for batch in _batches(path, file, columns_without(file, type, without)):
                 found = from_columns(batch, type, without)
                 yield from _records_row_by_row(path, number, batch, type) if found is None else found
                 number += batch.num_rows

@@ -37,16 +37,19 @@ __all__ = [
     "Kind",
     "Part",
     "Payload",
+    "count_lines",
     "cut_file",
     "excerpt",
     "find_json_cells",
     "kind_of",
+    "lines_from",
     "members_of",
     "parse_cells",
     "parse_row",
     "read_rows",
 ]
 
+_BLOCK = 1 << 22
 Kind = Literal["json", "delimited", "parquet", "arrow", "workbook"]
 """What a file is made of."""
 
@@ -106,12 +109,52 @@ def cut_file(path: Path, size: int, encoding: str | None = None) -> list[Part | 
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
 
 
+def count_lines(path: Path, encoding: str | None = None, *, start: int = 0) -> int:
+    """Lines from a byte on of a plain file of JSON lines that ends with one: rows may be added to it.
+
+    0 for all other files: what is packed, a list, a table, one whose last line may go on.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    try:
+        if kind_of(path, encoding) != "json" or not is_plain(path, encoding) or not is_lines(path):
+            return 0
+        lines, last = 0, b""
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            while block := file.read(_BLOCK):
+                lines += block.count(b"\n")
+                last = block[-1:]
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    return lines if last == b"\n" else 0
+
+
+def lines_from(path: Path, start: int, stop: int, count: int) -> Part | None:
+    """So many whole lines of a file as a part, from the first that begins at a byte or behind it; None without any.
+
+    The part does not know its line numbers: they begin with 1.
+    """
+    with path.open("rb") as file:
+        file.seek(max(start - 1, 0))
+        if start:
+            file.readline()
+        begin = end = file.tell()
+        for _ in range(count):
+            if end >= stop or not file.readline():
+                break
+            end = file.tell()
+    return Part(begin, min(end, stop), 1) if begin < min(end, stop) else None
+
+
 def read_rows(
     path: Path,
     part: Part | None = None,
     record: type[msgspec.Struct] | None = None,
     member: str = "",
     encoding: str | None = None,
+    without: frozenset[str] = frozenset(),
 ) -> Iterator[tuple[int, Payload]]:
     """The rows of a file, each with its line (JSON lines, text tables) or its number (all others), counted from 1.
 
@@ -124,6 +167,7 @@ def read_rows(
         record: if it is a Parquet file of such records, written by ``core.tables``, give the records at once.
         member: the sheet, or the name of the list, that is read: one of ``members_of``.
         encoding: of a file of text that is neither UTF-8 nor begins with a byte-order mark.
+        without: fields of such records that are not read; see ``core.tables.read_records``.
 
     Raises:
         DataError: if the file is missing, empty, damaged, or of a kind that is not read.
@@ -131,7 +175,7 @@ def read_rows(
     """
     kind = "json" if part is not None and not is_parquet(read_head(path, 4)) else kind_of(path, encoding)
     if kind == "parquet":
-        return parquet_rows(path, part, record)
+        return parquet_rows(path, part, record, without)
     if kind == "arrow":
         return arrow_rows(path)
     if kind == "workbook":

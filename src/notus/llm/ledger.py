@@ -3,7 +3,8 @@
 Owns one SQLite file (WAL) with an entry for each request key, the claims of those who are about to ask, the usage that
 it sums up to by model and step, its export and its pruning. An entry is in the file as soon as ``put`` returns, and is
 found again after the process was killed; only a loss of power may take the last commits with it, and then leaves the
-file whole (``synchronous=NORMAL``, https://www.sqlite.org/pragma.html#pragma_synchronous).
+file whole (``synchronous=NORMAL``, https://www.sqlite.org/pragma.html#pragma_synchronous). SQLite keeps no checksum of
+what it holds, so each entry has one of its own: an answer in which a bit has changed is named, and not read.
 
 Several processes of one machine may use a ledger at once; a network file system cannot hold one. Who is about to ask a
 request claims its key, and whoever finds a claim waits for the answer. What is asked twice is therefore at most what
@@ -20,6 +21,7 @@ import secrets
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import islice
@@ -49,15 +51,15 @@ CREATE TABLE entries(
     id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, model TEXT NOT NULL, step TEXT NOT NULL,
     kind TEXT NOT NULL, final INTEGER NOT NULL, detail TEXT NOT NULL, request TEXT NOT NULL, answer TEXT NOT NULL,
     raw TEXT NOT NULL, estimated INTEGER NOT NULL, latency REAL NOT NULL, at REAL NOT NULL,
-    tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, attempts INTEGER NOT NULL, price REAL
+    tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, attempts INTEGER NOT NULL, price REAL, crc INTEGER
 ) STRICT
 """
 _COLUMNS = (
     *("key", "model", "step", "kind", "final", "detail", "request", "answer", "raw", "estimated", "latency", "at"),
-    *("tokens_in", "tokens_out", "attempts", "price"),
+    *("tokens_in", "tokens_out", "attempts", "price", "crc"),
 )
 _CLAIMS = "CREATE TABLE IF NOT EXISTS claims(key BLOB PRIMARY KEY, owner TEXT NOT NULL) STRICT, WITHOUT ROWID"
-_KEPT, _SUMMED = _COLUMNS[1:12], _COLUMNS[12:15]
+_KEPT, _SUMMED = (*_COLUMNS[1:12], "crc"), _COLUMNS[12:15]
 # A reply stays as it is; a failure gives way to what came later; what was paid adds up in either case.
 _PUT = f"""
 INSERT INTO entries({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
@@ -78,6 +80,7 @@ _READ = (
     "tokens_out",
     "attempts",
     "price",
+    "crc",
 )
 _ENDINGS = ("", "-wal", "-shm", "-journal")
 """What stands behind a ledger's name in those of its files."""
@@ -199,7 +202,12 @@ class Ledger:
         """The request that was asked under a key, without its tag, or None."""
         with self._read_lock, self.reading():
             row = self._read.execute("SELECT request FROM entries WHERE key = ?", (bytes.fromhex(key),)).fetchone()
-            return None if row is None else _REQUEST.decode(msgspec.convert(row[0], str))
+            if row is None:
+                return None
+            request = _REQUEST.decode(msgspec.convert(row[0], str))
+            if request.key != key:
+                raise _DamagedEntryError(key)
+            return request
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query on the table ``entries``."""
@@ -256,12 +264,19 @@ class Ledger:
             raise InputError(f"{self.path} is a SQLite file, and no ledger; name another file")
         if version != _VERSION:
             raise InputError(f"{self.path} is a ledger of version {version}, and this Notus reads version {_VERSION}")
+        if "crc" not in self._columns():  # made before entries had checksums; those that it holds are read without
+            with self._transaction():
+                if "crc" not in self._columns():
+                    self._write.execute("ALTER TABLE entries ADD COLUMN crc INTEGER")
         mode = self._write.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise InputError(f"{self.path}: its file system cannot hold a write-ahead log; put the ledger elsewhere")
 
     def _tables(self) -> set[str]:
         return {row[0] for row in self._write.execute("SELECT name FROM sqlite_master")}
+
+    def _columns(self) -> set[str]:
+        return {row[1] for row in self._write.execute("PRAGMA table_info(entries)")}
 
     @contextmanager
     def reading(self, kind: type[NotusError] = InputError) -> Iterator[None]:
@@ -272,6 +287,11 @@ class Ledger:
         """
         try:
             yield
+        except _DamagedEntryError as error:
+            raise InputError(
+                f"the ledger {self.path} is damaged: entry {error} is not what was written; "
+                f"'notus ledger {self.path} --prune key={error} --yes' removes it, and it is asked again"
+            ) from None
         except sqlite3.OperationalError as error:
             text = f"the ledger {self.path} cannot be used"
             raise system_error(error, text, self.path) or kind(f"{text}: {one_line(str(error), _SHOWN)}") from None
@@ -283,6 +303,10 @@ class Ledger:
         except OSError as error:
             text = f"the ledger {self.path} cannot be used"
             raise system_error(error, text, self.path) or kind(f"{text}: {error.strerror}") from None
+
+
+class _DamagedEntryError(Exception):
+    """An entry does not match its checksum; the text is its key."""
 
 
 class _Claims:
@@ -437,19 +461,34 @@ def _row(request: Request, outcome: Outcome) -> tuple[Any, ...]:
         final = int(RULES[outcome.kind].then == "refuse") if outcome.kind in RULES else 0
         about = (outcome.kind, final, outcome.detail, request.to_json(), "", outcome.raw, 0, 0.0)
     paid = (outcome.tokens_in, outcome.tokens_out, outcome.attempts, outcome.price)
-    return (bytes.fromhex(outcome.key), request.model.name, request.step, *about, time.time(), *paid)
+    key, (kind, _, detail, _, answer, raw, *_) = bytes.fromhex(outcome.key), about
+    return (key, request.model.name, request.step, *about, time.time(), *paid, _crc(key, kind, detail, answer, raw))
 
 
-_ROW = tuple[bytes, str, str, str, str, int, float, int, int, int, float | None]
+def _crc(key: bytes, *texts: str) -> int:
+    """Checksum of what an entry says: its key, kind, detail, answer and raw reply. What is summed up later is not in
+    it, and the request is told by the key."""
+    return zlib.crc32("\0".join(texts).encode("utf-8", "surrogatepass"), zlib.crc32(key))
+
+
+def _check(crc: int | None, key: bytes, *texts: str) -> None:
+    if crc is not None and crc != _crc(key, *texts):
+        raise _DamagedEntryError(key.hex())
+
+
+_ROW = tuple[bytes, str, str, str, str, int, float, int, int, int, float | None, int | None]
 """Types of ``_READ``: in a damaged file a value may have another."""
-_WHOLE_ROW = tuple[bytes, str, str, str, int, str, str, str, str, int, float, float, int, int, int, float | None]
+_WHOLE_ROW = tuple[
+    bytes, str, str, str, int, str, str, str, str, int, float, float, int, int, int, float | None, int | None
+]
 """Those of ``_COLUMNS``."""
 
 
 def _outcome(row: Sequence[Any]) -> Outcome:
-    key, kind, detail, answer, raw, estimated, latency, tokens_in, tokens_out, attempts, price = msgspec.convert(
+    key, kind, detail, answer, raw, estimated, latency, tokens_in, tokens_out, attempts, price, crc = msgspec.convert(
         row, _ROW
     )
+    _check(crc, key, kind, detail, answer, raw)
     paid = {"tokens_in": tokens_in, "tokens_out": tokens_out, "attempts": attempts, "price": price, "stored": True}
     if kind:
         return Failure(key=key.hex(), kind=kind, detail=detail, raw=raw, **paid)
@@ -553,6 +592,7 @@ def export(ledger: Ledger, path: Path, *, force: bool = False) -> int:
 
 def _exported(row: Sequence[Any]) -> dict[str, Any]:
     entry: dict[str, Any] = dict(zip(_COLUMNS, msgspec.convert(row, _WHOLE_ROW), strict=True))
+    _check(entry.pop("crc"), *(entry[name] for name in ("key", "kind", "detail", "answer", "raw")))
     entry |= {"key": entry["key"].hex(), "final": bool(entry["final"]), "estimated": bool(entry["estimated"])}
     entry["request"] = json.loads(entry["request"])
     entry["answer"] = json.loads(entry["answer"]) if entry["answer"] else None

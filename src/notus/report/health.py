@@ -19,7 +19,7 @@ from notus.core.records import Feedback, Preference
 from notus.core.text import counted
 from notus.evaluate.compare import format_estimate
 from notus.formats.families.ultrafeedback import RATED, SCORED
-from notus.report.audit.flagged import flagged_completion, flagged_pair, place_of
+from notus.report.audits.flagged import flagged_completion, flagged_pair, place_of
 from notus.report.charts import BarRow, IntervalRow, bars, heat, histogram, intervals
 from notus.report.page import Block, Fact, Facts, PageSection, Picture, Points, Report, render
 from notus.report.raters import model_table, rater_sections, vote_sections

@@ -20,7 +20,7 @@ are read of a step. Owns the base classes and the context. The steps are in the 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -46,7 +46,9 @@ from notus.core.artifacts import (
     records_in,
 )
 from notus.core.config import Config
+from notus.core.disk.withdrawn import forgotten_beside, read_sieve
 from notus.core.errors import DataError, check_space
+from notus.core.parallel import start_workers
 from notus.core.plugins import load_python
 from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import MANIFEST, Run, atomic, check_run, read_manifest
@@ -70,6 +72,7 @@ __all__ = [
     "FileRef",
     "MayLose",
     "ModelRef",
+    "OptionalFeedbackRef",
     "OptionalFileRef",
     "OptionalModelRef",
     "OptionalRef",
@@ -92,6 +95,7 @@ __all__ = [
     "refs_of",
     "require_feedback",
     "settings_of",
+    "with_forgotten",
 ]
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -117,6 +121,7 @@ FileRef = Annotated[str, Reference(), _Text]
 OptionalFileRef = Annotated[str | None, Reference()]
 SourceRef = Annotated[str, Reference(_SOURCE), _Text]
 FeedbackRef = Annotated[str, Reference(_FEEDBACK), _Text]
+OptionalFeedbackRef = Annotated[str | None, Reference(_FEEDBACK)]
 PairsRef = Annotated[str, Reference((*_PAIRS, UNPAIRED, HELD_OUT)), _Text]
 DialoguesRef = Annotated[str, Reference((DIALOGUES, PREFERENCES, UNPAIRED)), _Text]
 _Portions = pydantic.BeforeValidator(read_portions)
@@ -227,6 +232,9 @@ class Reads(Step, MayLose):
     reads UTF-8, and UTF-16 where a byte-order mark says so."""
     strict: bool = False
     """Whether a bad row is an error, instead of going to the quarantine."""
+    forget: OptionalFileRef = None
+    """File of withdrawn ids (``notus forget``), whose rows are dropped; null takes ``forgotten.jsonl`` of the folder of
+    runs, where there is one."""
     workers: int | None = pydantic.Field(default=None, ge=1, exclude=True)
     """Number of processes for a large source; null takes the cores that may be used. The result does not depend on it,
     and it is no part of what a run is named and compared by."""
@@ -292,17 +300,21 @@ class Context:
         """Open the records that a setting refers to: those of a run directory, a file, a folder or a hub id."""
         assert isinstance(self.step, Reads)
         source = self.open(self.step, self.inputs[setting])
-        if self.step.least_written and source.limit is None and source.part is None:
-            size = sum(path.stat().st_size for path in source.paths)
-            check_space(self.run.path, self.step.least_written * size, f"what is made of {source.name}")
+        if source.fills_processes:
+            start_workers(self.step.workers, type(self.step).__module__)
         return source
 
     def open(self, config: Reads, given: str) -> Source:
-        """Open records as ``open_records`` does, and note which splits and configurations are not read."""
+        """Open records as ``open_records`` does, note which splits and configurations are not read, and see to room."""
         source = open_records(config, given)
         if source.not_read:
             before = self.run.summary.get("not_read")
             self.note(not_read=f"{before}; {source.not_read}" if before else source.not_read)
+        if source.withdrawn is not None:
+            self.note(forget=config.forget)
+        if config.least_written and source.limit is None and source.part is None:
+            size = sum(path.stat().st_size for path in source.paths)
+            check_space(self.run.path, config.least_written * size, f"what is made of {source.name}")
         return source
 
     def shards(self, source: Source, work: Any, workers: int | None = None, *, again: bool = False) -> Iterator[Any]:
@@ -438,6 +450,7 @@ def open_records(config: Reads, given: str) -> Source:
             f"{folder} holds the runs of a whole recipe; name one of them, for example {folder}/steps/data-…"
         )
     place: Path | str = given
+    outputs: Mapping[str, Any] = {}
     if (folder / MANIFEST).is_file():
         check_run(folder, weights=False)
         found = records_in(folder)
@@ -446,14 +459,14 @@ def open_records(config: Reads, given: str) -> Source:
             raise DataError(
                 f"{folder} is a run of '{stage}', which leaves no feedback and no preferences; name its source"
             )
-        place = found
+        place, outputs = found, read_manifest(folder).get("outputs", {})
     # A run directory holds records, which have their names; a mapping is of files that have others.
     name = config.layout
     if config.map is not None and place is given:
         from notus.formats.mapping.decode import mapping_name
 
         name = mapping_name(config.map)
-    return open_source(
+    source = open_source(
         str(place),
         format=name,
         strict=config.strict,
@@ -462,6 +475,16 @@ def open_records(config: Reads, given: str) -> Source:
         config=config.config,
         encoding=config.encoding if place is given else None,
     )
+    written = {folder / name: told["sha256"] for name, told in outputs.items()}
+    source = replace(source, written={path: written[path] for path in source.paths if path in written})
+    return replace(source, withdrawn=read_sieve(Path(config.forget))) if config.forget else source
+
+
+def with_forgotten(config: Step, run: Path) -> Step:
+    """A step that reads as it is done in a run directory: what the folder of runs says is withdrawn counts for it."""
+    if not isinstance(config, Reads) or config.forget is not None or (beside := forgotten_beside(run)) is None:
+        return config
+    return config.model_copy(update={"forget": str(beside)})
 
 
 def require_feedback(source: Source) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from notus.core.errors import DataError
 from notus.formats.files import json_text
 from notus.formats.rows import cut_file, kind_of, members_of, parse_row, read_rows
 
@@ -120,3 +121,71 @@ def test_what_is_packed_or_utf16_is_not_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("size", "lines"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (6, 3), (9, 3)])
 def test_lines_are_counted_up_to_a_place_and_no_further(size: int, lines: int) -> None:
     assert json_text._count_lines(io.BytesIO(b"a\nb\nc\n"), size) == lines
+
+
+TABLE = [{"prompt": f"Question {n}?", "chosen": f"Ä {n}", "rejected": None, "scores": [n, {"a": n}]} for n in range(4)]
+
+
+def _rows(path):
+    return [json.loads(row) for _, row in read_rows(path)]
+
+
+@pytest.mark.parametrize("orient", ["columns", "index", "split", "records"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_every_way_in_which_pandas_writes_a_table_gives_its_rows(tmp_path, orient, indent):
+    path = tmp_path / "pairs.json"
+    pd.DataFrame(TABLE).to_json(path, orient=orient, indent=indent)
+    given = [{"id": str(n)} if orient == "index" else {} for n in range(4)]
+    assert _rows(path) == [more | row for more, row in zip(given, TABLE, strict=True)]
+    assert [number for number, _ in read_rows(path)] == [1, 2, 3, 4]
+    assert cut_file(path, 10) == [None]  # one long line is no row
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_rows_that_an_object_holds_by_their_ids_get_them(tmp_path, indent):
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps({f"q-{n}": row for n, row in enumerate(TABLE)}, indent=indent))
+    assert _rows(path) == [{"id": f"q-{n}"} | row for n, row in enumerate(TABLE)]
+    path.write_text(json.dumps({f"q-{n}": {"id": n} | row for n, row in enumerate(TABLE)}, indent=indent))
+    assert _rows(path) == [{"key": f"q-{n}", "id": n} | row for n, row in enumerate(TABLE)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chosen": {"role": "assistant", "content": "a"}, "rejected": {"role": "assistant", "content": "b"}},
+        {f"response_{n}": {"text": "a", "score": n} for n in range(4)},
+        {"q1": {"text": "a", "score": 1}, "q2": {"text": "b", "score": 2}},
+        {"m1": {"a": 1, "b": 2}, "m2": {"c": 1, "d": 2}, "m3": {"e": 1, "f": 2}},
+        {"prompt": "Why?", "chosen": "So.", "rejected": "No."},
+    ],
+)
+def test_one_row_of_objects_stays_one_row(tmp_path, row):
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps(row))
+    assert _rows(path) == [row]
+
+
+BROKEN = """{"version": 2, "data": [
+ {"prompt": "a", "n": 1},
+ {"prompt": "b" "n": 2},
+ {"prompt": "c", "n": 3}
+]}
+"""
+
+
+@pytest.mark.parametrize("text", [BROKEN, BROKEN.replace("\n", ""), BROKEN.replace('"data"', '"train"')])
+def test_of_a_broken_list_in_an_object_the_whole_rows_are_rows(tmp_path, text):
+    path = tmp_path / "pairs.json"
+    path.write_text(text)
+    rows = [row for _, row in read_rows(path)]
+    assert [json.loads(row)["prompt"] for row in rows if isinstance(row, bytes)] == ["a", "c"]
+    assert rows[1].rule == "broken-json"
+    assert f"line {3 if chr(10) in text else 1} of the file" in str(rows[1])
+
+
+def test_a_broken_list_before_other_members_is_told_and_not_guessed(tmp_path):
+    path = tmp_path / "pairs.json"
+    path.write_text(BROKEN.rstrip()[:-1] + ', "n": 3}')
+    with pytest.raises(DataError, match="broken"):
+        list(read_rows(path))

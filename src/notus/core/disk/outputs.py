@@ -15,7 +15,7 @@ from notus.core.config import digest_of
 from notus.core.disk.hashes import hash_file, hash_folder
 from notus.core.errors import DataError
 
-__all__ = ["check_outputs", "check_seal", "hash_run", "list_outputs", "seal", "sync", "sync_folder"]
+__all__ = ["check_outputs", "check_seal", "check_written", "hash_run", "list_outputs", "seal", "sync", "sync_folder"]
 
 Outputs = Mapping[str, Mapping[str, Any]]
 """File, seen from the run directory → ``bytes`` and ``sha256``."""
@@ -65,6 +65,16 @@ def check_outputs(folder: Path, manifest: Mapping[str, Any], *, whole: bool = Fa
     for name in sorted({*outputs, *(_tables_in(folder) if outputs else ())}):
         if weights or not name.endswith(_WEIGHTS):
             _check_output(folder, name, outputs, whole)
+
+
+def check_written(path: Path, sha256: str) -> None:
+    """Make sure that a file of a run holds the bytes that were written.
+
+    Raises:
+        DataError: if it does not.
+    """
+    if hash_file(path) != sha256:
+        raise DataError(f"{path} is damaged: its bytes are not those that its run wrote; remove the run and run again")
 
 
 def hash_run(folder: Path, manifest: Mapping[str, Any]) -> str:

@@ -9,17 +9,18 @@ a line of its own, it is the next line that begins as deep as the first row and 
 of JSON has a line end in it. In one long line the brackets must close, and nothing that begins as the first row does
 may stand among what is passed over. A list that breaks off, as a download does, has a last row that is broken.
 
-Owns the way from a broken row to the next.
+Owns the way from a broken row to the next, and to a list that stands in an object as its last member.
 """
 
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 
 from notus.formats.files.payload import Payload
 from notus.formats.quarantine import RowError
 
-__all__ = ["salvage_rows"]
+__all__ = ["list_within", "salvage_rows"]
 
 _ANY = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -61,6 +62,44 @@ def salvage_rows(data: bytes) -> list[Payload] | None:
         if between := _BEHIND.match(text, at):
             at = between.end()
     return found or None
+
+
+def list_within(data: bytes, may_hold: Callable[[str], bool]) -> bytes | None:
+    """The text of the broken list that ends an object: ``{"version": 2, "data": [...]}``. None of any other shape.
+
+    Args:
+        data: the whole file, as UTF-8, whose first character is that of an object.
+        may_hold: whether the rows of a set may stand under a name.
+
+    Returns:
+        The list, behind as many line ends as stand before it, so that its lines keep their numbers.
+    """
+    text = data.decode("utf-8", "surrogateescape")
+    at = _skip_space(text, 0) + 1
+    try:
+        while True:
+            name, end = _ANY.raw_decode(text, _skip_space(text, at))
+            at = _skip_space(text, _skip_space(text, end) + 1)  # behind the colon
+            if isinstance(name, str) and may_hold(name) and text.startswith("[", at) and _is_broken(text, at):
+                break
+            value, end = _ANY.raw_decode(text, at)
+            if isinstance(value, list) and any(isinstance(row, dict) for row in value):
+                return None  # two lists of rows: which is the set's, nobody has said
+            at = _skip_space(text, end) + 1
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    whole = text[at:].rstrip()
+    if whole.endswith("}") and whole[:-1].rstrip().endswith("]"):
+        whole = whole[:-1]
+    return ("\n" * text.count("\n", 0, at) + whole).encode("utf-8", "surrogateescape")
+
+
+def _is_broken(text: str, at: int) -> bool:
+    try:
+        _ANY.raw_decode(text, at)
+    except (json.JSONDecodeError, RecursionError):
+        return True
+    return False
 
 
 def _skip_space(text: str, at: int) -> int:

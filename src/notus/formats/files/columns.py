@@ -5,6 +5,7 @@ once.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from notus.core.errors import DataError
-from notus.core.tables import read_batch, record_kind, schema_of
+from notus.core.tables import columns_without, read_batch, record_kind, schema_of
 from notus.formats.files.packed import check_expansion
 from notus.formats.files.payload import ROWS_AT_ONCE, Part, Payload
 from notus.formats.quarantine import RowError
@@ -35,8 +36,16 @@ def is_arrow(head: bytes) -> bool:
     return head.startswith((_FILE, _STREAM))
 
 
-def parquet_rows(path: Path, part: Part | None, record: type[msgspec.Struct] | None) -> Iterator[tuple[int, Payload]]:
+def parquet_rows(
+    path: Path, part: Part | None, record: type[msgspec.Struct] | None, without: frozenset[str] = frozenset()
+) -> Iterator[tuple[int, Payload]]:
     """The rows of a Parquet file, or the records of one of ours, each with its number.
+
+    Args:
+        path: the file.
+        part: only these groups.
+        record: what it is read as, if it is a file of such records.
+        without: fields of the records that are not read; see ``core.tables.read_records``.
 
     Raises:
         DataError: if it is damaged, or has no row.
@@ -47,7 +56,7 @@ def parquet_rows(path: Path, part: Part | None, record: type[msgspec.Struct] | N
     groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
     check_expansion(path, sum(group.total_byte_size for group in groups))
     own = record if record is not None and record_kind(path) == record.__name__ else None
-    return _parquet_rows(path, file, part, own)
+    return _parquet_rows(path, file, part, own, without if own else frozenset())
 
 
 def own_rows(path: Path, part: Part | None, record: type[msgspec.Struct]) -> int | None:
@@ -161,19 +170,26 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def _parquet_rows(
-    path: Path, file: pq.ParquetFile, part: Part | None, own: type[msgspec.Struct] | None
+    path: Path, file: pq.ParquetFile, part: Part | None, own: type[msgspec.Struct] | None, without: frozenset[str]
 ) -> Iterator[tuple[int, Payload]]:
-    number = part.first - 1 if part else 0
+    before = number = part.first - 1 if part else 0
     groups = range(part.start, part.stop) if part else range(file.num_row_groups)
     # Of what is packed beyond all that texts are, a value may stand in each row, and a row may be all that fits.
     rows = 1 if _is_dense(file, groups) else _OWN_ROWS if own else ROWS_AT_ONCE
+    columns = columns_without(file, own, without) if own else None
     held = 0
     try:
         with file:
-            for batch in file.iter_batches(batch_size=rows, row_groups=list(groups), use_threads=False):
+            for batch in file.iter_batches(
+                batch_size=rows, row_groups=list(groups), columns=columns, use_threads=False
+            ):
                 held += batch.nbytes
                 check_expansion(path, held)
-                records = read_batch(batch, own) if own else None
+                records = read_batch(batch, own, without) if own else None
+                if records is None and without:  # a row is to be looked at by itself, and as a whole
+                    whole = _parquet_rows(path, _open_parquet(path), part, own, frozenset())
+                    yield from islice(whole, number - before, None)
+                    return
                 for payload in _batch(batch) if records is None else records:
                     number += 1
                     yield number, payload

@@ -3,14 +3,21 @@
     {"prompt": …}        [{"prompt": …},        {"data": [{"prompt": …}, …]}        {"train": [{"prompt": …}, …],
     {"prompt": …}         {"prompt": …}]                                             "test": [{"prompt": …}, …]}
 
+    {"q-1": {"prompt": …},        {"prompt": {"0": …, "1": …},
+     "q-2": {"prompt": …}}         "chosen": {"0": …, "1": …}}
+
 Owns the shapes, how large lines are cut into parts, and the names under which an object holds rows rather than being
-one: those in ``_HOLDERS`` and those of splits; any other name is read where it is asked for. Only one row is held at a
-time; a list is mapped into memory, not read. What becomes of a broken list is owned by ``formats.files.broken_list``.
+one: those in ``_HOLDERS`` and those of splits; any other name is read where it is asked for. An object of objects that
+all have the same names, and whose own names are no words, holds rows by their ids: each row gets its own as ``id``. One
+whose columns hold values under the same numbers is a table as pandas writes it.
+Only one row is held at a time; a list is mapped into memory, not read. What becomes of a broken list is owned by
+``formats.files.broken_list``.
 """
 
 import mmap
 import re
 from collections.abc import Iterator
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -18,7 +25,7 @@ from typing import IO
 import msgspec
 
 from notus.core.errors import DataError
-from notus.formats.files.broken_list import salvage_rows
+from notus.formats.files.broken_list import list_within, salvage_rows
 from notus.formats.files.packed import BOM, is_plain, open_unpacked, read_head, read_unpacked
 from notus.formats.files.payload import JSON_ERRORS, Part, Payload, parse_row
 from notus.formats.quarantine import LONGEST_ROW, RowError
@@ -33,7 +40,16 @@ _LOOKED_AT = 20
 _WHOLE = msgspec.json.Decoder(msgspec.Raw)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NAMES, _TABLE = msgspec.json.Decoder(list[str]), msgspec.json.Decoder(list[list[msgspec.Raw]])
+_SPLIT_TABLE = {"columns", "index", "data"}
+"""What pandas calls the parts of a table, where it is asked to write them apart."""
 _HOLDERS = frozenset(["data", "dataset", "examples", "instances", "items", "records", "rows", "samples"])
+_ID = re.compile(
+    r"(?!(?:answer|completion|message|model|output|response|turn)[_ -]?[0-9]+$)\S*(?:[0-9]|[:/#@])\S*", re.I
+)
+"""How an id looks that no column is called: with a digit, or a mark that names places."""
+_LEAST_BY_ID = 3
+"""Rows that an object of rows by id has at least; of fewer, one row is likelier."""
 _ROWS = re.compile(rb"\s*\[\s*\{")
 """How a list of objects begins."""
 _SPLIT = re.compile(r"(train|training|valid|validation|val|dev|test|testing|eval|evaluation)([_-].*)?")
@@ -76,15 +92,17 @@ def json_rows(
     first = _first(path, encoding)
     if _is_lines(path, first, encoding):
         return _lines(path, encoding=encoding)
+    if first == b"{" and (by_id := _rows_by_id(path, encoding)):
+        return _numbered(by_id)
     whole = _document(path, many=first == b"[", encoding=encoding)
     if whole is not None:
         return whole
     named = _is_named_lines(path)
-    if first == b"[" and not named:
-        salvaged = salvage_rows(bytes(_map_file(path, encoding)))
-        if salvaged is None:
+    if not named and (broken := _broken_list(path, first, encoding)) is not None:
+        if (salvaged := salvage_rows(broken)) is None:
+            begins = "begins as" if first == b"[" else "holds"
             raise DataError(
-                f"{path} begins as a JSON list but is broken: {_fault(path, encoding)}, and where its next row begins "
+                f"{path} {begins} a JSON list but is broken: {_fault(path, encoding)}, and where its next row begins "
                 "cannot be told; correct that place, or write the rows as JSON lines, of which bad ones are put aside"
             )
         return enumerate(salvaged, 1)
@@ -94,10 +112,19 @@ def json_rows(
     raise DataError(f"{path} is neither JSON nor a table: {_fault(path, encoding)}")
 
 
+def _broken_list(path: Path, first: bytes, encoding: str | None) -> bytes | None:
+    """The text of a list that is the file, or ends the object that is the file."""
+    if first == b"[":
+        return bytes(_map_file(path, encoding))
+    if first != b"{":
+        return None
+    return list_within(bytes(_map_file(path, encoding)), lambda name: name in _HOLDERS or _is_split(name))
+
+
 def json_members(path: Path, encoding: str | None = None) -> dict[str, int]:
     """Names under which an object holds rows, with their numbers; empty where the file is of another shape."""
     members = {name: rows for name, rows in _lists(path, encoding).items() if "." not in name}
-    if not any(name in _HOLDERS or _SPLIT.fullmatch(name) for name in members):
+    if not any(name in _HOLDERS or _is_split(name) for name in members):
         return {}
     return {name: len(_LIST.decode(rows)) for name, rows in members.items()}
 
@@ -110,6 +137,10 @@ def json_lists(path: Path, encoding: str | None = None) -> dict[str, int]:
     if _is_named_lines(path):
         return {}
     return {name: len(_LIST.decode(rows)) for name, rows in _lists(path, encoding).items()}
+
+
+def _is_split(name: str) -> bool:
+    return _SPLIT.fullmatch(name) is not None
 
 
 def _lists(path: Path, encoding: str | None) -> dict[str, msgspec.Raw]:
@@ -137,7 +168,35 @@ def _first(path: Path, encoding: str | None = None) -> bytes:
 
 def _is_lines(path: Path, first: bytes, encoding: str | None) -> bool:
     line = None if first == b"[" else next(_lines(path, encoding=encoding), None)
-    return line is not None and (_is_named_lines(path) or _is_json(line[1]))
+    if line is None or not (_is_named_lines(path) or _is_json(line[1])):
+        return False
+    return _is_named_lines(path) or not _rows_by_id(path, encoding)
+
+
+def _rows_by_id(path: Path, encoding: str | None) -> list[msgspec.Raw]:
+    """The rows of an object that holds them by their ids, or as columns by number; empty where it is of another shape.
+
+    JSON lines cost one line here: what follows the first object ends the reading.
+    """
+    try:
+        held = _FIELDS.decode(_map_file(path, encoding))
+        if held.keys() == _SPLIT_TABLE:
+            names, rows = _NAMES.decode(held["columns"]), _TABLE.decode(held["data"])
+            return [msgspec.Raw(msgspec.json.encode(dict(zip(names, row, strict=True)))) for row in rows]
+        fields = [_FIELDS.decode(value) for value in held.values()]
+    except JSON_ERRORS:
+        return []
+    shared, all_ = set(fields[0]).intersection(*fields) if fields else set(), set().union(*fields)
+    encode = msgspec.json.encode
+    if len(held) > 1 and shared == all_ and all_ and all(name.isdecimal() for name in all_):
+        columns = list(zip(held, fields, strict=True))
+        return [msgspec.Raw(encode({name: column[number] for name, column in columns})) for number in fields[0]]
+    numbered = len(held) > 1 and all(name.isdecimal() for name in held)
+    by_id = numbered or (len(held) >= _LEAST_BY_ID and all(_ID.fullmatch(name) for name in held))
+    if not by_id or len(shared) < 2 or 2 * len(shared) < len(all_):
+        return []
+    named = zip(held, fields, strict=True)
+    return [msgspec.Raw(encode({("key" if "id" in row else "id"): name, **row})) for name, row in named]
 
 
 def _is_named_lines(path: Path) -> bool:
@@ -181,12 +240,14 @@ def _lines_of_part(file: IO[bytes], lines: Iterator[bytes], part: Part) -> Itera
         yield line
 
 
-def _count_lines(file: IO[bytes], size: int) -> int:
+def _count_lines(file: BufferedReader, size: int) -> int:
     """Read on, and count the ends of lines: of ``size`` bytes, or fewer at the end of the file."""
     lines = 0
-    while size > 0 and (block := file.read(min(size, _BUFFER))):
-        size -= len(block)
-        lines += block.count(b"\n")
+    block = bytearray(min(size, _BUFFER))  # always the same: memory that is new must be fetched first
+    view = memoryview(block)
+    while size > 0 and (read := file.readinto(view[: min(size, _BUFFER)])):
+        size -= read
+        lines += block.count(b"\n", 0, read)
     return lines
 
 

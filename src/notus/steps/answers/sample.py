@@ -50,6 +50,7 @@ class Sample(Reads, EndpointSettings):
     """Draw answers to prompts from a model, or from an endpoint through the ledger."""
 
     step_type: ClassVar[str] = "sample"
+    least_written: ClassVar[float] = 0.05
     leaves: ClassVar[tuple[Artifact, ...]] = (OUTPUTS,)
     serve: ClassVar[None] = None  # what is asked over HTTP is a server that runs already
     data: PromptsRef = "data"

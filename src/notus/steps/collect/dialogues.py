@@ -35,6 +35,7 @@ class Refine(Reads, Serving, Refinement):
     """Collect instructions that a teacher rewrites in the light of an answer."""
 
     step_type: ClassVar[str] = "refine"
+    least_written: ClassVar[float] = 0.05
     leaves: ClassVar[tuple[Artifact, ...]] = (DIALOGUES,)
     collects: ClassVar[bool] = True
     data: PromptsRef = "data"

@@ -30,6 +30,19 @@ if TYPE_CHECKING:  # the search is heavy, and most binarizations hold nothing ou
 
 __all__ = ["Binarize", "stages_before"]
 
+_OF_NO_USE = frozenset(
+    f"completions.{name}"
+    for name in (
+        "critique.text",
+        "principle",
+        "ratings.rationale",
+        "ratings.types",
+        "ratings.types_rationale",
+        "system_prompt",
+    )
+)
+"""Fields that take no part in what is chosen and rejected, and of which a pair holds nothing."""
+
 
 class Binarize(Reads):
     """Turn feedback into preferences."""
@@ -109,6 +122,7 @@ class Binarize(Reads):
         """
         source = context.source("data")
         require_feedback(source)
+        source = source.lean(_OF_NO_USE)
         # A published split is a permutation of all pairs, which must be held for it; a split by prompt needs none.
         sizes, decisions = (_split_as_published if self.test_pairs() else _split_by_prompt)(
             context, self, source, context.seed

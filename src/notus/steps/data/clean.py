@@ -39,7 +39,7 @@ from notus.core.artifacts import (
     UNPAIRED,
     Artifact,
 )
-from notus.core.records import Decision
+from notus.core.records import Decision, Feedback
 from notus.core.run import atomic
 from notus.core.stage import apply
 from notus.formats.format import Data
@@ -62,6 +62,9 @@ CONTAMINATION = Artifact("contamination", "contamination.parquet", Contaminated)
 PRIVATE = Artifact("private", "private.parquet", Found)
 """Each piece of personal data and each secret: its kind and place, never the thing itself."""
 _EXAMPLES = 8
+_ANSWER = ("critique", "extra", "principle", "ratings", "system_prompt", "text", "turns")
+_BESIDE_THE_PROMPT = frozenset(["extra", "rankings", "source", *(f"completions.{name}" for name in _ANSWER)])
+"""Fields of feedback that the first reading has no use for."""
 
 
 class Clean(Reads, Cleaning):
@@ -98,8 +101,11 @@ class Clean(Reads, Cleaning):
         guard = Guard(self.private)
         skipped: dict[Path, str] = {}
         count = len(read_benchmarks((path for path, _ in against), skipped))
+        first = source
+        if source.record is Feedback and not self.keep and not self.truecases(Feedback):
+            first = source.lean(_BESIDE_THE_PROMPT)
         try:
-            plans = decide(context.shards(source, partial(_examine_shard, self, against), self.workers), self)
+            plans = decide(context.shards(first, partial(_examine_shard, self, against), self.workers), self)
         finally:
             _shield_quarantine(QUARANTINE.at(context.path), guard)
         shown, examples, found = _second_reading(context, self, source, plans)

@@ -27,6 +27,7 @@ class RewardCheck(Ranked):
     """Accuracy of a ranker on preference pairs, by subset, with its bias to length."""
 
     step_type: ClassVar[str] = "reward-check"
+    least_written: ClassVar[float] = 0.05
     leaves: ClassVar[tuple[Artifact, ...]] = (PAIR_SCORES, SCORES, FINDINGS)
     compared_by: ClassVar[tuple[str, ...]] = ("tie_counts",)
     draws: ClassVar[bool] = False

@@ -5,7 +5,7 @@
   is the signal. An aspect that the others tell little of, with less than a fifth of its variance, says nothing.
 * Several ratings of one aspect: each minus the mean of the others, by √((m − 1)/m) of m ratings, so that all have one
   spread; a rater with a name is first moved by the median of its differences. Where the scale goes from 1 to 10, a 10
-  is weighed as ``audit.tens`` does, with the mean of the others as its view.
+  is weighed as ``audit.ratings.tens`` does, with the mean of the others as its view.
 
 Of a completion the smallest p counts, times the number of ratings that were looked at (Bonferroni). Owns what is held
 of the aspects, and these signals. How raters agree as a whole is the business of ``audit.raters``.
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from notus.audit.raters import OVERALL, Columns
-from notus.audit.tens import weigh_tens
+from notus.audit.ratings.tens import weigh_tens
 from notus.core.records import Feedback, Scale
 from notus.formats.families.ultrafeedback import SCORED
 from notus.stats.false_discovery import empirical_p, tail_p
