@@ -1,0 +1,1 @@
+"""Ratings and scores against one another."""
