@@ -28,8 +28,8 @@ STEPS: dict[str, dict[str, Any]] = {
 }
 KNOWN = {
     "read": (1, "73a1885509b721b7"),
-    "audit": (1, "43b4f91e61844591"),
-    "repair": (1, "dd5fe32ea4a4dc0b"),
+    "audit": (2, "acf56e78e6c8d04c"),
+    "repair": (2, "b189ee70d26201ef"),
     "clean": (1, "4dfa8a66848c15d5"),
     "binarize": (1, "9e1034d863a5b3be"),
     "export": (1, "eda4e31b655d8c02"),

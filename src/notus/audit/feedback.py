@@ -25,7 +25,7 @@ import math
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import stdev
 from typing import Literal
@@ -35,6 +35,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from notus.audit.context.answers import Answers, SecondScores
+from notus.audit.context.judge import ByContext, judge_by_context
 from notus.audit.health import Collector, Columns, Health
 from notus.audit.raters import Raters, Ratings, compare_raters
 from notus.audit.signals import FEWEST, Reasons, blocks, find_reasons, mid_ranks
@@ -46,7 +48,7 @@ from notus.formats.families.ultrafeedback import RATED, SCORED, STATED_MEAN
 from notus.preferences.faults import has_text, is_empty
 from notus.preferences.repair import verdict
 
-__all__ = ["FLAGS", "Accumulator", "Audit", "Placement", "StoredRows", "Suspicion", "audit", "write_audit"]
+__all__ = ["FLAGS", "Accumulator", "Audit", "Placement", "StoredRows", "Suspicion", "audit", "audit_of", "write_audit"]
 
 Measure = Literal["score-against-ratings", "spread-of-ratings", "none"]
 
@@ -90,6 +92,8 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     """Number of ratings with a value."""
     not_applicable: int
     """Number of ratings that are N/A."""
+    length: int = 0
+    """Characters of the answer."""
     rank_of_mean: float | None
     """Mid-rank of the mean rating in the set, 0 to 1; None without both scores."""
     rank_of_score: float | None
@@ -107,6 +111,16 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     """Overall score that the wording of the critique speaks for, by a model that has not seen the prompt."""
     false_ten: float | None = None
     """Of a 10: the chance that it is a 1 misread."""
+    expected_by_context: float | None = None
+    """Score that siblings, model and form of the answer speak for, without its own: see ``audit.context``."""
+    spread_by_context: float | None = None
+    """Standard deviation of the scores of such answers around it."""
+    chance_far: float | None = None
+    """Chance that a fresh score would be far from the given one."""
+    place_by_context: int | None = None
+    """Place by that chance, 1 for the largest; equals share the better place."""
+    second_score: float | None = None
+    """Mean of the second scores of the answer, where some were given, on the scale of the first."""
     repair: str
     """What the published rule would do: ``set-to-1``, ``keep``, ``ask-again``, or nothing."""
     flags: tuple[str, ...]
@@ -150,6 +164,8 @@ class Audit:
     """Who rated and voted, and how they agree."""
     votes: VoteAudit
     """What the rankings do."""
+    by_context: ByContext
+    """What siblings, model and form of each answer say of its score."""
 
     def order(self, limit: int | None = None) -> list[int]:
         """Numbers of the rows with a suspicion, most suspicious first; equals in the order of the set."""
@@ -171,8 +187,9 @@ class Accumulator:
     while they are ranked.
     """
 
-    def __init__(self, models: TextModels | None = None) -> None:
+    def __init__(self, models: TextModels | None = None, second: SecondScores | None = None) -> None:
         self.collector = Collector()
+        self.answers, self._second = Answers(second), second
         self.flags: Counter[str] = Counter()
         self.text_scores = TextScores(models or TextModels())
         self.ratings, self.rankings = Ratings(), Rankings()
@@ -186,6 +203,7 @@ class Accumulator:
         """Take one prompt in; its rows, not yet compared with the set."""
         self.collector.add(feedback)
         self.text_scores.add(feedback)
+        self.answers.add(feedback)
         self.ratings.add(feedback)
         self.rankings.add(feedback)
         for completion in feedback.completions:
@@ -198,11 +216,14 @@ class Accumulator:
     def finish(self) -> None:
         """Let go of the models and of texts that wait, before it is sent to another process."""
         self.text_scores.finish()
+        self.answers.finish()
+        self._second = None
 
     def merge(self, other: "Accumulator") -> None:
         """Take in what another holds of the prompts that follow."""
         self.collector.merge(other.collector)
         self.text_scores.merge(other.text_scores)
+        self.answers.merge(other.answers)
         self.ratings.merge(other.ratings)
         self.rankings.merge(other.rankings)
         self.flags.update(other.flags)
@@ -218,14 +239,17 @@ class Accumulator:
         of_mean, of_score = (mid_ranks(np.where(either, np.nan, values)) for values in (means, scores))
         against = of_score - of_mean
         tens = columns.scales_of_most()[1] in (None, SCORED)
-        reasons = find_reasons(means, scores, against, columns.by_prompt(), spreads, self.text_scores, tens=tens)
+        by_context = judge_by_context(columns, self.answers, self._second)
+        reasons = find_reasons(
+            means, scores, against, columns.by_prompt(), spreads, self.text_scores, tens=tens, by_context=by_context
+        )
         measure: Measure = "none" if np.isnan(spreads).all() else "spread-of-ratings"
         if not either.all():
             measure = "score-against-ratings"
         values = spreads if either.all() else against
         # A share of fewer than twenty completions says nothing: there the disagreement alone is the suspicion.
         suspicion = reasons.combined.minus_log_p if len(values) >= FEWEST else values
-        return Placement(measure, of_mean, of_score, values, _places(suspicion), reasons)
+        return Placement(measure, of_mean, of_score, values, _places(suspicion), reasons, by_context)
 
     def health(self) -> Health:
         """The health of all that was taken in."""
@@ -242,6 +266,7 @@ class Placement:
     disagreement: NDArray[np.float64]
     suspicion: NDArray[np.uint32]
     reasons: Reasons
+    by_context: ByContext
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """The columns of the rows from ``start`` to before ``stop``."""
@@ -251,7 +276,7 @@ class Placement:
         }
         places = self.suspicion[start:stop]
         late = {"suspicion": pa.array(places, mask=places == 0)}
-        return floats | late | self.reasons.columns(start, stop)
+        return floats | late | self.reasons.columns(start, stop) | self.by_context.columns(start, stop)
 
 
 def audit(records: Iterable[Feedback]) -> Audit:
@@ -295,6 +320,26 @@ def write_audit(path: Path, drafts: Sequence[Path], accumulator: Accumulator) ->
     return _audit(StoredRows(path, count), accumulator, placed)
 
 
+def audit_of(
+    rows: Sequence[Suspicion] | StoredRows,
+    accumulator: Accumulator,
+    placed: Placement,
+    suspicion: NDArray[np.uint32],
+    reasons: pa.Array,
+) -> Audit:
+    """The audit of some rows that were placed together with others.
+
+    Args:
+        rows: of the completions that ``accumulator`` holds.
+        accumulator: of these rows alone.
+        placed: of all that were placed.
+        suspicion: place of each row among these.
+        reasons: their reasons, as a column.
+    """
+    counts = Counter(slug for slugs in reasons.to_pylist() for slug in slugs)
+    return replace(_audit(rows, accumulator, placed), suspicion=suspicion, reasons=dict(counts))
+
+
 def _audit(rows: Sequence[Suspicion] | StoredRows, accumulator: Accumulator, placed: Placement) -> Audit:
     columns = accumulator.collector.columns
     return Audit(
@@ -306,6 +351,7 @@ def _audit(rows: Sequence[Suspicion] | StoredRows, accumulator: Accumulator, pla
         placed.reasons.counts(),
         compare_raters([*accumulator.ratings.columns(), *accumulator.rankings.columns()]),
         accumulator.rankings.report(),
+        placed.by_context,
     )
 
 
@@ -331,6 +377,7 @@ def _draft_rows(feedback: Feedback) -> list[Suspicion]:
             overall_score=item.overall_score,
             ratings=len(item.ratings) - missing[index],
             not_applicable=missing[index],
+            length=len(item.text),
             rank_of_mean=None,
             rank_of_score=None,
             disagreement=None,

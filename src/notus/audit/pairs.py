@@ -42,6 +42,7 @@ __all__ = [
 
 PAIR_FLAGS = PAIR_FAULTS | {
     "repeated-prompt": "other pairs have the same prompt",
+    "label-against-text": "what is preferred elsewhere in the set is in the rejected answer",
     "reward-against-label": "a trained model's reward is far on the side of the rejected answer",
 }
 """Flag → what it says of a pair."""
@@ -80,6 +81,11 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Number of completions of the prompt."""
     flags: tuple[str, ...]
     """Slugs out of ``PAIR_FLAGS``."""
+    text_chance: float | None = None
+    """Chance of the label by the texts alone, from a model that has not seen the prompt; below ½ they speak for the
+    rejected answer. None where they were not asked."""
+    place_by_text: int | None = None
+    """Place by that chance, 1 for the smallest; equals share the better place."""
     reward_margin: float | None = None
     """A model's reward of chosen minus that of rejected; with all below None where no reward check has judged it."""
     reward_p: float | None = None

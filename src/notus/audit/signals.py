@@ -35,6 +35,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from notus.audit.context.judge import ByContext
 from notus.audit.wording import TextScores
 from notus.core.errors import DataError
 
@@ -63,6 +64,7 @@ SIGNALS = {
     "score-against-ratings": "the overall score is far from what the ratings say",
     "score-against-wording": "the overall score is far from what the critique's wording says",
     "score-against-siblings": "the answer's place among its siblings is another by score than by ratings",
+    "score-against-context": "the score is far from what siblings, model and form of the answer speak for",
     "score-against-all": "ratings and wording together contradict the overall score",
     "rating-against-rationale": "a rating is far from what its rationale's wording says",
     "spread-of-ratings": "repeated ratings of one aspect disagree",
@@ -78,6 +80,8 @@ FEWEST = 20
 """Completions below which a share of the set says nothing, and no reason is named."""
 
 _COUNTED_ALREADY = "score-against-siblings"
+_OF_JUDGEMENTS = "score-against-context"
+_NOT_COMBINED = {_COUNTED_ALREADY, _OF_JUDGEMENTS}
 _BLOCK = 65_536
 _TEN = 10.0
 _EDGE = 0.02
@@ -140,7 +144,7 @@ class SignalCombiner:
             return
         found = np.flatnonzero(p <= REASON)
         self._against[slug] = found.astype(np.uint32), p[found]
-        if slug != _COUNTED_ALREADY:
+        if slug not in _NOT_COMBINED:
             np.fmin(self._smallest, p, out=self._smallest)
 
     def combine(self) -> CombinedScore:
@@ -167,6 +171,7 @@ class Reasons:
     spreads: Floats
     rationale: NDArray[np.float32]
     """Largest distance of a rating from its rationale's, signed."""
+    by_context: ByContext | None = None
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """The columns of the rows from ``start`` to before ``stop``; NaN is null."""
@@ -202,6 +207,8 @@ class Reasons:
             said.append(f"mean rating {self.means[index]:.2f}")
         if not math.isnan(self.expected[index]):
             said.append(f"the wording speaks for {self.expected[index]:.1f}")
+        if "score-against-context" in slugs and self.by_context is not None:
+            said.append(self.by_context.evidence(index))
         if "ten-for-one" in slugs:
             said.append(f"a misread 1 with probability {self.false_ten[index]:.3f}")
         if "rating-against-rationale" in slugs:
@@ -220,6 +227,7 @@ def find_reasons(
     text_scores: TextScores,
     *,
     tens: bool = True,
+    by_context: ByContext | None = None,
 ) -> Reasons:
     """Combine all that is known of the completions of a set.
 
@@ -230,6 +238,7 @@ def find_reasons(
         spreads: standard deviations of repeated ratings.
         text_scores: finished, of the same completions in the same order. What it holds of rationales is let go of.
         tens: whether overall scores go from 1 to 10, so that a 10 may be a 1 misread.
+        by_context: what the contexts say of the scores.
     """
     # Signal after signal, and each is forgotten once it is taken in; what is held most of, the rationales, comes first.
     combiner = SignalCombiner(len(means))
@@ -246,7 +255,9 @@ def find_reasons(
     if repeated.any():
         combiner.chance("same-text-other-score", np.where(repeated > 0, repeated.mean(), np.nan))
     combiner.chance("spread-of-ratings", empirical_p(spreads))
-    return Reasons(combiner.combine(), false_ten, means, scores, expected, spreads, distance)
+    if by_context is not None:
+        combiner.chance(_OF_JUDGEMENTS, empirical_p(by_context.context.odd))
+    return Reasons(combiner.combine(), false_ten, means, scores, expected, spreads, distance, by_context)
 
 
 def _rationale_signal(count: int, text_scores: TextScores) -> tuple[Floats, NDArray[np.float32]]:

@@ -38,10 +38,24 @@ from notus.core.parallel import map_shards
 from notus.core.records import Feedback
 from notus.core.splits import FOLDS, fold_of
 from notus.core.stage import Tally
+from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import Source
+from notus.stats.ridge import cross_fit, moments
 
-__all__ = ["LEAST", "PROMPTS", "TextModel", "TextModels", "TextScores", "learn", "learn_models", "sample_prompts"]
+__all__ = [
+    "LEAST",
+    "PROMPTS",
+    "TextModel",
+    "TextModels",
+    "TextScores",
+    "learn",
+    "learn_models",
+    "matrix_of",
+    "sample_prompts",
+    "sample_records",
+    "vocabulary_of",
+]
 
 LEAST = 100
 """Texts with a score below which nothing is learned."""
@@ -134,13 +148,13 @@ def learn(
     if len(kept) < LEAST or np.ptp(target) == 0 or len(np.unique(of)) < 2:
         return None
     chosen = [texts[index] for index in kept]
-    buckets = _vocabulary(chosen)
+    buckets = vocabulary_of(chosen)
     if not len(buckets):
         return None
     model = TextModel(buckets, np.empty((0, 0)), np.empty(0), 0.0, len(kept))
-    matrix = _matrix(chosen, model._column, len(buckets))
-    parts = [_moments(matrix[of == fold], target[of == fold]) for fold in range(FOLDS)]
-    errors = {one: np.abs(target - _out_of_fold(matrix, of, *_cross_fit(parts, one))) for one in _PENALTIES}
+    matrix = matrix_of(chosen, model)
+    parts = [moments(matrix[of == fold], target[of == fold]) for fold in range(FOLDS)]
+    errors = {one: np.abs(target - _out_of_fold(matrix, of, *cross_fit(parts, one))) for one in _PENALTIES}
     fits = len(target) - int(len(target) * _TRIM)
     # Without the worst errors: faulty scores are missed by every model alike, and by the best one most of all.
     penalty = min(_PENALTIES, key=lambda one: float(np.sort(errors[one])[:fits].mean()))
@@ -151,8 +165,8 @@ def learn(
         return None
     bad = np.zeros(len(target), bool)
     bad[np.argsort(errors[penalty], kind="stable")[fits:]] = True
-    worst = [_moments(matrix[bad & (of == fold)], target[bad & (of == fold)]) for fold in range(FOLDS)]
-    weights, intercepts = _cross_fit([part.minus(other) for part, other in zip(parts, worst, strict=True)], penalty)
+    worst = [moments(matrix[bad & (of == fold)], target[bad & (of == fold)]) for fold in range(FOLDS)]
+    weights, intercepts = cross_fit([part.minus(other) for part, other in zip(parts, worst, strict=True)], penalty)
     return replace(model, weights=weights, intercepts=intercepts, penalty=penalty)
 
 
@@ -165,7 +179,14 @@ class TextModels:
 
 
 def sample_prompts(source: Source) -> Iterator[Feedback]:
-    """About ``PROMPTS`` prompts from the beginnings of parts all over a source; bad rows are passed over.
+    """The prompts of ``sample_records``."""
+    for record in sample_records(source):
+        assert isinstance(record, Feedback)
+        yield record
+
+
+def sample_records(source: Source) -> Iterator[Data]:
+    """About ``PROMPTS`` records from the beginnings of parts all over a source; bad rows are passed over.
 
     Raises:
         DataError: if a file cannot be read, or, in strict mode, at a bad row.
@@ -173,17 +194,16 @@ def sample_prompts(source: Source) -> Iterator[Feedback]:
     size = sum(path.stat().st_size for path in source.paths)
     shards = source.shards(max(size // _PARTS, _LEAST_PART))
     for shard in shards:
-        for record in islice(shard.records(Tally("sample"), Quarantine()), -(-PROMPTS // len(shards))):
-            assert isinstance(record, Feedback)
-            yield record
+        yield from islice(shard.records(Tally("sample"), Quarantine()), -(-PROMPTS // len(shards)))
 
 
-def learn_models(sample: Iterable[Feedback], workers: int | None = 1) -> TextModels:
+def learn_models(sample: Iterable[Feedback], workers: int | None = 1, *, aspects: bool = True) -> TextModels:
     """Learn what critiques say of overall scores, and rationales of ratings, from prompts of all parts of the set.
 
     Args:
         sample: all of it is learned from: see ``PROMPTS`` and ``sample_prompts``.
         workers: processes that learn side by side, as for ``core.parallel.map_shards``; each model is the same in any.
+        aspects: whether rationales are learned from too.
     """
     critiques: list[_Scored] = []
     by_aspect: defaultdict[str, list[_Scored]] = defaultdict(list)
@@ -192,7 +212,7 @@ def learn_models(sample: Iterable[Feedback], workers: int | None = 1) -> TextMod
         for item in feedback.completions:
             if item.critique and item.critique.score is not None and item.critique.text:
                 critiques.append((item.critique.text, item.critique.score, fold))
-            for rating in item.ratings:
+            for rating in item.ratings if aspects else ():
                 if rating.value is not None and rating.rationale:
                     by_aspect[rating.aspect].append((rating.rationale, rating.value, fold))
     tens = sum(score == _TEN for _, score, _ in critiques)
@@ -306,45 +326,6 @@ def _learn_from(given: tuple[list[_Scored], bool]) -> TextModel | None:
     return learn(texts, scores, folds, None if trusting else [score != _TEN for score in scores])
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Count, Σx, Σxxᵀ, Σxy and Σy of some texts."""
-
-    count: int
-    sums: Floats
-    gram: Floats
-    cross: Floats
-    total: float
-
-    def minus(self, other: "_Moments") -> "_Moments":
-        return _Moments(
-            self.count - other.count,
-            self.sums - other.sums,
-            self.gram - other.gram,
-            self.cross - other.cross,
-            self.total - other.total,
-        )
-
-
-def _cross_fit(parts: Sequence[_Moments], penalty: float) -> tuple[Floats, Floats]:
-    """Ridge weights and intercepts for each fold, from the texts of the others."""
-    whole = [sum(getattr(part, name) for part in parts) for name in ("count", "sums", "gram", "cross", "total")]
-    everything = _Moments(*whole)
-    weights, intercepts = np.zeros((len(parts), len(everything.sums))), np.zeros(len(parts))
-    for fold, part in enumerate(parts):
-        rest = everything.minus(part)
-        mean, middle = rest.sums / rest.count, rest.total / rest.count
-        centred = rest.gram - rest.count * np.outer(mean, mean) + penalty * np.eye(len(mean))
-        weights[fold] = np.linalg.solve(centred, rest.cross - rest.sums * middle)
-        intercepts[fold] = middle - mean @ weights[fold]
-    return weights, intercepts
-
-
-def _moments(rows: NDArray[np.float32], target: Floats) -> _Moments:
-    gram = (rows.T @ rows).astype(np.float64)
-    return _Moments(len(rows), rows.sum(axis=0, dtype=np.float64), gram, rows.T @ target, float(target.sum()))
-
-
 def _out_of_fold(matrix: NDArray[np.float32], folds: NDArray[np.intp], weights: Floats, intercepts: Floats) -> Floats:
     found = np.empty(len(folds))
     for fold in range(FOLDS):
@@ -352,7 +333,7 @@ def _out_of_fold(matrix: NDArray[np.float32], folds: NDArray[np.intp], weights: 
     return found
 
 
-def _vocabulary(texts: Sequence[str]) -> NDArray[np.int32]:
+def vocabulary_of(texts: Sequence[str]) -> NDArray[np.int32]:
     """The most frequent buckets, which get a feature each."""
     buckets = np.concatenate([_occurrences(texts[start:stop])[0] for start, stop in _blocks(texts)])
     counts = np.bincount(buckets, minlength=1 << _BITS)
@@ -360,7 +341,9 @@ def _vocabulary(texts: Sequence[str]) -> NDArray[np.int32]:
     return chosen[counts[chosen] >= _LEAST_COUNT].astype(np.int32)
 
 
-def _matrix(texts: Sequence[str], column: NDArray[np.int16], size: int) -> NDArray[np.float32]:
+def matrix_of(texts: Sequence[str], model: TextModel) -> NDArray[np.float32]:
+    """The features of a model, text by text."""
+    column, size = model._column, len(model.buckets)
     matrix = np.zeros((len(texts), size), np.float32)
     for start, stop in _blocks(texts):
         columns, owners, lengths = _features(texts[start:stop], column)

@@ -405,6 +405,8 @@ class Decision(Record, frozen=True):
     file: str = ""
     """Where the record stood."""
     line: Count = 0
+    evidence: str = ""
+    """What speaks for it, in figures or in the words of who decided."""
 
     @property
     def id(self) -> str:

@@ -56,6 +56,7 @@ from notus.core.tables import read_records, table_exists, write_records, write_t
 from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine, RowReader
 from notus.formats.source import Source, open_source, read_counted, sharded
+from notus.formats.withdrawn import forgotten_beside, read_sieve
 from notus.train.mixture import Portion, read_portions
 
 if TYPE_CHECKING:  # the sections of reports are heavy, and most steps leave none
@@ -71,6 +72,7 @@ __all__ = [
     "FileRef",
     "MayLose",
     "ModelRef",
+    "OptionalFeedbackRef",
     "OptionalFileRef",
     "OptionalModelRef",
     "OptionalRef",
@@ -93,6 +95,7 @@ __all__ = [
     "refs_of",
     "require_feedback",
     "settings_of",
+    "with_forgotten",
 ]
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -118,6 +121,7 @@ FileRef = Annotated[str, Reference(), _Text]
 OptionalFileRef = Annotated[str | None, Reference()]
 SourceRef = Annotated[str, Reference(_SOURCE), _Text]
 FeedbackRef = Annotated[str, Reference(_FEEDBACK), _Text]
+OptionalFeedbackRef = Annotated[str | None, Reference(_FEEDBACK)]
 PairsRef = Annotated[str, Reference((*_PAIRS, UNPAIRED, HELD_OUT)), _Text]
 DialoguesRef = Annotated[str, Reference((DIALOGUES, PREFERENCES, UNPAIRED)), _Text]
 _Portions = pydantic.BeforeValidator(read_portions)
@@ -228,6 +232,9 @@ class Reads(Step, MayLose):
     reads UTF-8, and UTF-16 where a byte-order mark says so."""
     strict: bool = False
     """Whether a bad row is an error, instead of going to the quarantine."""
+    forget: OptionalFileRef = None
+    """File of withdrawn ids (``notus forget``), whose rows are dropped; null takes ``forgotten.jsonl`` of the folder of
+    runs, where there is one."""
     workers: int | None = pydantic.Field(default=None, ge=1, exclude=True)
     """Number of processes for a large source; null takes the cores that may be used. The result does not depend on it,
     and it is no part of what a run is named and compared by."""
@@ -303,6 +310,8 @@ class Context:
         if source.not_read:
             before = self.run.summary.get("not_read")
             self.note(not_read=f"{before}; {source.not_read}" if before else source.not_read)
+        if source.withdrawn is not None:
+            self.note(forget=config.forget)
         if config.least_written and source.limit is None and source.part is None:
             size = sum(path.stat().st_size for path in source.paths)
             check_space(self.run.path, config.least_written * size, f"what is made of {source.name}")
@@ -467,7 +476,15 @@ def open_records(config: Reads, given: str) -> Source:
         encoding=config.encoding if place is given else None,
     )
     written = {folder / name: told["sha256"] for name, told in outputs.items()}
-    return replace(source, written={path: written[path] for path in source.paths if path in written})
+    source = replace(source, written={path: written[path] for path in source.paths if path in written})
+    return replace(source, withdrawn=read_sieve(Path(config.forget))) if config.forget else source
+
+
+def with_forgotten(config: Step, run: Path) -> Step:
+    """A step that reads as it is done in a run directory: what the folder of runs says is withdrawn counts for it."""
+    if not isinstance(config, Reads) or config.forget is not None or (beside := forgotten_beside(run)) is None:
+        return config
+    return config.model_copy(update={"forget": str(beside)})
 
 
 def require_feedback(source: Source) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from notus.core.errors import ConfigError, InterruptedRunError, RunError
+from notus.engine.load import load_model
 from notus.train.run.checkpoints import Checkpoints
 from notus.train.run.keeping import Keeping
 from notus.train.trainer import UpdateTrainer
@@ -261,6 +262,12 @@ def test_auto_saves_in_proportion_to_what_saving_takes(start, tmp_path, monkeypa
     monkeypatch.setattr(Keeping, "save", lambda self, **_: saved.append(self.trainer.state.global_step))
     train("sft", tmp_path / "run", start)
     assert saved[0] == 2
+    # Were a checkpoint so large that it takes a tenth of a second, fifty of those would have to pass before the first.
+    trained = sum(weight.numel() for weight in load_model(str(start)).parameters())
+    monkeypatch.setattr("notus.train.run.keeping._A_SECOND", 12 * trained / 0.1)
+    saved.clear()
+    train("sft", tmp_path / "larger", start)
+    assert saved[0] == 5
 
 
 @pytest.mark.parametrize(("by", "better", "equal", "worse"), [("loss", 0.4, 0.5, 0.6), ("accuracy", 0.6, 0.5, 0.4)])

@@ -1,7 +1,8 @@
 """The step that looks for scores that are wrong: a table of all rows, sections for the report, a page to pass on."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
@@ -9,11 +10,13 @@ from typing import ClassVar, Self
 import pydantic
 
 from notus import __version__
-from notus.audit.feedback import Accumulator, Suspicion, write_audit
+from notus.audit.context.answers import SecondScores
+from notus.audit.feedback import Accumulator, StoredRows, Suspicion, write_audit
 from notus.audit.feedback import Audit as FeedbackAudit
+from notus.audit.labels import LabelTexts, learn_labels
 from notus.audit.pairs import Pair, audit_pairs
 from notus.audit.raters import RaterRow
-from notus.audit.wording import TextModels, learn_models, sample_prompts
+from notus.audit.wording import TextModels, learn_models, sample_prompts, sample_records
 from notus.clean.private.guard import Found, Guard, Privacy
 from notus.core.artifacts import FINDINGS, LABEL_TRIALS, TRIALS, TRUTH, Artifact
 from notus.core.errors import DataError
@@ -24,16 +27,31 @@ from notus.core.records import (
 )
 from notus.core.run import atomic
 from notus.core.tables import read_records, write_records
+from notus.core.text import counted
 from notus.evaluate.finders import AuditedCompletion
 from notus.formats.format import Data
 from notus.formats.source import Shard, Source
+from notus.report.audits.context import context_sections
+from notus.report.audits.labels import label_sections, places_by_text
 from notus.report.cleaning import NOT_LOOKED_FOR, few_of_each, private_sections
 from notus.report.health import feedback_sections, health_card, pair_sections
 from notus.report.section import ReportSection
 from notus.stats.intervals import estimates_as_json
-from notus.steps.base import HELD, Context, OptionalRef, Reads, Refs, SourceRef, held_out_beside
+from notus.steps.base import (
+    HELD,
+    Context,
+    OptionalFeedbackRef,
+    OptionalRef,
+    Reads,
+    Refs,
+    SourceRef,
+    held_out_beside,
+    require_feedback,
+)
 from notus.steps.data.read import pairs_beside
-from notus.steps.data.reward_audit import audit_by_rewards
+from notus.steps.data.reward_audit import audit_by_rewards, texts_of
+from notus.steps.data.since import HELD as HELD_FOR_THE_NEXT
+from notus.steps.data.since import audit_since, drift_section, write_held
 from notus.toy import world
 
 __all__ = ["COMPLETIONS", "PAIRS", "RATERS", "Audit"]
@@ -46,6 +64,7 @@ RATERS = Artifact("raters", "raters.parquet", RaterRow)
 """Each rater on each aspect or question, with how it agrees, and what changes without it."""
 _SHOWN = 12
 _PRIVACY = Privacy(personal="count", secrets="count", languages=(), toxicity=0.9)
+_NOTHING_NEW = ReportSection("Health of the set")
 _NOT_LOOKED = ReportSection("Private data", (f"{NOT_LOOKED_FOR}; --private does.",))
 
 
@@ -53,12 +72,21 @@ class Audit(Reads):
     """Look for scores that are wrong, and at the health of the set."""
 
     step_type: ClassVar[str] = "audit"
-    leaves: ClassVar[tuple[Artifact, ...]] = (COMPLETIONS, PAIRS, RATERS, FINDINGS, TRIALS, LABEL_TRIALS)
+    leaves: ClassVar[tuple[Artifact, ...]] = (
+        *(COMPLETIONS, PAIRS, RATERS, FINDINGS, TRIALS, LABEL_TRIALS),
+        HELD_FOR_THE_NEXT,
+    )
     draws: ClassVar[bool] = False
+    results: ClassVar[int] = 2
     data: SourceRef = "data"
     """A file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
+    since: OptionalRef = None
+    """An audit of the same place: only what has come since is read, and placed among what was audited then."""
     private: bool = False
     """Whether personal data, secrets, languages and toxicity are counted too; needs the extra ``privacy``."""
+    second: OptionalFeedbackRef = None
+    """Feedback with scores of some of the same answers by another judge, or by the same one a second time: what it
+    teaches about the first scores is used, and measured."""
     rewards: Refs = pydantic.Field(default=(), exclude=True)
     """Reward checks of these pairs, each of other prompts: what their rewards contradict is looked for too."""
     truth: OptionalRef = None
@@ -66,6 +94,11 @@ class Audit(Reads):
 
     @pydantic.model_validator(mode="after")
     def _something_to_measure(self) -> Self:
+        if self.since and (self.rewards or self.private or self.second):
+            raise ValueError(
+                "'since' reads what is new alone, and 'rewards', 'private' and 'second' are of the whole; leave it or "
+                "them out"
+            )
         if self.truth and not self.rewards:
             raise ValueError(
                 "'truth' measures what rewards contradict, and there are none; name reward checks under "
@@ -79,10 +112,12 @@ class Audit(Reads):
         if source.record is Feedback:
             if self.rewards:
                 raise DataError(f"{source.name} holds feedback, and rewards judge pairs; make some with notus binarize")
-            result, texts = _audit_feedback(context, source, self.workers)
-            findings = feedback_sections(result, texts)
-            _write_trials(context, TRUTH.at(context.place("data")), result)
-            if rows := result.raters.rows():
+            if self.since:
+                result, findings, rows = _audit_what_is_new(context, source)
+            else:
+                result, findings, rows = _audit_feedback(context, source, self)
+                _write_trials(context, TRUTH.at(context.place("data")), result)
+            if rows:
                 context.write(RATERS, rows)
             context.note(layout=source.format, prompts=result.health.prompts, completions=result.health.completions)
             if result.votes.prompts:
@@ -90,7 +125,11 @@ class Audit(Reads):
             if result.raters.groups:
                 context.note(raters=result.raters.as_json())
             context.note(figures=estimates_as_json(result.health, "share"))
+        elif self.second:
+            raise DataError(f"{source.name} holds {HELD[source.record]}, and 'second' is of feedback; leave it out")
         else:
+            if self.since:
+                raise DataError(f"{source.name} holds {HELD[source.record]}; 'since' goes on from an audit of feedback")
             findings = _audited_pairs(context, source, self)
         findings += _private(context, source, self.workers) if self.private else [_NOT_LOOKED]
         context.write_findings(findings)
@@ -101,23 +140,69 @@ class Audit(Reads):
             file.write(health_card(name, findings, facts, __version__))
 
 
-def _audit_feedback(
-    context: Context, source: Source, workers: int | None
-) -> tuple[FeedbackAudit, dict[str, Completion]]:
-    """Audit feedback in two passes; the texts of the most suspicious completions come with it."""
+_Audited = tuple[FeedbackAudit, list[ReportSection], list[RaterRow]]
+"""An audit, the sections of its report, and its table of raters."""
+
+
+def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited:
+    """Audit feedback in two passes. The texts of the most suspicious completions are read again: by their ids, and
+    those that are suspicious by their context by the numbers of their rows."""
+    second = _read_second(context, config)
     drafts = context.path / ".drafts"
     drafts.mkdir(exist_ok=True)
-    models = learn_models(sample_prompts(source), workers if source.fills_processes else 1)
-    accumulator = Accumulator()
-    for part in context.shards(source, partial(_audit_shard, drafts, models), workers):
+    models = learn_models(sample_prompts(source), config.workers if source.fills_processes else 1)
+    accumulator = Accumulator(second=second)
+    for part in context.shards(source, partial(_audit_shard, drafts, models, second), config.workers):
         accumulator.merge(part)
     result = write_audit(COMPLETIONS.at(context.path), sorted(drafts.iterdir()), accumulator)
     shutil.rmtree(drafts)
-    return result, _texts(source, result)
+    write_held(context, source, models)
+    rows = [row for row in result.ranked(_SHOWN) if row.strength or row.disagreement]
+    order = result.by_context.order(_SHOWN)
+    by_context = result.rows.at(order) if isinstance(result.rows, StoredRows) else [result.rows[each] for each in order]
+    texts = _texts(source, [*rows, *by_context])
+    numbered = zip(order, by_context, strict=True)
+    findings = feedback_sections(result, {row.id: texts[row.id] for row in rows})
+    findings[1:1] = context_sections(result, {number: texts[row.id] for number, row in numbered})
+    if result.by_context.second is not None:
+        context.note(second=result.by_context.second.as_json())
+    return result, findings, result.raters.rows()
+
+
+def _audit_what_is_new(context: Context, source: Source) -> _Audited:
+    """Audit what has come since another audit."""
+    found = audit_since(context, source)
+    result, folder = found.result, context.place("since")
+    context.note(since=str(folder), prompts_before=found.prompts_before, completions_before=found.completions_before)
+    context.note(yardstick=found.yardstick, drift=estimates_as_json(found.drifted, "difference"))
+    before = counted(found.prompts_before, "prompt")
+    told = (
+        f"{counted(result.health.prompts, 'prompt')} with {counted(result.health.completions, 'completion')} came "
+        f"since {folder.name}, which audited {before} with {counted(found.completions_before, 'completion')}: those "
+        "are not audited again, and their places by suspicion are those of that run.",
+        f"New completions were placed among {found.yardstick:,} of the old ones; their place is the one that they "
+        "would have had then.",
+    )
+    shown = [row for row in result.ranked(_SHOWN) if row.strength or row.disagreement]
+    texts = {id_: text for each in found.sources for id_, text in _texts(each, shown).items()}
+    first, *others = feedback_sections(result, texts) if result.health.prompts else [_NOTHING_NEW]
+    first = replace(first, sentences=(*told, *(f"Of the new ones: {said}" for said in first.sentences)))
+    return result, [first, drift_section(found), *others], found.raters
+
+
+def _read_second(context: Context, config: Audit) -> SecondScores | None:
+    """The second scores that a setting names. How the first are to be read says nothing of them."""
+    if not config.second:
+        return None
+    how = config.model_copy(update=dict.fromkeys(("layout", "map", "limit", "split", "config", "encoding")))
+    source = context.open(how, context.inputs["second"])
+    require_feedback(source)
+    return SecondScores(context.records(source, "read-second"))
 
 
 def _audited_pairs(context: Context, source: Source, config: Audit) -> list[ReportSection]:
-    pairs = audit_pairs(_preferences(_records(context, source), source))
+    texts = LabelTexts(*learn_labels(pair for pair in sample_records(source) if isinstance(pair, Preference)))
+    pairs, said = texts.lay_beside(audit_pairs(texts.watch(_preferences(_records(context, source), source))))
     contradictions: list[ReportSection] = []
     context.note(layout=source.format, pairs=pairs.health.pairs)
     context.note(figures=estimates_as_json(pairs.health, "share"))
@@ -125,7 +210,7 @@ def _audited_pairs(context: Context, source: Source, config: Audit) -> list[Repo
         pairs, contradictions = audit_by_rewards(context, source, pairs)
     context.write(PAIRS, pairs.rows)
     first, *others = pair_sections(pairs)
-    return [first, *contradictions, *others]
+    return [first, *contradictions, *label_sections(pairs, said, texts_of(source, places_by_text(pairs))), *others]
 
 
 def _private(context: Context, source: Source, workers: int | None) -> list[ReportSection]:
@@ -147,8 +232,10 @@ def _look_at_shard(records: Iterator[Data], shard: Shard) -> list[Found]:
     return found
 
 
-def _audit_shard(folder: Path, models: TextModels, records: Iterator[Feedback], shard: Shard) -> Accumulator:
-    accumulator = Accumulator(models)
+def _audit_shard(
+    folder: Path, models: TextModels, second: SecondScores | None, records: Iterator[Feedback], shard: Shard
+) -> Accumulator:
+    accumulator = Accumulator(models, second)
     rows = (row for feedback in records for row in accumulator.add(feedback))
     write_records(folder / f"{shard.number:05d}.parquet", rows, Suspicion)
     accumulator.finish()
@@ -170,9 +257,8 @@ def _preferences(records: Iterable[Data], source: Source) -> Iterator[Preference
         yield record
 
 
-def _texts(source: Source, result: FeedbackAudit) -> dict[str, Completion]:
-    """The most suspicious completions by their ids, read a second time where they stand: the audit holds no text."""
-    rows = [row for row in result.ranked(_SHOWN) if row.strength or row.disagreement]
+def _texts(source: Source, rows: Sequence[Suspicion]) -> dict[str, Completion]:
+    """Some completions by their ids, read a second time where they stand: the audit holds no text."""
     shown = {(row.feedback_id, row.index): row.id for row in rows}
     found: dict[str, Completion] = {}
     for feedback in source.standing_at({(row.file, row.line) for row in rows}) if rows else ():

@@ -1,5 +1,6 @@
 """Reward checks in an audit of pairs: their margins, the texts to show, and the measure where the truth is known."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from notus.audit.pairs import Pair, PairAudit
@@ -26,7 +27,7 @@ from notus.steps.base import (
 )
 from notus.toy.world import Truth
 
-__all__ = ["audit_by_rewards"]
+__all__ = ["audit_by_rewards", "texts_of"]
 
 _SHOWN = 12
 
@@ -41,8 +42,9 @@ def audit_by_rewards(context: Context, source: Source, audit: PairAudit) -> tupl
     """
     audit, found = contradicted(audit, [_read_check(place) for place in context.places("rewards")])
     context.note(judged=found.scored, label_contradicted=found.against.count, **_worth_a_line(found))
+    places = ((row.suspicion, number) for number, row in enumerate(audit.rows) if row.suspicion is not None)
     measured = _measure_detection(context, audit.rows, context.place("truth")) if context.has("truth") else None
-    return audit, contradiction_sections(audit, found, _texts(source, audit), measured)
+    return audit, contradiction_sections(audit, found, texts_of(source, places), measured)
 
 
 def _read_check(check: Path) -> RewardCheck:
@@ -69,10 +71,16 @@ def _worth_a_line(found: Contradictions) -> dict[str, int]:
     return {name: count for name, count in figures.items() if count}
 
 
-def _texts(source: Source, audit: PairAudit) -> dict[int, Preference]:
-    """The most suspicious pairs, read a second time: an audit holds no text."""
-    judged = [(row.suspicion, number) for number, row in enumerate(audit.rows) if row.suspicion is not None]
-    wanted = {number for _, number in sorted(judged)[:_SHOWN]}
+def texts_of(source: Source, places: Iterable[tuple[int, int]]) -> dict[int, Preference]:
+    """The pairs of the first places by the numbers of their rows, read a second time: an audit holds no text.
+
+    Args:
+        source: of the pairs.
+        places: place and number of the row, of all that have one.
+    """
+    wanted = {number for _, number in sorted(places)[:_SHOWN]}
+    if not wanted:
+        return {}
     number, found = 0, {}
     for shard in source.shards():
         for record in shard.records(Tally("again"), Quarantine()):

@@ -37,7 +37,9 @@ _METRICS = "metrics.jsonl"
 _SHARE = 50
 """``auto`` saves so seldom that this many times the time that a checkpoint takes lies between two …"""
 _SOONEST, _LATEST = 2.0, 1800.0
-"""… and within these seconds. The first comes soon: whether there is room for it should not show after half an hour."""
+"""… and within these seconds. Whether there is room for one is looked at in the trial, before the first update."""
+_BYTES, _A_SECOND = 12, 4e8
+"""What the first is taken to cost: of each number that is trained itself and two moments, hashed and on the disk."""
 _EQUAL = ("stage", "weights", "optimizer", "rows", "order", "batch_size", "seed")
 """Where another run's checkpoint says otherwise than this run, it cannot be gone on from."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -70,7 +72,8 @@ class Keeping(TrainerCallback):
         self.ended = False
         """Whether this run was stopped behind its last update: nothing is left to train."""
         self._signal: int | None = None
-        self._saved_at, self._took = time.monotonic(), 0.0
+        trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+        self._saved_at, self._took = time.monotonic(), _BYTES * trained / _A_SECOND
         self._check_evaluation()
         trainer.on_save, trainer.on_evaluate, trainer.last_good = self._save_on_the_way, self._evaluate, self._last_good
         trainer.add_callback(self)
