@@ -34,6 +34,7 @@ import msgspec
 import pyarrow as pa
 
 from notus.core.disk.outputs import check_written
+from notus.core.disk.withdrawn import Sieve
 from notus.core.errors import ConfigError, DataError
 from notus.core.parallel import map_shards
 from notus.core.run import MANIFEST, Run, atomic
@@ -70,7 +71,6 @@ from notus.formats.splits import (
     split_of,
     with_members,
 )
-from notus.formats.withdrawn import Sieve
 
 __all__ = ["SHARD", "Shard", "Source", "Work", "open_source", "read_counted", "sharded", "tables_of", "write_jsonl"]
 
