@@ -14,12 +14,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from notus.api.data import Audit, Data, Outputs, audit, binarize, clean, diff, export, read, repair
+    from notus.api.data import Audit, Data, Outputs, audit, binarize, clean, diff, export, forget, read, repair
     from notus.api.models import (
         Comparisons,
         Evaluation,
         Experiment,
         Trained,
+        ask_again,
         collect,
         compare,
         dpo,
@@ -44,6 +45,7 @@ __all__ = [
     "Result",
     "Trained",
     "__version__",
+    "ask_again",
     "audit",
     "binarize",
     "clean",
@@ -53,6 +55,7 @@ __all__ = [
     "dpo",
     "evaluate",
     "export",
+    "forget",
     "generate",
     "kto",
     "preview",
@@ -65,7 +68,7 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
-_DATA = ("Audit", "Data", "Outputs", "audit", "binarize", "clean", "diff", "export", "read", "repair")
+_DATA = ("Audit", "Data", "Outputs", "audit", "binarize", "clean", "diff", "export", "forget", "read", "repair")
 
 
 def __getattr__(name: str) -> Any:

@@ -92,7 +92,8 @@ def test_the_content_of_the_second_file_counts_in_the_digest(files: tuple[Path, 
 
 def test_second_scores_of_pairs_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text("".join(json.dumps({"prompt": f"p{n}", "chosen": "a b", "rejected": "c"}) + "\n" for n in range(9)))
+    rows = [{"prompt": f"p{n}", "chosen": "a b", "rejected": "c"} for n in range(9)]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match="'second' is of feedback"):
         audited(tmp_path / "a", pairs, second=str(files[1]))
     with pytest.raises(DataError, match="needs feedback"):

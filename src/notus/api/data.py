@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -31,6 +31,9 @@ from notus.formats.quarantine import Quarantine
 from notus.formats.source import Source, open_source, write_jsonl
 from notus.formats.splits import Table, choose_tables
 
+if TYPE_CHECKING:
+    from notus.provenance.forget import Forgotten
+
 __all__ = [
     "Audit",
     "Data",
@@ -42,6 +45,7 @@ __all__ = [
     "clean",
     "diff",
     "export",
+    "forget",
     "read",
     "read_run",
     "reading_settings",
@@ -284,9 +288,24 @@ def audit(data: DataLike, *, rewards: Sequence[Result] = (), out: str | Path | N
     return Audit(run_in_folder("audit", given, where="notus.audit", out=out, keep=(opened, *rewards)), opened)
 
 
-def repair(data: DataLike, *, rule: str | None = None, out: str | Path | None = None, **settings: Any) -> Data:
-    """Repair feedback by a rule before pairs are made of it; each change is recorded, what is in doubt is queued."""
-    return _run_on_data("repair", data, out, {"rule": rule} | settings)
+def repair(
+    data: DataLike,
+    *,
+    by: str | None = None,
+    confidence: float | None = None,
+    out: str | Path | None = None,
+    **settings: Any,
+) -> Data:
+    """Repair overall scores before pairs are made of them; each change is recorded, what is in doubt is queued.
+
+    Args:
+        data: feedback.
+        by: ``ratings`` (the published rule, taken where nothing is said), or ``wording`` where there are no ratings.
+        confidence: by wording, the chance from which on a 10 is set to 1, and under one minus which it stands.
+        out: the run directory; None keeps nothing.
+        settings: further settings of the step ``repair``.
+    """
+    return _run_on_data("repair", data, out, {"by": by, "confidence": confidence} | settings)
 
 
 def clean(
@@ -352,6 +371,20 @@ def diff(a: DataLike, b: DataLike, *, out: str | Path | None = None, **settings:
     shared |= {key: first[key] if first[key] == second[key] else None for key in ("layout", "map")}
     given = {"a": str(opened[0].place), "b": str(opened[1].place)} | shared | settings
     return Result(run_in_folder("diff", given, where="notus.diff", out=out, keep=opened))
+
+
+def forget(ids: str | Sequence[str], folder: str | Path, *, why: str = "", write: bool = True) -> "Forgotten":
+    """Find the pairs, runs and models that withdrawn rows have touched, and keep the rows out from then on.
+
+    Args:
+        ids: of feedback rows, completions, prompts, pairs or single rows, or ``file:line``.
+        folder: that holds the runs; steps whose run directory lies in it drop these rows.
+        why: kept with the ids.
+        write: False looks only.
+    """
+    from notus.provenance.forget import forget as forget_rows
+
+    return forget_rows([ids] if isinstance(ids, str) else list(ids), Path(folder), why=why, write=write)
 
 
 def export(data: DataLike, path: str | Path, *, to: str = "trl", **settings: Any) -> Result:

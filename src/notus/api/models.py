@@ -27,6 +27,7 @@ __all__ = [
     "Experiment",
     "ModelLike",
     "Trained",
+    "ask_again",
     "collect",
     "compare",
     "dpo",
@@ -314,6 +315,29 @@ def collect(
     return Data(folder, open_source(str(records_in(folder.path))))
 
 
+def ask_again(
+    queue: Data | str | Path,
+    *,
+    judge: Mapping[str, Any],
+    endpoints: Sequence[Mapping[str, Any]] = (),
+    out: str | Path | None = None,
+    **settings: Any,
+) -> Data:
+    """Ask a judge again for the scores that ``repair`` left in doubt, for exactly those.
+
+    Args:
+        queue: what ``repair`` gave, or its run directory.
+        judge: as for ``collect``: ``endpoint``, ``critic``, ``prompts`` and so on.
+        endpoints: ``name``, ``model``, ``urls`` and so on of each endpoint.
+        out: the run directory, beside which the ledger lies; None keeps nothing, unless ``ledger`` names one.
+        settings: further settings of the step ``ask-again``.
+    """
+    place = queue.path if isinstance(queue, Data) else Path(queue)
+    given = {"data": str(place), "judge": dict(judge), "endpoints": [dict(each) for each in endpoints]} | settings
+    folder = run_in_folder("ask-again", given, where="notus.ask_again", out=out, keep=(queue,))
+    return Data(folder, open_source(str(records_in(folder.path))))
+
+
 _EVALUATIONS = {
     "alpaca": ("alpaca", "annotations"),
     "harness": ("harness", "model"),
@@ -395,7 +419,7 @@ def run(
     loaded = load_recipe(find_recipe(str(recipe)), settings=settings or {})
     folder = Temporary() if out is None else None
     path = Path(out) if out is not None else folder.path / loaded.head.name  # type: ignore[union-attr]
-    plan = make_plan(loaded)
+    plan = make_plan(loaded, path)
     run_recipe(loaded, path, Silent(), until=until, inline=True)
     steps: dict[str, Path] = {}
     for of_arm in plan.arms.values():

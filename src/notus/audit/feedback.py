@@ -25,7 +25,7 @@ import math
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import stdev
 from typing import Literal
@@ -48,7 +48,7 @@ from notus.formats.families.ultrafeedback import RATED, SCORED, STATED_MEAN
 from notus.preferences.faults import has_text, is_empty
 from notus.preferences.repair import verdict
 
-__all__ = ["FLAGS", "Accumulator", "Audit", "Placement", "StoredRows", "Suspicion", "audit", "write_audit"]
+__all__ = ["FLAGS", "Accumulator", "Audit", "Placement", "StoredRows", "Suspicion", "audit", "audit_of", "write_audit"]
 
 Measure = Literal["score-against-ratings", "spread-of-ratings", "none"]
 
@@ -92,6 +92,8 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     """Number of ratings with a value."""
     not_applicable: int
     """Number of ratings that are N/A."""
+    length: int = 0
+    """Characters of the answer."""
     rank_of_mean: float | None
     """Mid-rank of the mean rating in the set, 0 to 1; None without both scores."""
     rank_of_score: float | None
@@ -318,6 +320,26 @@ def write_audit(path: Path, drafts: Sequence[Path], accumulator: Accumulator) ->
     return _audit(StoredRows(path, count), accumulator, placed)
 
 
+def audit_of(
+    rows: Sequence[Suspicion] | StoredRows,
+    accumulator: Accumulator,
+    placed: Placement,
+    suspicion: NDArray[np.uint32],
+    reasons: pa.Array,
+) -> Audit:
+    """The audit of some rows that were placed together with others.
+
+    Args:
+        rows: of the completions that ``accumulator`` holds.
+        accumulator: of these rows alone.
+        placed: of all that were placed.
+        suspicion: place of each row among these.
+        reasons: their reasons, as a column.
+    """
+    counts = Counter(slug for slugs in reasons.to_pylist() for slug in slugs)
+    return replace(_audit(rows, accumulator, placed), suspicion=suspicion, reasons=dict(counts))
+
+
 def _audit(rows: Sequence[Suspicion] | StoredRows, accumulator: Accumulator, placed: Placement) -> Audit:
     columns = accumulator.collector.columns
     return Audit(
@@ -355,6 +377,7 @@ def _draft_rows(feedback: Feedback) -> list[Suspicion]:
             overall_score=item.overall_score,
             ratings=len(item.ratings) - missing[index],
             not_applicable=missing[index],
+            length=len(item.text),
             rank_of_mean=None,
             rank_of_score=None,
             disagreement=None,

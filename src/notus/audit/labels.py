@@ -106,7 +106,8 @@ class TextVerdict:
         ]
         if self.judged < self.pairs:
             said.append(
-                f"{counted(self.pairs - self.judged, 'pair')} with an empty answer {'was' if self.judged + 1 == self.pairs else 'were'} not judged."
+                f"{counted(self.pairs - self.judged, 'pair')} with an empty answer "
+                f"{'was' if self.judged + 1 == self.pairs else 'were'} not judged."
             )
         return said
 

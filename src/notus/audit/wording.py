@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from notus.core.errors import DataError
+from notus.core.parallel import map_shards
 from notus.core.records import Feedback
 from notus.core.splits import FOLDS, fold_of
 from notus.core.stage import Tally
@@ -196,27 +197,30 @@ def sample_records(source: Source) -> Iterator[Data]:
         yield from islice(shard.records(Tally("sample"), Quarantine()), -(-PROMPTS // len(shards)))
 
 
-def learn_models(sample: Iterable[Feedback]) -> TextModels:
+def learn_models(sample: Iterable[Feedback], workers: int | None = 1, *, aspects: bool = True) -> TextModels:
     """Learn what critiques say of overall scores, and rationales of ratings, from prompts of all parts of the set.
 
     Args:
         sample: all of it is learned from: see ``PROMPTS`` and ``sample_prompts``.
+        workers: processes that learn side by side, as for ``core.parallel.map_shards``; each model is the same in any.
+        aspects: whether rationales are learned from too.
     """
-    critiques: list[tuple[str, float, int]] = []
-    by_aspect: defaultdict[str, list[tuple[str, float, int]]] = defaultdict(list)
+    critiques: list[_Scored] = []
+    by_aspect: defaultdict[str, list[_Scored]] = defaultdict(list)
     for feedback in sample:
         fold = fold_of(feedback.prompt_id)
         for item in feedback.completions:
             if item.critique and item.critique.score is not None and item.critique.text:
                 critiques.append((item.critique.text, item.critique.score, fold))
-            for rating in item.ratings:
+            for rating in item.ratings if aspects else ():
                 if rating.value is not None and rating.rationale:
                     by_aspect[rating.aspect].append((rating.rationale, rating.value, fold))
     tens = sum(score == _TEN for _, score, _ in critiques)
     trusting = tens > _DISTRUSTED * len(critiques)
-    models = {aspect: _learn_from(rows, True) for aspect, rows in sorted(by_aspect.items())}
-    found = {aspect: model for aspect, model in models.items() if model is not None}
-    return TextModels(_learn_from(critiques, trusting), found)
+    of_all = [(critiques, trusting), *((rows, True) for _, rows in sorted(by_aspect.items()))]
+    critique, *models = map_shards(_learn_from, of_all, workers)
+    found = {aspect: model for aspect, model in zip(sorted(by_aspect), models, strict=True) if model is not None}
+    return TextModels(critique, found)
 
 
 class TextScores:
@@ -264,7 +268,8 @@ class TextScores:
         rows, self._pending = self._pending, []
         if not rows or self._models is None:
             return
-        folds = [fold_of(feedback.prompt_id) for feedback in rows for _ in feedback.completions]
+        by_row = [fold_of(feedback.prompt_id) for feedback in rows]
+        folds = [fold for fold, feedback in zip(by_row, rows, strict=True) for _ in feedback.completions]
         items = [item for feedback in rows for item in feedback.completions]
         first = len(self.expected)
         if (model := self._models.critique) is not None:
@@ -273,16 +278,15 @@ class TextScores:
         else:
             self.expected.extend([math.nan] * len(items))
         self.repeated.extend(mark for feedback in rows for mark in _mark_repeated(feedback))
+        found: dict[str, list[tuple[int, float, str]]] = {name: [] for name in self._rationales}
+        for index, item in enumerate(items):
+            for rating in item.ratings:
+                if rating.rationale and rating.value is not None and rating.aspect in found:
+                    found[rating.aspect].append((index, rating.value, rating.rationale))
         for name, columns in self._rationales.items():
-            found = [
-                (index, rating.value, rating.rationale)
-                for index, item in enumerate(items)
-                for rating in item.ratings
-                if rating.aspect == name and rating.value is not None and rating.rationale
-            ]
-            columns.owners.extend([first + index for index, _, _ in found])
-            columns.values.extend([value for _, value, _ in found])
-            texts, of = [text for _, _, text in found], [folds[index] for index, _, _ in found]
+            columns.owners.extend([first + index for index, _, _ in found[name]])
+            columns.values.extend([value for _, value, _ in found[name]])
+            texts, of = [text for _, _, text in found[name]], [folds[index] for index, _, _ in found[name]]
             columns.predicted.frombytes(self._models.aspects[name].predict(texts, of).astype(np.float32).tobytes())
 
 
@@ -301,9 +305,9 @@ class _Rationales:
 
 def _mark_repeated(feedback: Feedback) -> list[int]:
     """1 for each completion whose text another has too, with another overall score or mean rating."""
+    if len({item.text for item in feedback.completions}) == len(feedback.completions):
+        return [0] * len(feedback.completions)
     texts = Counter([item.text for item in feedback.completions])
-    if len(texts) == len(feedback.completions):
-        return [0] * len(texts)
     marks = []
     for item in feedback.completions:
         twins = [other for other in feedback.completions if other.text == item.text] if texts[item.text] > 1 else []
@@ -311,9 +315,15 @@ def _mark_repeated(feedback: Feedback) -> list[int]:
     return marks
 
 
-def _learn_from(rows: list[tuple[str, float, int]], trusting: bool) -> TextModel | None:
-    texts, scores, folds = ([row[part] for row in rows] for part in range(3))
-    return learn(texts, scores, folds, None if trusting else [score != _TEN for score in scores])  # type: ignore[arg-type]
+_Scored = tuple[str, float, int]
+"""A text, its score, and the fold of its prompt."""
+
+
+def _learn_from(given: tuple[list[_Scored], bool]) -> TextModel | None:
+    """A model of texts; the other part says whether 10s may teach."""
+    rows, trusting = given
+    texts, scores, folds = [text for text, _, _ in rows], [score for _, score, _ in rows], [fold for *_, fold in rows]
+    return learn(texts, scores, folds, None if trusting else [score != _TEN for score in scores])
 
 
 def _out_of_fold(matrix: NDArray[np.float32], folds: NDArray[np.intp], weights: Floats, intercepts: Floats) -> Floats:

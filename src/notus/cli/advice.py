@@ -33,6 +33,7 @@ NEXT: Mapping[str, tuple[tuple[Artifact | None, str], ...]] = {
     "collect": ((FEEDBACK, "audit {run}"),),
     "audit": ((_COMPLETIONS, "repair {data}"), (None, "clean {data}")),
     "repair": ((FEEDBACK, "clean {run}"),),
+    "ask-again": ((FEEDBACK, "binarize {run} --strategy repaired-critique"),),
     "clean": ((FEEDBACK, "binarize {run}"), *_TRAIN, (None, "clean {data}")),
     "binarize": ((PREFERENCES, "train dpo {run} --start MODEL"),),
     "create": ((None, "train sft DATA --start {run}"),),

@@ -130,9 +130,9 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
         "notus audit feedback.jsonl --out runs/audit",
     ),
     "repair": StepCommand(
-        "Repair overall scores by the published rule: each change recorded, what is in doubt queued.",
+        "Repair overall scores by ratings or by wording: each change recorded, what is in doubt queued.",
         "repair",
-        "notus repair feedback.jsonl --out runs/repair",
+        "notus repair feedback.jsonl --by wording --out runs/repair",
     ),
     "clean": StepCommand(
         "Take out prompts that repeat others or hold benchmark items, and answers nobody should learn.",
@@ -159,6 +159,11 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
         "Tell what became of a record: its source row, what touched it, why its rejected answer was taken.",
         "notus.cli.single:explain",
         "notus explain 406ad529 --run feedback.jsonl",
+    ),
+    "forget": Command(
+        "List what withdrawn rows have touched (pairs, runs, models), and keep the rows out from now on.",
+        "notus.cli.single:forget",
+        "notus forget 406ad529 --in runs",
     ),
     "export": StepCommand(
         "Write a source in somebody else's format: pairs, unpaired rows for KTO, dialogues for SFT.",

@@ -39,7 +39,7 @@ def show_recipe_preview(recipe: Recipe, out: Path, count: int, *, as_json: bool)
     """Print rows of each training step of a recipe, and which steps must be done before others can be shown."""
     for library in ("torch", "transformers", "accelerate"):
         require(library, extra="train")
-    found = list(preview_plan(make_plan(recipe), out, count))
+    found = list(preview_plan(make_plan(recipe, out), out, count))
     if as_json:
         print_json([asdict(each) for each in found])
         return

@@ -81,6 +81,10 @@ def collect(
     recipe: _Recipe,
     sets: Sets = None,
     out: Out = None,
+    again: Annotated[
+        str | None,
+        typer.Option(metavar="QUEUE", help="Ask the recipe's judge again for what a repair has queued: its directory."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the recipe, print the plan, ask nobody; no python:FILE is run.")
     ] = False,
@@ -92,6 +96,10 @@ def collect(
     from notus.recipes.collect import run_collection
     from notus.recipes.experiment import dry_plan
     from notus.recipes.recipe import find_recipe, load_recipe
+
+    if again is not None:
+        _ask_again(recipe, sets, again, out, dry_run=dry_run, as_json=as_json)
+        return
 
     if dry_run:
         with without_code():
@@ -105,6 +113,37 @@ def collect(
         _leave()
     for each in runs:
         terminal.show_step(each, as_json=as_json)
+
+
+def _ask_again(
+    recipe: str, sets: list[str] | None, queue: str, out: Path | None, *, dry_run: bool, as_json: bool
+) -> None:
+    """Ask the judge of a recipe again for a queue."""
+    from notus.cli import terminal
+    from notus.cli.live import LiveLine
+    from notus.core.plugins import without_code
+    from notus.recipes.collect import settings_again
+    from notus.recipes.recipe import find_recipe, load_recipe
+    from notus.steps.collect.again import queue_in
+    from notus.steps.perform import run_step
+
+    if dry_run:
+        with without_code():
+            config = settings_again(load_recipe(find_recipe(recipe), sets or []), queue)
+        asked = len(queue_in(Path(config.data)))
+        told = {"queue": config.data, "queued": asked, "judge": config.judge.endpoint, "tries": config.judge.tries}
+        if as_json:
+            terminal.print_json(told)
+        else:
+            print(f"A dry run: '{config.judge.endpoint}' would be asked for {asked:,} scores; nobody was asked.")
+        return
+    config = settings_again(load_recipe(find_recipe(recipe), sets or []), queue)
+    try:
+        with LiveLine(quiet=as_json):
+            run = run_step("again", config, out)
+    except KeyboardInterrupt:
+        _leave()
+    terminal.show_step(run, as_json=as_json)
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""The commands that look at single things: explain, verify, ledger, merge."""
+"""The commands that look at single things: explain, forget, verify, ledger, merge."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from notus.cli.options import AsJson
 from notus.core.errors import require
 
-__all__ = ["explain", "ledger", "merge", "verify"]
+__all__ = ["explain", "forget", "ledger", "merge", "verify"]
 
 
 def explain(
@@ -77,3 +77,28 @@ def merge(
     from notus.engine import load
 
     print(load.merge(Path(find_model(str(adapter))), out))
+
+
+def forget(
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID…", help="Of rows, completions, prompts or pairs; or FILE:LINE.")
+    ],
+    folder: Annotated[Path, typer.Option("--in", metavar="FOLDER", help="The folder that holds the runs.")],
+    why: Annotated[str, typer.Option(help="The reason; it is kept with the ids.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what was touched, and withdraw nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the pairs, runs and models that withdrawn rows have touched, and keep the rows out from now on."""
+    from dataclasses import asdict
+
+    from msgspec import to_builtins
+
+    from notus.cli import terminal
+    from notus.provenance.forget import forget as forget_rows
+    from notus.report.lineage import forgotten_sections
+
+    found = forget_rows(ids, folder, why=why, write=not dry_run)
+    if as_json:
+        terminal.print_json(asdict(found) | {"withdrawn": to_builtins(found.withdrawn)})
+    else:
+        terminal.show_findings(forgotten_sections(found, withdrawn=not dry_run), as_json=False)

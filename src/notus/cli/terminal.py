@@ -50,6 +50,7 @@ _SAID_BELOW = (
     "about",
     "figures",
     "health",
+    "hint",
     "leaks",
     "losses",
     "not_read",
@@ -59,7 +60,7 @@ _SAID_BELOW = (
     "sources",
 )
 """Notes that are printed as sentences, not among the figures."""
-_WARNED = {"leaks": "", "not_read": "Not read: ", "losses": "Gone on as --allow-losses says: "}
+_WARNED = {"leaks": "", "hint": "", "not_read": "Not read: ", "losses": "Gone on as --allow-losses says: "}
 """Notes that are told in yellow, with what stands before them."""
 _INTERVAL = re.compile(r"([+\-−]?[\d.]+) \[([+\-−]?[\d.]+), ([+\-−]?[\d.]+)\]")
 _JOINTS = (re.compile(r" (?=\[)"), re.compile(r"(?<=,) (?=[^\[\]]*\])"))

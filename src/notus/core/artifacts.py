@@ -31,6 +31,7 @@ __all__ = [
     "PREFERENCES",
     "PROMPTS",
     "QUARANTINE",
+    "QUEUE",
     "RAW_FEEDBACK",
     "RECORDS",
     "ROUNDS",
@@ -86,6 +87,8 @@ PROMPTS = Artifact("prompts", "prompts.parquet", Dialogue)
 OUTPUTS = Artifact("outputs", "outputs.parquet", Output)
 VERDICTS = Artifact("verdicts", "verdicts.parquet", Verdict)
 DECISIONS = Artifact("decisions", "decisions.parquet", Decision)
+QUEUE = Artifact("queue", "queue.parquet")
+"""Scores in doubt, for a judge or a person: ``preferences.repair.Doubt``."""
 SCORES = Artifact("scores", "scores.parquet")
 """What arms and runs are compared by: prompt_id, sample, value, reason."""
 PAIR_SCORES = Artifact("pair-scores", "pairs.parquet")

@@ -122,14 +122,19 @@ def read_at(path: Path, type: type[T], places: Sequence[int]) -> list[T]:  # noq
     return [found[place] for place in places]
 
 
-def read_columns(path: Path) -> pa.Table:
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table as columns, all at once.
+
+    Args:
+        path: a file, or a folder of parts.
+        columns: names of those that are read; None reads all.
 
     Raises:
         DataError: if a file is missing or no Parquet.
     """
     with _damaged(path):
-        return pa.concat_tables([_open(part).read(use_threads=False) for part in parts_of(path)])
+        parts = [_open(part).read(list(columns) if columns else None, use_threads=False) for part in parts_of(path)]
+        return pa.concat_tables(parts)
 
 
 def write_columns(path: Path, tables: Iterable[pa.Table], type: type[Any]) -> int:  # noqa: A002

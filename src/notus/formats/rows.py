@@ -37,16 +37,19 @@ __all__ = [
     "Kind",
     "Part",
     "Payload",
+    "count_lines",
     "cut_file",
     "excerpt",
     "find_json_cells",
     "kind_of",
+    "lines_from",
     "members_of",
     "parse_cells",
     "parse_row",
     "read_rows",
 ]
 
+_BLOCK = 1 << 22
 Kind = Literal["json", "delimited", "parquet", "arrow", "workbook"]
 """What a file is made of."""
 
@@ -104,6 +107,45 @@ def cut_file(path: Path, size: int, encoding: str | None = None) -> list[Part | 
         return [None] if whole or not is_lines(path) else cut_lines(path, size)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def count_lines(path: Path, encoding: str | None = None, *, start: int = 0) -> int:
+    """Lines from a byte on of a plain file of JSON lines that ends with one: rows may be added to it.
+
+    0 for all other files: what is packed, a list, a table, one whose last line may go on.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    try:
+        if kind_of(path, encoding) != "json" or not is_plain(path, encoding) or not is_lines(path):
+            return 0
+        lines, last = 0, b""
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            while block := file.read(_BLOCK):
+                lines += block.count(b"\n")
+                last = block[-1:]
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    return lines if last == b"\n" else 0
+
+
+def lines_from(path: Path, start: int, stop: int, count: int) -> Part | None:
+    """So many whole lines of a file as a part, from the first that begins at a byte or behind it; None without any.
+
+    The part does not know its line numbers: they begin with 1.
+    """
+    with path.open("rb") as file:
+        file.seek(max(start - 1, 0))
+        if start:
+            file.readline()
+        begin = end = file.tell()
+        for _ in range(count):
+            if end >= stop or not file.readline():
+                break
+            end = file.tell()
+    return Part(begin, min(end, stop), 1) if begin < min(end, stop) else None
 
 
 def read_rows(

@@ -21,11 +21,12 @@ of a result do not depend on the number of workers; and so many bytes, that memo
 formats themselves are in ``formats.families``.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -33,6 +34,7 @@ import msgspec
 import pyarrow as pa
 
 from notus.core.disk.outputs import check_written
+from notus.core.disk.withdrawn import Sieve
 from notus.core.errors import ConfigError, DataError
 from notus.core.parallel import map_shards
 from notus.core.run import MANIFEST, Run, atomic
@@ -124,6 +126,8 @@ class Source:
     """Fields of records that are not read: see ``lean``."""
     not_read: str = ""
     """Which splits and configurations are not read, in words; empty where all is read."""
+    withdrawn: Sieve | None = None
+    """What must not be read, and is dropped."""
 
     @property
     def record(self) -> type[Data]:
@@ -141,7 +145,8 @@ class Source:
         Args:
             without: dotted names of fields, for example ``completions.ratings.rationale``.
         """
-        ours = self.part is None and self.format in OWN and all(path in self.written for path in self.paths)
+        known = self.withdrawn is None  # by its texts, among others
+        ours = known and self.part is None and self.format in OWN and all(path in self.written for path in self.paths)
         return replace(self, without=frozenset(without)) if ours else self
 
     def records(self, tally: Tally, quarantine: Quarantine) -> Iterator[Data]:
@@ -155,9 +160,18 @@ class Source:
         """
         own = format_named(self.format)
         records = (record for _, _, record in self._decode_rows(own, tally, quarantine))
-        for record in records if own.key is None else join_rows(records, own.key, own.merge, tally):
+        for record in self._sifted(
+            records if own.key is None else join_rows(records, own.key, own.merge, tally), tally
+        ):
             tally.given += 1
             yield record
+
+    def _sifted(self, records: Iterable[Data], tally: Tally) -> Iterator[Data]:
+        """The records without what is withdrawn."""
+        sieve = self.withdrawn
+        if sieve is None:
+            return iter(records)
+        return (kept for record in records if (kept := sieve.sift(record, tally)) is not None)
 
     def located(self) -> Iterator[tuple[Path, int, Data]]:
         """The records once more, each with its file and its line (of Parquet its number); bad rows are passed over.
@@ -167,21 +181,37 @@ class Source:
         own = format_named(self.format)
         found = self._decode_rows(own, Tally("again"), Quarantine())
         if own.key is None:
-            yield from found
+            for path, line, row in found:
+                yield from ((path, line, record) for record in self._sifted([row], Tally("again")))
         else:
             places = {self._name_of(path, member): path for path, member in self._tables()}
-            for record in join_rows((record for _, _, record in found), own.key, own.merge, Tally("again")):
+            joined = join_rows((record for _, _, record in found), own.key, own.merge, Tally("again"))
+            for record in self._sifted(joined, Tally("again")):
                 yield places.get(record.file, self.paths[0]), record.line, record
 
     def standing_at(self, places: Set[tuple[str, int]]) -> Iterator[Data]:
         """The records whose file and line are among these, in their order; other rows are passed over undecoded."""
         own = format_named(self.format)
         if own.key is not None or self.format in OWN:  # these hold the place of another row, or of one of several
-            found = (record for _, _, record in self.located())
+            found: Iterator[Data] = (record for _, _, record in self.located())
         else:
-            rows = (row for row in islice(self._rows(), self.limit) if row[1:3] in places)
-            found = (record for *_, record in self._decode(rows, own, Tally("again"), Quarantine()))
+            every = (row for shard in self._shards_with(places) for row in islice(shard._rows(), shard.limit))
+            rows = (row for row in every if row[1:3] in places)
+            decoded = self._decode(rows, own, Tally("again"), Quarantine())
+            found = self._sifted((record for *_, record in decoded), Tally("again"))
         yield from (record for record in found if (record.file, record.line) in places)
+
+    def _shards_with(self, places: Set[tuple[str, int]]) -> Iterator["Source"]:
+        """The shards that hold one of the places, and those of which that is not known."""
+        shards = self.shards()
+        for shard, following in zip_longest(shards, shards[1:]):
+            if shard.part is not None:
+                name, first, stop = self._name_of(shard.paths[0], ""), shard.part.first, math.inf
+                if following is not None and following.part is not None and following.paths == shard.paths:
+                    stop = following.part.first
+                if not any(file == name and first <= line < stop for file, line in places):
+                    continue
+            yield shard
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch] | None:
         """The records as columns, batch by batch; None where the files are not what ``core.tables`` writes today.
@@ -189,12 +219,17 @@ class Source:
         Args:
             rows: records that there are; None is given where the files hold another number, for some rows are bad.
         """
-        if self.limit is not None or self.format not in OWN or any(self.members):
+        if self.limit is not None or self.withdrawn is not None or self.format not in OWN or any(self.members):
             return None
         found = [own_rows(path, self.part, self.record) for path in self.paths]
         if sum(count or 0 for count in found) != rows or None in found:
             return None
         return (batch for path in self.paths for batch in own_batches(path, self.part, self._name_of(path, "")))
+
+    def tables(self) -> Iterator[tuple[str, "Source"]]:
+        """Each file, or sheet or list of one, by the name that records have, as a source of its own."""
+        for path, member in self._tables():
+            yield self._name_of(path, member), replace(self, paths=(path,), members=(member,) if member else ())
 
     @property
     def fills_processes(self) -> bool:
@@ -680,26 +715,32 @@ def sharded(run: Run, source: Source, work: Work[R], workers: int | None = None,
             _report_bad_rows(run, source, read, quarantine)
 
 
-def read_counted(run: Run, source: Source, stage: str = "read") -> Iterator[Data]:
+def read_counted(
+    run: Run, source: Source | Sequence[Source], stage: str = "read", *, name: str | None = None
+) -> Iterator[Data]:
     """Read a source here, record by record, on the account of a run: its tally counts, its quarantine takes bad rows.
 
     Args:
         run: takes both.
-        source: opened and not yet read.
+        source: opened and not yet read; several, of one format, are read one after another on one account.
         stage: name of the tally. Of several sources each needs one: ``read-a`` has ``quarantine_a.jsonl``.
+        name: what was read, for errors; None takes the name of the first source.
 
     Raises:
         DataError: as ``sharded``.
     """
+    sources = [source] if isinstance(source, Source) else list(source)
     # Noted before the stages behind it, although nothing is read until the first record is asked for.
-    return _read_counted(run, source, run.tally(stage, "rows"))
+    return _read_counted(run, sources, run.tally(stage, "rows"), name)
 
 
-def _read_counted(run: Run, source: Source, read: Tally) -> Iterator[Data]:
-    name = f"quarantine{read.stage.removeprefix('read').replace('-', '_')}.jsonl"
-    with Quarantine(run.path / name) as quarantine:
-        yield from source.records(read, quarantine)
-    _report_bad_rows(run, source, read, quarantine)
+def _read_counted(run: Run, sources: Sequence[Source], read: Tally, name: str | None) -> Iterator[Data]:
+    file = f"quarantine{read.stage.removeprefix('read').replace('-', '_')}.jsonl"
+    with Quarantine(run.path / file) as quarantine:
+        for source in sources:
+            yield from source.records(read, quarantine)
+    if sources:
+        _report_bad_rows(run, sources[0] if name is None else replace(sources[0], name=name), read, quarantine)
 
 
 def _report_bad_rows(run: Run, source: Source, read: Tally, quarantine: Quarantine) -> None:

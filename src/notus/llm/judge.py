@@ -226,12 +226,26 @@ def preferred(forward: str, backward: str) -> Preferred:
 
 
 def ask(
-    generator: Generator, model: Model, questions: Iterable[Question[T]], decoding: Decoding, *, tries: int = 3
+    generator: Generator,
+    model: Model,
+    questions: Iterable[Question[T]],
+    decoding: Decoding,
+    *,
+    tries: int = 3,
+    first: int = 0,
 ) -> Iterator[Judged[T]]:
     """Put questions to a judge; each comes back once, with a value or unscored. In order of completion.
 
     A reply that cannot be read is asked for again, ``tries`` times in all: as another sample, with another seed and at
     a temperature of at least 0.7, because a judge at 0 would write the same again.
+
+    Args:
+        generator: asks.
+        model: the judge.
+        questions: what is asked.
+        decoding: how a reply is drawn.
+        tries: how often a question is asked until its reply can be read.
+        first: number of the first sample; another one asks anew what was answered before.
 
     Raises:
         RunError: when the generator cannot go on.
@@ -239,7 +253,7 @@ def ask(
     waiting: Iterable[tuple[Question[T], tuple[str, ...]]] = ((question, ()) for question in questions)
     for sample in range(tries):
         unread: list[tuple[Question[T], tuple[str, ...]]] = []
-        for entry in _round(generator, model, waiting, decoding, sample):
+        for entry in _round(generator, model, waiting, decoding, sample, first):
             value = entry.value
             if isinstance(value, Unscored) and value.kind == "unreadable" and sample + 1 < tries:
                 unread.append((entry.question, (*entry.refused, value.reason)))
@@ -263,13 +277,14 @@ def _round(
     waiting: Iterable[tuple[Question[T], tuple[str, ...]]],
     decoding: Decoding,
     sample: int,
+    first: int,
 ) -> Iterator[Judged[T]]:
     asked: dict[str, tuple[Question[T], tuple[str, ...]]] = {}
 
     def requests() -> Iterator[Request]:
         for number, entry in enumerate(waiting):
             asked[str(number)] = entry
-            yield _request(entry[0], model, decoding, sample, str(number))
+            yield _request(entry[0], model, decoding, sample, str(number), first)
 
     for request, outcome in generator.answer(requests()):
         question, refused = asked.pop(request.tag)
@@ -307,7 +322,9 @@ def _value(question: Question[T], reply: Reply, sample: int) -> T | Unscored:
         )
 
 
-def _request(question: Question[Any], model: Model, decoding: Decoding, sample: int, tag: str) -> Request:
+def _request(
+    question: Question[Any], model: Model, decoding: Decoding, sample: int, tag: str, first: int = 0
+) -> Request:
     if sample and question.top_logprobs is None:
         warmer = max(decoding.temperature or 0.0, _RETRY_TEMPERATURE)
         decoding = msgspec.structs.replace(decoding, temperature=warmer, seed=(decoding.seed or 0) + sample)
@@ -317,7 +334,7 @@ def _request(question: Question[Any], model: Model, decoding: Decoding, sample: 
         decoding=decoding,
         schema=question.schema if model.schema else None,
         top_logprobs=question.top_logprobs,
-        sample=sample,
+        sample=first + sample,
         step=question.step,
         tag=tag,
     )

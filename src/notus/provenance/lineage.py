@@ -30,7 +30,7 @@ from notus.formats.source import open_source
 from notus.preferences.raters import without_raters
 from notus.preferences.selection import Choice, Selection, choose
 
-__all__ = ["Event", "Explanation", "Link", "PairStory", "explain", "format_of", "links_of"]
+__all__ = ["Event", "Explanation", "Link", "PairStory", "explain", "format_of", "links_of", "read_named_rows"]
 
 _TABLES = (RAW_FEEDBACK, FEEDBACK, PREFERENCES, HELD_OUT)
 """Where a record may stand in a run directory."""
@@ -306,13 +306,13 @@ def _find_events(link: Link, ids: set[str]) -> Iterator[Event]:
     folder = Path(link.path)
     if not link.stage:
         return
-    for row in _read_rows(folder / "completions.parquet", "id", ids):
+    for row in read_named_rows(folder / "completions.parquet", "id", ids):
         yield Event(link.path, link.stage, _describe_suspicion(row))
-    for row in _read_rows(folder / "pairs.parquet", "id", ids):
+    for row in read_named_rows(folder / "pairs.parquet", "id", ids):
         if row.get("suspicion"):
             what = f"margin {row['reward_margin']:+.3g} by {row['judged_by']}, place {row['suspicion']:,} by suspicion"
             yield Event(link.path, link.stage, f"pair {row['id']}: {what}")
-    for row in _read_rows(DECISIONS.at(folder), "target", ids):
+    for row in read_named_rows(DECISIONS.at(folder), "target", ids):
         what = f"{row['field']} of {row['target']}: {row['before']} → {row['after']} by {row['rule']} ({row['by']})"
         yield Event(link.path, link.stage, what)
     for row in _dropped_of(folder, ids):
@@ -341,7 +341,7 @@ def _describe_suspicion(row: dict[str, Any]) -> str:
     return said + (f", flags {', '.join(row['flags'])}" if row.get("flags") else "")
 
 
-def _read_rows(path: Path, column: str, ids: set[str]) -> list[dict[str, Any]]:
+def read_named_rows(path: Path, column: str, ids: set[str]) -> list[dict[str, Any]]:
     """The rows of a table, or of a folder of its parts, that name one of the ids; nothing where it is no such table."""
     if not path.exists() or column not in pq.ParquetDataset(path).schema.names:
         return []

@@ -10,14 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from notus.core.artifacts import QUEUE
 from notus.core.errors import ConfigError
 from notus.core.run import Run, locked
 from notus.recipes.execute import Observer, execute
 from notus.recipes.experiment import check_folder, run_recipe
 from notus.recipes.recipe import Recipe, make_plan
+from notus.steps.collect.again import AskAgain
+from notus.steps.collect.feedback import Collect
 from notus.steps.perform import PlannedStep, do_step
 
-__all__ = ["run_collection"]
+__all__ = ["run_collection", "settings_again"]
+
+_ASKING = ("endpoints", "toy_judge", "serve", "engine", "ledger", "max_cost")
+"""Settings of a collection that say how its judge is asked."""
 
 
 def run_collection(recipe: Recipe, out: Path, observer: Observer) -> list[Run]:
@@ -30,7 +36,7 @@ def run_collection(recipe: Recipe, out: Path, observer: Observer) -> list[Run]:
         ConfigError: if no step of the recipe asks anybody.
         InputError: if the directory holds something else.
     """
-    plan = make_plan(recipe)
+    plan = make_plan(recipe, out)
     asking = [step for step in plan.steps.values() if step.config.collects]
     if not asking:
         raise ConfigError(f"the recipe '{recipe.head.name}' has no step that collects; give it to 'notus run'")
@@ -45,6 +51,31 @@ def run_collection(recipe: Recipe, out: Path, observer: Observer) -> list[Run]:
             runs.append(do_step(step, path, folders | step.given))
     run_recipe(recipe, out, observer)
     return runs
+
+
+def settings_again(recipe: Recipe, queue: str) -> AskAgain:
+    """The step ``ask-again`` for a queue: the judge of a recipe, asked as its collection asks it.
+
+    Args:
+        recipe: one with a single step that collects feedback.
+        queue: the run directory of a repair, or the queue in it.
+
+    Raises:
+        ConfigError: if no step collects feedback, several do, or the one that does has no judge.
+    """
+    found = {name: step for steps in recipe.arms.values() for name, step in steps.items() if isinstance(step, Collect)}
+    if len(found) != 1:
+        told = f"the steps {', '.join(sorted(found))} collect" if found else "no step collects"
+        raise ConfigError(f"in the recipe '{recipe.head.name}' {told} feedback, and one is asked again; name another")
+    ((name, step),) = found.items()
+    if step.judge is None:
+        raise ConfigError(f"the step '{name}' of the recipe '{recipe.head.name}' has no judge; give it one")
+    place = Path(queue)
+    return AskAgain(
+        data=str(place.parent if place.name == QUEUE.file else place),
+        judge=step.judge,
+        **{key: getattr(step, key) for key in _ASKING},
+    )
 
 
 @contextmanager

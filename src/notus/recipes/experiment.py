@@ -271,7 +271,7 @@ def run_recipe(
     Returns:
         The experiment, or None when the run was to stop before its end.
     """
-    plan = make_plan(recipe)
+    plan = make_plan(recipe, out)
     check_folder(out)
     refuse_faults(check_plan(plan, until=until, out=out), recipe.head.name)
     execute(plan, out, observer, until=until, inline=inline, verify=verify)

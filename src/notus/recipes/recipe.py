@@ -51,7 +51,7 @@ from notus.core.config import (
 from notus.core.errors import ConfigError, nearest
 from notus.core.text import one_line
 from notus.rankers.ref import RankerRef, RankerText
-from notus.steps.base import Seed, Step, references_of, refs_of
+from notus.steps.base import Seed, Step, references_of, refs_of, with_forgotten
 from notus.steps.perform import Given, PlannedStep, code_of, digest_of_step, read_given
 from notus.steps.registry import STEPS, step_class
 
@@ -325,19 +325,25 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), settings: Mapping[str
     return Recipe(head, checked, raw)
 
 
-def make_plan(recipe: Recipe) -> Plan:
+def make_plan(recipe: Recipe, out: Path | None = None) -> Plan:
     """Resolve a recipe into the steps that must be done, each once.
+
+    Args:
+        recipe: checked.
+        out: directory of the experiment: what is withdrawn in the folder that it lies in is dropped by the steps that
+            read. None takes the default, ``runs``.
 
     Raises:
         ConfigError: if steps refer to each other in a circle, or to a file that is not there.
     """
     plan = Plan(recipe)
+    folder = (out or Path("runs") / recipe.head.name) / "steps" / "step"
     read: dict[str, Given] = {}
     for arm, steps in recipe.arms.items():
         for seed in recipe.head.seeds:
             done: dict[str, str] = {}
             for name in _in_order(steps, arm):
-                step = _resolve(name, steps, done, seed, recipe.head.threads, read)
+                step = _resolve(name, steps, done, seed, recipe.head.threads, read, folder)
                 plan.steps.setdefault(step.digest, step)
                 done[name] = step.digest
             plan.arms[arm, seed] = done
@@ -460,8 +466,9 @@ def _resolve(
     seed: int,
     threads: int,
     read: dict[str, Given],
+    folder: Path,
 ) -> PlannedStep:
-    config = steps[name]
+    config = with_forgotten(steps[name], folder)
     refs = refs_of(config)
     needs = {key: done[target] for key, target in refs.items() if target in steps}
     given = {key: target for key, target in refs.items() if target not in steps}

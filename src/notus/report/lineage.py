@@ -9,12 +9,15 @@ from typing import Any
 from msgspec import to_builtins
 
 from notus.core.records import Completion, Feedback, Ranking, Scale
+from notus.core.text import counted
 from notus.preferences.selection import Selection
 from notus.preferences.votes import Votes, majority
+from notus.provenance.forget import Forgotten, TouchedRun
 from notus.provenance.lineage import Explanation, Link, PairStory
 from notus.report.section import ReportSection
+from notus.report.table import Table
 
-__all__ = ["lineage_fields", "lineage_sections"]
+__all__ = ["forgotten_sections", "lineage_fields", "lineage_sections"]
 
 _HOW = {
     "random-lower": "one drawn among those with a strictly lower score",
@@ -39,6 +42,50 @@ def lineage_sections(explanation: Explanation) -> list[ReportSection]:
         sections += _feedback(place, feedback, before)
         before = feedback
     return sections
+
+
+def forgotten_sections(found: Forgotten, *, withdrawn: bool) -> list[ReportSection]:
+    """What was withdrawn, and the pairs, runs and models that it has touched.
+
+    Args:
+        found: what ``provenance.forget`` found.
+        withdrawn: whether the ids were written down, or only looked for.
+    """
+    told = [f"{each.id}: {_KINDS[each.kind]}." for each in found.withdrawn]
+    if withdrawn:
+        told.append(
+            f"{counted(len(found.added), 'id')} written to {found.file}: steps that read data in this folder drop "
+            "these rows from now on, under the reason 'withdrawn'."
+        )
+    else:
+        told.append("Nothing was withdrawn: this was a dry run.")
+    told += [f"{path} holds {counted(rows, 'row')} of it, and is left as it is." for path, rows in found.sources]
+    told += [f"Not looked through: {each}" for each in found.unread]
+    pairs = Table(("Pair", "Run", "Table"), tuple((each.id, each.run, each.table) for each in found.pairs))
+    columns = ("Run", "Step", "What it did", "Rows", "Again without it")
+    return [
+        ReportSection("Withdrawn", tuple(told)),
+        ReportSection("Models", *_touched(found.models, "No model was trained on it.", columns)),
+        ReportSection("Runs", *_touched(found.runs, "No run of this folder has touched it.", columns)),
+        ReportSection("Pairs", (), pairs) if found.pairs else ReportSection("Pairs", ("No pair was made of it.",)),
+    ]
+
+
+_KINDS = {
+    "feedback": "a row of feedback, and all of its answers",
+    "completion": "one answer to a prompt",
+    "prompt": "a prompt, and all that was made of it",
+    "pair": "a pair",
+    "row": "a single row",
+    "dialogue": "a dialogue",
+    "output": "an answer that a model gave",
+    "unknown": "nothing in this folder has such an id; it is kept out should it come",
+}
+
+
+def _touched(runs: tuple[TouchedRun, ...], none: str, columns: tuple[str, ...]) -> tuple[tuple[str, ...], Table | None]:
+    rows = tuple((each.run, each.stage, each.how, each.rows, each.again or None) for each in runs)
+    return ((), Table(columns, rows)) if runs else ((none,), None)
 
 
 def lineage_fields(explanation: Explanation) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from notus.core.artifacts import (
     records_in,
 )
 from notus.core.config import Config
+from notus.core.disk.withdrawn import forgotten_beside, read_sieve
 from notus.core.errors import DataError, check_space
 from notus.core.parallel import start_workers
 from notus.core.plugins import load_python
@@ -94,6 +95,7 @@ __all__ = [
     "refs_of",
     "require_feedback",
     "settings_of",
+    "with_forgotten",
 ]
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -230,6 +232,9 @@ class Reads(Step, MayLose):
     reads UTF-8, and UTF-16 where a byte-order mark says so."""
     strict: bool = False
     """Whether a bad row is an error, instead of going to the quarantine."""
+    forget: OptionalFileRef = None
+    """File of withdrawn ids (``notus forget``), whose rows are dropped; null takes ``forgotten.jsonl`` of the folder of
+    runs, where there is one."""
     workers: int | None = pydantic.Field(default=None, ge=1, exclude=True)
     """Number of processes for a large source; null takes the cores that may be used. The result does not depend on it,
     and it is no part of what a run is named and compared by."""
@@ -305,6 +310,8 @@ class Context:
         if source.not_read:
             before = self.run.summary.get("not_read")
             self.note(not_read=f"{before}; {source.not_read}" if before else source.not_read)
+        if source.withdrawn is not None:
+            self.note(forget=config.forget)
         if config.least_written and source.limit is None and source.part is None:
             size = sum(path.stat().st_size for path in source.paths)
             check_space(self.run.path, config.least_written * size, f"what is made of {source.name}")
@@ -469,7 +476,15 @@ def open_records(config: Reads, given: str) -> Source:
         encoding=config.encoding if place is given else None,
     )
     written = {folder / name: told["sha256"] for name, told in outputs.items()}
-    return replace(source, written={path: written[path] for path in source.paths if path in written})
+    source = replace(source, written={path: written[path] for path in source.paths if path in written})
+    return replace(source, withdrawn=read_sieve(Path(config.forget))) if config.forget else source
+
+
+def with_forgotten(config: Step, run: Path) -> Step:
+    """A step that reads as it is done in a run directory: what the folder of runs says is withdrawn counts for it."""
+    if not isinstance(config, Reads) or config.forget is not None or (beside := forgotten_beside(run)) is None:
+        return config
+    return config.model_copy(update={"forget": str(beside)})
 
 
 def require_feedback(source: Source) -> None:

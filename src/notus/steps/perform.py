@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from notus.core.artifacts import MODEL, QUARANTINE
+from notus.core.artifacts import DIALOGUES, HELD_OUT, MODEL, PREFERENCES, QUARANTINE, UNPAIRED
 from notus.core.config import digest_of
 from notus.core.disk.hashes import Stamps, check_stamps, hash_file, hash_folder, stamps_of
 from notus.core.disk.outputs import hash_run
+from notus.core.disk.withdrawn import forgotten_beside, read_sieve
 from notus.core.errors import (
     ChangedInputError,
     ConfigError,
@@ -29,10 +30,11 @@ from notus.core.errors import (
 from notus.core.parallel import kept_workers
 from notus.core.plugins import hash_code, is_python, source_file
 from notus.core.run import MANIFEST, Run, check_run, locked, read_manifest
-from notus.core.text import HubId
+from notus.core.tables import read_records
+from notus.core.text import HubId, counted
 from notus.engine.bases import base_of, is_adapter
 from notus.formats.lookup import format_digest
-from notus.steps.base import Context, Step, refs_of, settings_of
+from notus.steps.base import Context, Reads, Step, refs_of, settings_of, with_forgotten
 from notus.train.run.trackers import check_trackers, start_trackers
 
 __all__ = ["Given", "PlannedStep", "code_of", "digest_of_step", "do_step", "read_given", "run_step"]
@@ -89,6 +91,8 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
         run.allow_losses = getattr(config, "allow_losses", False)
         if not run.finished:
             _check_inputs(step, path, inputs)
+            if config.computes and not isinstance(config, Reads):
+                _refuse_withdrawn(path, inputs)
             if config.computes:
                 adapter = ("peft",) if getattr(config, "lora", None) else ()
                 for library in ("torch", "transformers", "accelerate", *adapter):
@@ -106,6 +110,26 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
         if not run.allow_losses and (losses := summary.get("losses")):
             raise LossError(f"{path} was made with --allow-losses: {losses} give it again, or another --out")
     return run
+
+
+def _refuse_withdrawn(out: Path, inputs: Mapping[str, str]) -> None:
+    """Refuse to train on tables that hold what has been withdrawn since they were made.
+
+    Raises:
+        DataError: that names the run directory which is to be made again.
+    """
+    file = forgotten_beside(out)
+    sieve = None if file is None else read_sieve(file)
+    for place in map(Path, inputs.values()) if sieve else ():
+        for artifact in (PREFERENCES, HELD_OUT, UNPAIRED, DIALOGUES):
+            assert artifact.record is not None
+            if artifact.is_in(place) and sieve is not None:
+                held = sum(map(sieve.touches, read_records(artifact.at(place), artifact.record)))
+                if held:
+                    raise DataError(
+                        f"{place} holds {counted(held, 'row')} of what is withdrawn ({file}); make it again under "
+                        "another --out: what it reads is sifted now"
+                    )
 
 
 def _run(run: Run, step: PlannedStep, context: Context) -> None:
@@ -161,6 +185,7 @@ def run_step(name: str, config: Step, out: Path | None, seed: int | None = None)
         out: the run directory; None takes the default.
         seed: where the step draws and names none itself.
     """
+    config = with_forgotten(config, out or Path("runs") / name)
     refs = refs_of(config)
     read = {key: read_given(f"notus {name}", target) for key, target in refs.items()}
     inputs = {key: given.hash for key, given in read.items()} | code_of(config)

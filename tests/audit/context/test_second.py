@@ -41,7 +41,7 @@ def judged(first: list[Feedback], second: list[Feedback] | None) -> ByContext:
     answers, columns = Answers(scores), Columns()
     for row in first:
         answers.add(row)
-        columns.add(row)
+        columns.add(row, [item.mean_rating for item in row.completions])
     return judge_by_context(columns, answers, scores)
 
 

@@ -5,15 +5,21 @@ the work, it tells that the bytes which were read are those that were hashed.
 """
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from notus.core.config import digest_of
 from notus.core.errors import ChangedInputError, InputError
 
-__all__ = ["Stamp", "Stamps", "check_stamps", "hash_file", "hash_folder", "hash_model", "stamps_of"]
+__all__ = ["Stamp", "Stamps", "check_stamps", "hash_file", "hash_folder", "hash_model", "hash_prefix", "stamps_of"]
+
+_EVERY = 1 << 24
+"""Bytes between two states of a hash that are remembered of a large file, for the hash of its beginning."""
+_READ = 1 << 18
+_REMEMBERED_FILES = 16
 
 
 class Stamp(NamedTuple):
@@ -75,10 +81,44 @@ def check_stamps(name: str, path: Path, before: Stamps, but: Collection[Path] = 
         )
 
 
+_REMEMBERED: OrderedDict[str, tuple[Stamp, list[tuple[int, Any]]]] = OrderedDict()
+"""Large file → its stamp, and how far the hash had come where."""
+
+
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes. Of a large one, states on the way are remembered for ``hash_prefix``."""
+    if path.stat().st_size < _EVERY:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_prefix(path, path.stat().st_size)
+
+
+def hash_prefix(path: Path, size: int) -> str:
+    """SHA-256 of the first bytes of a file; what of it was hashed in this process is not read again.
+
+    Args:
+        path: the file.
+        size: bytes; where the file is shorter, all of it is hashed.
+    """
+    known = path.stat()
+    stamp = Stamp(known.st_size, known.st_mtime_ns, known.st_ino)
+    before, states = _REMEMBERED.get(str(path), (stamp, []))
+    states = states if before == stamp else []
+    at, begun = max((state for state in states if state[0] <= size), key=lambda state: state[0], default=(0, None))
+    hasher = hashlib.sha256() if begun is None else begun.copy()
+    block = memoryview(bytearray(_READ))
+    with path.open("rb", buffering=0) as file:
+        file.seek(at)
+        while at < size and (count := file.readinto(block[: min(_READ, size - at)])):
+            hasher.update(block[:count])
+            at += count
+            if at % _EVERY == 0 or at == size:
+                states.append((at, hasher.copy()))
+    if known.st_size >= _EVERY:
+        _REMEMBERED[str(path)] = stamp, states
+        while len(_REMEMBERED) > _REMEMBERED_FILES:
+            _REMEMBERED.popitem(last=False)
+    return hasher.hexdigest()
 
 
 def hash_folder(folder: Path) -> str:

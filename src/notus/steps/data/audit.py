@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
@@ -26,6 +27,7 @@ from notus.core.records import (
 )
 from notus.core.run import atomic
 from notus.core.tables import read_records, write_records
+from notus.core.text import counted
 from notus.evaluate.finders import AuditedCompletion
 from notus.formats.format import Data
 from notus.formats.source import Shard, Source
@@ -48,6 +50,8 @@ from notus.steps.base import (
 )
 from notus.steps.data.read import pairs_beside
 from notus.steps.data.reward_audit import audit_by_rewards, texts_of
+from notus.steps.data.since import HELD as HELD_FOR_THE_NEXT
+from notus.steps.data.since import audit_since, drift_section, write_held
 from notus.toy import world
 
 __all__ = ["COMPLETIONS", "PAIRS", "RATERS", "Audit"]
@@ -60,6 +64,7 @@ RATERS = Artifact("raters", "raters.parquet", RaterRow)
 """Each rater on each aspect or question, with how it agrees, and what changes without it."""
 _SHOWN = 12
 _PRIVACY = Privacy(personal="count", secrets="count", languages=(), toxicity=0.9)
+_NOTHING_NEW = ReportSection("Health of the set")
 _NOT_LOOKED = ReportSection("Private data", (f"{NOT_LOOKED_FOR}; --private does.",))
 
 
@@ -67,11 +72,16 @@ class Audit(Reads):
     """Look for scores that are wrong, and at the health of the set."""
 
     step_type: ClassVar[str] = "audit"
-    leaves: ClassVar[tuple[Artifact, ...]] = (COMPLETIONS, PAIRS, RATERS, FINDINGS, TRIALS, LABEL_TRIALS)
+    leaves: ClassVar[tuple[Artifact, ...]] = (
+        *(COMPLETIONS, PAIRS, RATERS, FINDINGS, TRIALS, LABEL_TRIALS),
+        HELD_FOR_THE_NEXT,
+    )
     draws: ClassVar[bool] = False
     results: ClassVar[int] = 2
     data: SourceRef = "data"
     """A file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
+    since: OptionalRef = None
+    """An audit of the same place: only what has come since is read, and placed among what was audited then."""
     private: bool = False
     """Whether personal data, secrets, languages and toxicity are counted too; needs the extra ``privacy``."""
     second: OptionalFeedbackRef = None
@@ -84,6 +94,11 @@ class Audit(Reads):
 
     @pydantic.model_validator(mode="after")
     def _something_to_measure(self) -> Self:
+        if self.since and (self.rewards or self.private or self.second):
+            raise ValueError(
+                "'since' reads what is new alone, and 'rewards', 'private' and 'second' are of the whole; leave it or "
+                "them out"
+            )
         if self.truth and not self.rewards:
             raise ValueError(
                 "'truth' measures what rewards contradict, and there are none; name reward checks under "
@@ -97,13 +112,12 @@ class Audit(Reads):
         if source.record is Feedback:
             if self.rewards:
                 raise DataError(f"{source.name} holds feedback, and rewards judge pairs; make some with notus binarize")
-            result, texts, of_context = _audit_feedback(context, source, self)
-            findings = feedback_sections(result, texts)
-            findings[1:1] = context_sections(result, of_context)
-            if result.by_context.second is not None:
-                context.note(second=result.by_context.second.as_json())
-            _write_trials(context, TRUTH.at(context.place("data")), result)
-            if rows := result.raters.rows():
+            if self.since:
+                result, findings, rows = _audit_what_is_new(context, source)
+            else:
+                result, findings, rows = _audit_feedback(context, source, self)
+                _write_trials(context, TRUTH.at(context.place("data")), result)
+            if rows:
                 context.write(RATERS, rows)
             context.note(layout=source.format, prompts=result.health.prompts, completions=result.health.completions)
             if result.votes.prompts:
@@ -114,6 +128,8 @@ class Audit(Reads):
         elif self.second:
             raise DataError(f"{source.name} holds {HELD[source.record]}, and 'second' is of feedback; leave it out")
         else:
+            if self.since:
+                raise DataError(f"{source.name} holds {HELD[source.record]}; 'since' goes on from an audit of feedback")
             findings = _audited_pairs(context, source, self)
         findings += _private(context, source, self.workers) if self.private else [_NOT_LOOKED]
         context.write_findings(findings)
@@ -124,26 +140,54 @@ class Audit(Reads):
             file.write(health_card(name, findings, facts, __version__))
 
 
-def _audit_feedback(
-    context: Context, source: Source, config: Audit
-) -> tuple[FeedbackAudit, dict[str, Completion], dict[int, Completion]]:
-    """Audit feedback in two passes; the texts of the most suspicious completions come with it: by their ids, and those
-    that are suspicious by their context by the numbers of their rows."""
+_Audited = tuple[FeedbackAudit, list[ReportSection], list[RaterRow]]
+"""An audit, the sections of its report, and its table of raters."""
+
+
+def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited:
+    """Audit feedback in two passes. The texts of the most suspicious completions are read again: by their ids, and
+    those that are suspicious by their context by the numbers of their rows."""
     second = _read_second(context, config)
     drafts = context.path / ".drafts"
     drafts.mkdir(exist_ok=True)
-    models = learn_models(sample_prompts(source))
+    models = learn_models(sample_prompts(source), config.workers if source.fills_processes else 1)
     accumulator = Accumulator(second=second)
     for part in context.shards(source, partial(_audit_shard, drafts, models, second), config.workers):
         accumulator.merge(part)
     result = write_audit(COMPLETIONS.at(context.path), sorted(drafts.iterdir()), accumulator)
     shutil.rmtree(drafts)
+    write_held(context, source, models)
     rows = [row for row in result.ranked(_SHOWN) if row.strength or row.disagreement]
     order = result.by_context.order(_SHOWN)
     by_context = result.rows.at(order) if isinstance(result.rows, StoredRows) else [result.rows[each] for each in order]
     texts = _texts(source, [*rows, *by_context])
     numbered = zip(order, by_context, strict=True)
-    return result, {row.id: texts[row.id] for row in rows}, {number: texts[row.id] for number, row in numbered}
+    findings = feedback_sections(result, {row.id: texts[row.id] for row in rows})
+    findings[1:1] = context_sections(result, {number: texts[row.id] for number, row in numbered})
+    if result.by_context.second is not None:
+        context.note(second=result.by_context.second.as_json())
+    return result, findings, result.raters.rows()
+
+
+def _audit_what_is_new(context: Context, source: Source) -> _Audited:
+    """Audit what has come since another audit."""
+    found = audit_since(context, source)
+    result, folder = found.result, context.place("since")
+    context.note(since=str(folder), prompts_before=found.prompts_before, completions_before=found.completions_before)
+    context.note(yardstick=found.yardstick, drift=estimates_as_json(found.drifted, "difference"))
+    before = counted(found.prompts_before, "prompt")
+    told = (
+        f"{counted(result.health.prompts, 'prompt')} with {counted(result.health.completions, 'completion')} came "
+        f"since {folder.name}, which audited {before} with {counted(found.completions_before, 'completion')}: those "
+        "are not audited again, and their places by suspicion are those of that run.",
+        f"New completions were placed among {found.yardstick:,} of the old ones; their place is the one that they "
+        "would have had then.",
+    )
+    shown = [row for row in result.ranked(_SHOWN) if row.strength or row.disagreement]
+    texts = {id_: text for each in found.sources for id_, text in _texts(each, shown).items()}
+    first, *others = feedback_sections(result, texts) if result.health.prompts else [_NOTHING_NEW]
+    first = replace(first, sentences=(*told, *(f"Of the new ones: {said}" for said in first.sentences)))
+    return result, [first, drift_section(found), *others], found.raters
 
 
 def _read_second(context: Context, config: Audit) -> SecondScores | None:
