@@ -77,7 +77,7 @@ class Audit(Reads):
         HELD_FOR_THE_NEXT,
     )
     draws: ClassVar[bool] = False
-    results: ClassVar[int] = 2
+    results: ClassVar[int] = 3
     data: SourceRef = "data"
     """A file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
     since: OptionalRef = None
