@@ -71,6 +71,8 @@ _PROMISED = (
     (frozenset({"helpfulness", "correctness", "coherence"}) | DESCRIPTIVE, Scale(low=0, high=4)),
 )
 """Rubrics whose formats promise a rating for each aspect, UltraFeedback's and HelpSteer's, with their scales."""
+_KEPT = 1_000
+"""Rows of a table that are kept once they were read."""
 _ROUNDING = 0.01
 
 
@@ -133,11 +135,15 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredRows:
-    """The rows of an audit in the table that holds them: read when they are asked for, and never held."""
+    """The rows of an audit in the table that holds them: read when they are asked for, and never held.
+
+    Only the few that are asked for by their places, as those that are shown, are read once and kept.
+    """
 
     def __init__(self, path: Path, length: int) -> None:
         self.path = path
         self._length = length
+        self._few: dict[int, Suspicion] = {}
 
     def __len__(self) -> int:
         return self._length
@@ -147,7 +153,12 @@ class StoredRows:
 
     def at(self, places: Sequence[int]) -> list[Suspicion]:
         """The rows at some places, counted from 0, in the order of the places."""
-        return read_at(self.path, Suspicion, places)
+        new = [place for place in dict.fromkeys(places) if place not in self._few]
+        read = dict(zip(new, read_at(self.path, Suspicion, new), strict=True)) if new else {}
+        known = self._few | read
+        if len(known) <= _KEPT:
+            self._few = known
+        return [known[place] for place in places]
 
 
 @dataclass(frozen=True)

@@ -465,7 +465,8 @@ def _are_close(subjects: Block, pairs: Rows) -> NDArray[np.bool_]:
     kernel, *_, common = _overlap(subjects, pairs)
     sizes = np.diff(subjects.ends, prepend=0)[pairs]
     close: NDArray[np.bool_] = (kernel >= _KERNEL) | (sizes.max(axis=1, initial=0) <= common + 1)
-    return close & (sizes.min(axis=1, initial=0) - common <= _OWN)
+    close &= sizes.min(axis=1, initial=0) - common <= _OWN
+    return close
 
 
 class _Differences:

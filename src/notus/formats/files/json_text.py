@@ -152,7 +152,7 @@ def cut_lines(path: Path, size: int) -> list[Part | None]:
     """Lines as parts of about ``size`` bytes, cut at their ends, which are counted on the way."""
     parts: list[Part | None] = []
     start, first = 0, 1
-    with path.open("rb", buffering=_BUFFER) as file:
+    with path.open("rb") as file:
         while start < path.stat().st_size:
             lines = _count_lines(file, size)
             if next(_bounded_lines(file), b""):
