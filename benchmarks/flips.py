@@ -1,16 +1,18 @@
-"""How well the audit finds labels that we flipped: ``python -m benchmarks.flips NAME=FILE[,FILE…] … [--by NAME …]``.
+"""How well the audit finds labels that we flipped.
 
-Of each set 10, 20 and 30 % of the pairs are flipped, under five seeds: chosen and rejected change places. Looked for are
-they
+    python -m benchmarks.flips NAME=FILE[,FILE…] … [--by scores text reward] [--json FILE]
+
+Of each set 10, 20 and 30 % of the pairs are flipped, under five seeds: chosen and rejected change places. They are
+looked for
 
 * with scores, that go with their answers (a flipped pair is then reversed, and equal scores say nothing);
 * without scores, by the texts alone (``audit.labels``), which learn from the flipped labels too;
 * with a trained reward: the margins of a reward model that Notus trained on the flipped pairs of one half of the
-  prompts, for the other half (``--by reward``; ``notus train ranker``, ``notus eval rewards`` and ``notus audit --rewards``
-  do the same by hand).
+  prompts, for the other half. ``notus train ranker``, ``notus eval rewards`` and ``notus audit --rewards`` do the same
+  by hand.
 
-Printed are the area under the ROC curve, and how many of as many of the most suspicious pairs as are flipped are so;
-the wider of the intervals over prompts and over seeds. The share is what chance gives.
+Printed are the area under the ROC curve, and how many of as many of the most suspicious pairs as are flipped are so,
+with the wider of the intervals over prompts and over seeds. The share of flipped pairs is what chance gives.
 """
 
 import argparse

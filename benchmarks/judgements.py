@@ -9,7 +9,8 @@ everything was chosen; the others are ``held-out``. What is learned from second 
 as many as give so many answers scored twice, and is tried on the part that is asked for, without them.
 
 Prints for each judge the area under the ROC curve, with tasks as clusters, and how many of the first 50 are wrong,
-beside what chance gives. Then what becomes of planted faults: scores of at most 2 that are recorded as 10.
+beside what chance gives. The known offset of the judges is that of the building tasks. Then what becomes of planted
+faults: scores of at most 2 that are recorded as 10.
 """
 
 import argparse
@@ -81,13 +82,10 @@ def natural(tasks: Sequence[dict[str, Any]], part: str, judge: str, other: str, 
         for item in task["completions"]
         if other in item["judges"]
     }
-    feedback = judged_by(audited, judge, most)
     sample = _sample(building, judge, other, twice) if twice else []
     left_out = {row.prompt[0].content for row in sample}
-    # What is learned from stands in the set, as it would for a user; it is not measured on.
-    rows = feedback + [row for row in judged_by(building, judge, most) if row.prompt[0].content in left_out]
-    if part == "building":
-        rows = feedback
+    # Building tasks stand in the set beside the held-out ones, as their first scores would for a user.
+    rows = judged_by(building if part == "building" else tasks, judge, most)
     plain, learned = _audited(rows, None), _audited(rows, SecondScores(sample)) if sample else None
     keys = [(row.prompt[0].content, item.model) for row in rows for item in row.completions]
     truth = np.array([scores.get(key, np.nan) if key[0] not in left_out else np.nan for key in keys])
@@ -96,7 +94,7 @@ def natural(tasks: Sequence[dict[str, Any]], part: str, judge: str, other: str, 
     known = np.flatnonzero(~np.isnan(truth) & ~np.isnan(context.far))
     bad = np.abs(truth - own)[known] >= _APART
     prompts = [keys[index][0] for index in known]
-    offset = float(np.mean((truth - own)[known]))
+    offset = _offset(building, judge, other)
     gap = context.expected - own + OWN * (own - context.expected)
     rankings = {
         "combined, as before": np.nan_to_num(plain.reasons.combined.minus_log_p),
@@ -114,6 +112,12 @@ def natural(tasks: Sequence[dict[str, Any]], part: str, judge: str, other: str, 
         "wrong": int(bad.sum()),
         "offset": round(offset, 3),
     } | found
+
+
+def _offset(tasks: Sequence[dict[str, Any]], judge: str, other: str) -> float:
+    """How much higher the other judge scores, on the mean of the answers that both scored."""
+    both = [item["judges"] for task in tasks for item in task["completions"] if {judge, other} <= set(item["judges"])]
+    return float(np.mean([of[other]["score"] - of[judge]["score"] for of in both]))
 
 
 def planted(feedback: Sequence[Feedback]) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def test_near_equal_prompts_count_whichever_of_them_are_held_out():
     """The second has the words of the first, the third a fault in its writing."""
     rows = [pair(text) for text in (*RIVERS, "Which rivr flows through the city of Dresden?")]
     joined = cluster_prompts(sign_prompts((row.prompt_id, row) for row in rows))
-    assert len(joined) == 3 and len(set(joined.values())) == 1
+    assert len(joined) == 3
+    assert len(set(joined.values())) == 1
     for held in ([0], [1], [2], [0, 1], [0, 2], [1, 2]):
         train = [pair("a hill"), *(row for place, row in enumerate(rows) if place not in held)]
         assert leaks(train, [rows[place] for place in held]) == {"near-duplicates": (1, len(held))}

@@ -18,6 +18,28 @@ from notus.core.records import Dialogue, Message, Preference
 from tests.helpers.data_examples import completion, feedback
 
 
+@given(st.text(alphabet="aZ_09.,-+&;(\"'/% \n\x00\x01\x0b\x1c\x7f", max_size=12))
+def test_words_of_plain_text_are_runs_of_letters_and_digits_numbers_and_runs_of_symbols(text):
+    """By hand, character by character; without what makes a formula, and without entities."""
+    text = text.replace("-", "").replace("(", "").replace("&", "")
+    words, at = [], 0
+    while at < len(text):
+        end = at
+        if text[at] in "+/%":
+            while end < len(text) and text[end] in "+/%":
+                end += 1
+        elif text[at].isalnum() or text[at] == "_":
+            number = text[at].isdigit()
+            while end < len(text) and (text[end].isalnum() or text[end] == "_"):
+                end += 1
+                if number and end + 1 < len(text) and text[end] in ".," and text[end + 1].isdigit():
+                    end += 1
+        if end > at:
+            words.append(text[at:end].lower().encode())
+        at = max(end, at + 1)
+    assert words_of(text) == words
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

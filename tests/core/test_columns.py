@@ -126,7 +126,10 @@ def test_fields_can_be_left_out(tmp_path: Path) -> None:
     assert "completions.list.element.ratings.list.element.value" in columns
     inside = [name for name in columns if name.startswith("completions")]
     assert not [name for name in inside if "rationale" in name and "types" not in name]
-    for field in ("completions", "completions.text", "nothing"):
+    (bare,) = read_records(tmp_path / "f.parquet", Feedback, without={"completions.text"})
+    assert [item.text for item in bare.completions] == ["", ""]
+    assert [item.ratings for item in bare.completions] == [first.ratings, second.ratings]
+    for field in ("completions", "completions.ratings.aspect", "nothing"):
         with pytest.raises(TypeError, match="cannot be left out"):
             read_records(tmp_path / "f.parquet", Feedback, without=[field])
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from notus.core.errors import ConfigError, DataError, RunError
-from notus.core.parallel import map_shards, usable_cores
+from notus.core.parallel import kept_workers, map_shards, start_workers, usable_cores
 from notus.formats.quarantine import RowError
 
 
@@ -111,3 +111,40 @@ def fills_the_disk(shard):
 def test_a_refusal_in_a_worker_process_is_told_by_who_started_it():
     with pytest.raises(RunError, match=r"/runs/1\.parquet: no space"):
         list(map_shards(fills_the_disk, [1, 2, 3], workers=2))
+
+
+def test_processes_are_kept_for_all_that_is_done_in_a_block():
+    with kept_workers():
+        start_workers(2, "notus.core.records")
+        first = {pid for _, pid in map_shards(square, range(9), 2)}
+        assert {pid for _, pid in map_shards(square, range(9), 2)} <= first | {os.getpid()}
+        assert len(first) == 2
+        alive = [psutil.Process(pid) for pid in first]
+    assert not psutil.wait_procs(alive, timeout=10)[1]
+
+
+def test_an_error_ends_the_kept_processes_and_others_take_their_place():
+    with kept_workers():
+        first = {pid for _, pid in map_shards(square, range(9), 2)}
+        with pytest.raises(DataError):
+            list(map_shards(partial(fails, 2), range(6), 2))
+        assert not psutil.wait_procs([psutil.Process(pid) for pid in first if psutil.pid_exists(pid)], timeout=10)[1]
+        assert not {pid for _, pid in map_shards(square, range(9), 2)} & first
+
+
+def has_pandas(number: int) -> tuple[bool, int]:
+    import pyarrow as pa
+
+    return "pandas" in sys.modules, len(pa.array([str(number)] * 10_000))
+
+
+def gives_pandas(number: int) -> list[float]:
+    import pyarrow as pa
+
+    return list(pa.table({"a": pa.array([number, None])}).to_pandas()["a"].fillna(-1))
+
+
+def test_processes_make_large_columns_without_pandas_and_give_it_to_who_asks():
+    assert list(map_shards(has_pandas, [1, 2, 3], 2)) == [(False, 10_000)] * 3
+    pytest.importorskip("pandas")
+    assert list(map_shards(gives_pandas, [1, 2], 2)) == [[1, -1], [2, -1]]

@@ -1,11 +1,14 @@
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from notus.core.disk.hashes import hash_file
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import Feedback
 from notus.core.run import Run, read_json
@@ -170,3 +173,63 @@ def test_a_source_without_a_row_that_fits_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "f.jsonl", ["{broken"] * 3)
     with pytest.raises(DataError, match="none of the 3 rows"):
         work(tmp_path / "run", open_source(str(path), format="ultrafeedback"), 1, 10)
+
+
+def test_the_rows_at_some_places_are_found_in_whichever_parts_they_stand(tmp_path: Path) -> None:
+    source = open_source(str(write(tmp_path / "f.jsonl", [*rows(40), "{", *rows(3)])))
+    every = list(source.records(_tally(), Quarantine()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("notus.formats.source.SHARD", 9000)
+        cut = open_source(str(tmp_path / "f.jsonl"))
+        assert len(cut.shards()) > 5
+        for lines in ({1}, {44}, {7, 8, 31, 41}, set()):
+            found = list(cut.standing_at({("f.jsonl", line) for line in lines} | {("other.jsonl", 3)}))
+            assert found == [record for record in every if record.line in lines]
+
+
+def test_what_a_run_has_written_is_read_without_some_fields_and_other_files_whole(tmp_path: Path) -> None:
+    path = tmp_path / "feedback.parquet"
+    records = [decode(json.loads(row)) for row in rows(5)]
+    write_records(path, records, Feedback)
+    plain = open_source(str(path))
+    ours = replace(plain, written={path: hash_file(path)})
+    without = {"completions.ratings.rationale", "completions.critique.text", "extra"}
+    assert list(plain.lean(without).records(_tally(), Quarantine())) == list(plain.records(_tally(), Quarantine()))
+    for record, lean in zip(records, ours.lean(without).records(_tally(), Quarantine()), strict=True):
+        assert lean.id == record.id
+        assert lean.prompt == record.prompt
+        for one, other in zip(record.completions, lean.completions, strict=True):
+            assert (one.text, one.mean_rating, one.overall_score) == (
+                other.text,
+                other.mean_rating,
+                other.overall_score,
+            )
+            assert [rating.rationale for rating in other.ratings] == [""] * 4
+            assert [rating.types for rating in other.ratings] == [rating.types for rating in one.ratings]
+            assert other.critique == msgspec.structs.replace(one.critique, text="")
+
+
+def test_a_file_that_is_not_read_whole_is_compared_with_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "feedback.parquet"
+    write_records(path, [decode(json.loads(row)) for row in rows(5)], Feedback)
+    lean = replace(open_source(str(path)), written={path: hash_file(path)}).lean({"completions.critique.text"})
+    data = bytearray(path.read_bytes())
+    place = data.index(b"critique")  # in what is said of columns that are not read
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"feedback\.parquet is damaged"):
+        list(lean.records(_tally(), Quarantine()))
+
+
+def test_what_columns_do_not_prove_is_read_again_as_a_whole(tmp_path: Path) -> None:
+    """A prompt without a turn is no record: the row is put aside under its rule, and the others keep all they hold."""
+    path = tmp_path / "feedback.parquet"
+    records = [decode(json.loads(row)) for row in rows(1500)]
+    records[1200] = msgspec.structs.replace(records[1200], prompt=())
+    write_records(path, records, Feedback)
+    lean = replace(open_source(str(path)), written={path: hash_file(path)}).lean({"completions.critique.text"})
+    tally = _tally()
+    found = list(lean.records(tally, Quarantine()))
+    assert [record.line for record in found] == [line for line in range(1, 1501) if line != 1201]
+    assert [item.line for item in tally.dropped] == [1201]
+    assert found[-1].completions[0].critique == records[-1].completions[0].critique

@@ -8,12 +8,12 @@ import pytest
 import notus
 from notus.cli.main import main
 from notus.core.artifacts import FEEDBACK, PREFERENCES
+from notus.core.disk.withdrawn import Sieve, Withdrawn, answer_digest, read_withdrawn
 from notus.core.errors import DataError, InputError
 from notus.core.records import Dialogue, Feedback, Message, Preference, Unpaired
 from notus.core.run import Run, read_json, read_manifest
 from notus.core.stage import Tally
 from notus.core.tables import read_records, write_records
-from notus.formats.withdrawn import Sieve, Withdrawn, answer_digest, read_withdrawn
 from notus.provenance.forget import forget
 from notus.recipes.execute import Silent
 from notus.recipes.experiment import run_recipe

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from notus.core.errors import DataError
-from notus.stats.detection import auroc
+from notus.stats.detection import auroc, auroc_gain
 
 
 def test_the_area_by_hand() -> None:
@@ -40,3 +40,28 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
 def test_what_cannot_be_measured_is_refused(values, bad) -> None:
     with pytest.raises(DataError):
         auroc(values, bad, ["a"] * len(values))
+
+
+def test_a_gain_over_nothing_is_the_area_less_one_half() -> None:
+    rng = np.random.default_rng(4)
+    bad = rng.random(120) < 0.3
+    values = rng.normal(size=120) + bad
+    alone, gain = auroc(values, bad, range(120)), auroc_gain(values, [np.zeros(120)], bad, range(120))
+    assert alone is not None
+    assert gain is not None
+    assert gain.mean == pytest.approx(alone.mean - 0.5)
+    assert gain.width == pytest.approx(alone.width)
+
+
+def test_a_gain_over_itself_is_nothing_and_over_several_over_their_mean() -> None:
+    rng = np.random.default_rng(5)
+    bad = rng.random(150) < 0.3
+    first, second, third = (rng.normal(size=150) + bad * by for by in (1.5, 1.0, 0.2))
+    none = auroc_gain(first, [first, first], bad, range(150))
+    assert none is not None
+    assert (none.mean, none.width) == (pytest.approx(0), pytest.approx(0))
+    areas = [found.mean for each in (first, second, third) if (found := auroc(each, bad, range(150))) is not None]
+    gain = auroc_gain(first, [second, third], bad, range(150))
+    assert gain is not None
+    assert gain.mean == pytest.approx(areas[0] - (areas[1] + areas[2]) / 2)
+    assert gain.low < gain.mean < gain.high

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from notus.core.records import DESCRIPTIVE, Completion, Feedback, Scale
+from notus.core.records import DESCRIPTIVE, Feedback, Rating, Scale
 from notus.core.text import counted
 from notus.preferences.repair import verdict
 from notus.preferences.scores import STRATEGIES
@@ -154,11 +154,13 @@ class Collector:
 
     def add(self, feedback: Feedback) -> None:
         """Take one row in."""
-        self.columns.add(feedback)
-        for completion in feedback.completions:
-            self._add_completion(completion)
-        lengths = [len(completion.text) for completion in feedback.completions]
         scores = {name: [score(item) for item in feedback.completions] for name, score in STRATEGIES.items()}
+        self.columns.add(feedback, scores["mean-rating"])
+        self._add_ratings([rating for completion in feedback.completions for rating in completion.ratings])
+        for completion in feedback.completions:
+            if what := verdict(completion):
+                self._tens[what] += 1
+        lengths = [len(completion.text) for completion in feedback.completions]
         if not self.columns.last_on_one_scale():
             return
         for name, values in scores.items():
@@ -213,14 +215,12 @@ class Collector:
             flags=dict(sorted(flags.items())),
         )
 
-    def _add_completion(self, completion: Completion) -> None:
-        for rating in completion.ratings:
-            self._ratings[rating.aspect] += 1
-            self._not_applicable[rating.aspect] += rating.value is None
-            if rating.aspect in DESCRIPTIVE and not rating.measures_quality:
-                self._left_out[rating.aspect] += 1
-        if what := verdict(completion):
-            self._tens[what] += 1
+    def _add_ratings(self, ratings: Sequence[Rating]) -> None:
+        aspects = [rating.aspect for rating in ratings]
+        self._ratings.update(aspects)
+        self._not_applicable.update([rating.aspect for rating in ratings if rating.value is None])
+        if not DESCRIPTIVE.isdisjoint(aspects):
+            self._left_out.update([rating.aspect for rating in ratings if not rating.measures_quality])
 
     def _choices(self) -> ChoiceCounts:
         counts = self._choice
@@ -239,13 +239,13 @@ class Columns:
         self.sources: dict[str, int] = {}
         self.scales: dict[Scale | None, int] = {None: 0}
 
-    def add(self, feedback: Feedback) -> None:
-        """Take one row in."""
+    def add(self, feedback: Feedback, means: Sequence[float | None]) -> None:
+        """Take one row in, whose mean ratings are given."""
         self.prompts.append(int(feedback.prompt_id, 16))
         self.sizes.append(len(feedback.completions))
         self._sources.append(self.sources.setdefault(feedback.source, len(self.sources)))
-        for item in feedback.completions:
-            mean, score = item.mean_rating, item.overall_score
+        for item, mean in zip(feedback.completions, means, strict=True):
+            score = item.overall_score
             self.means.append(math.nan if mean is None else mean)
             self.scores.append(math.nan if score is None else score)
             self._models.append(self.models.setdefault(item.model, len(self.models)))

@@ -105,7 +105,10 @@ class TextVerdict:
             f"label in {self.model.foreseen} pairs, and where the label is not foreseen it need not be wrong.",
         ]
         if self.judged < self.pairs:
-            said.append(f"{counted(self.pairs - self.judged, 'pair')} with an answer without a word were not judged.")
+            said.append(
+                f"{counted(self.pairs - self.judged, 'pair')} with an empty answer "
+                f"{'was' if self.judged + 1 == self.pairs else 'were'} not judged."
+            )
         return said
 
 

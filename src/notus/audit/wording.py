@@ -34,9 +34,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from notus.core.errors import DataError
+from notus.core.parallel import map_shards
 from notus.core.records import Feedback
 from notus.core.splits import FOLDS, fold_of
 from notus.core.stage import Tally
+from notus.core.text import counted
 from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import Source
@@ -77,6 +79,10 @@ _MIX = np.uint64(0xD6E8FEB86659FD93)
 _PENALTIES = (0.125, 0.5, 2.0, 8.0)
 _TRIM = 0.05
 _SKILL = 0.99
+_KNOWN = 0.1
+"""Share of the words that a text must share with those that a model learned from; below it is in other words, most
+often in another language, and is not read."""
+_CRITIQUES = "critiques"
 
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
@@ -107,8 +113,14 @@ class TextModel:
         column[self.buckets] = np.arange(len(self.buckets), dtype=np.int16)
         return column
 
-    def predict(self, texts: Sequence[str], folds: Sequence[int] | NDArray[np.intp]) -> Floats:
-        """The score that each text speaks for, from the model that has not seen its prompt; NaN without a word."""
+    def predict(self, texts: Sequence[str], folds: Sequence[int] | NDArray[np.intp], *, least: float = 0.0) -> Floats:
+        """The score that each text speaks for, from the model that has not seen its prompt; NaN without a word.
+
+        Args:
+            texts: of critiques or rationales.
+            folds: the fold of each text's prompt.
+            least: share of its words that a text must share with those that were learned from; NaN below it.
+        """
         of = np.asarray(folds, dtype=np.intp)
         found = np.empty(len(texts))
         for start, stop in _blocks(texts):
@@ -118,6 +130,9 @@ class TextModel:
             sums = np.bincount(owners, weights, minlength=stop - start)
             with np.errstate(invalid="ignore"):
                 found[start:stop] = self.intercepts[here] + sums / np.sqrt(lengths)  # 0/0, NaN, of no word
+            if least:
+                known = np.bincount(owners, minlength=stop - start)
+                found[start:stop][(known == 0) | (known < least * lengths)] = np.nan
         return found
 
 
@@ -175,6 +190,8 @@ class TextModels:
 
     critique: TextModel | None = None
     aspects: dict[str, TextModel] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    """``critiques``, or an aspect → texts with a score in the sample that could teach."""
 
 
 def sample_prompts(source: Source) -> Iterator[Feedback]:
@@ -196,15 +213,16 @@ def sample_records(source: Source) -> Iterator[Data]:
         yield from islice(shard.records(Tally("sample"), Quarantine()), -(-PROMPTS // len(shards)))
 
 
-def learn_models(sample: Iterable[Feedback], *, aspects: bool = True) -> TextModels:
+def learn_models(sample: Iterable[Feedback], workers: int | None = 1, *, aspects: bool = True) -> TextModels:
     """Learn what critiques say of overall scores, and rationales of ratings, from prompts of all parts of the set.
 
     Args:
         sample: all of it is learned from: see ``PROMPTS`` and ``sample_prompts``.
+        workers: processes that learn side by side, as for ``core.parallel.map_shards``; each model is the same in any.
         aspects: whether rationales are learned from too.
     """
-    critiques: list[tuple[str, float, int]] = []
-    by_aspect: defaultdict[str, list[tuple[str, float, int]]] = defaultdict(list)
+    critiques: list[_Scored] = []
+    by_aspect: defaultdict[str, list[_Scored]] = defaultdict(list)
     for feedback in sample:
         fold = fold_of(feedback.prompt_id)
         for item in feedback.completions:
@@ -215,9 +233,12 @@ def learn_models(sample: Iterable[Feedback], *, aspects: bool = True) -> TextMod
                     by_aspect[rating.aspect].append((rating.rationale, rating.value, fold))
     tens = sum(score == _TEN for _, score, _ in critiques)
     trusting = tens > _DISTRUSTED * len(critiques)
-    models = {aspect: _learn_from(rows, True) for aspect, rows in sorted(by_aspect.items())}
-    found = {aspect: model for aspect, model in models.items() if model is not None}
-    return TextModels(_learn_from(critiques, trusting), found)
+    of_all = [(critiques, trusting), *((rows, True) for _, rows in sorted(by_aspect.items()))]
+    critique, *models = map_shards(_learn_from, of_all, workers)
+    found = {aspect: model for aspect, model in zip(sorted(by_aspect), models, strict=True) if model is not None}
+    trusted = sum(trusting or score != _TEN for _, score, _ in critiques)
+    seen = {_CRITIQUES: trusted} | {aspect: len(rows) for aspect, rows in by_aspect.items()}
+    return TextModels(critique, found, {name: count for name, count in seen.items() if count})
 
 
 class TextScores:
@@ -228,6 +249,9 @@ class TextScores:
         self._pending: list[Feedback] = []
         self.expected, self.repeated = array("d"), array("b")
         self._rationales = {name: _Rationales() for name in sorted(models.aspects)}
+        self._seen = dict(models.seen)
+        self._learned = {_CRITIQUES: models.critique is not None} | dict.fromkeys(models.aspects, True)
+        self._read: Counter[tuple[str, str]] = Counter()
 
     def add(self, feedback: Feedback) -> None:
         """Take a row in; it is read with others."""
@@ -244,6 +268,9 @@ class TextScores:
         """Take in what another holds of the rows that follow."""
         self._flush()
         other._flush()
+        self._seen = self._seen or other._seen
+        self._learned |= other._learned
+        self._read.update(other._read)
         before = len(self.expected)
         self.expected.extend(other.expected)
         self.repeated.extend(other.repeated)
@@ -265,26 +292,57 @@ class TextScores:
         rows, self._pending = self._pending, []
         if not rows or self._models is None:
             return
-        folds = [fold_of(feedback.prompt_id) for feedback in rows for _ in feedback.completions]
+        by_row = [fold_of(feedback.prompt_id) for feedback in rows]
+        folds = [fold for fold, feedback in zip(by_row, rows, strict=True) for _ in feedback.completions]
         items = [item for feedback in rows for item in feedback.completions]
         first = len(self.expected)
         if (model := self._models.critique) is not None:
             texts = [item.critique.text if item.critique else "" for item in items]
-            self.expected.frombytes(model.predict(texts, folds).tobytes())
+            self.expected.frombytes(self._count(_CRITIQUES, texts, model.predict(texts, folds, least=_KNOWN)).tobytes())
         else:
             self.expected.extend([math.nan] * len(items))
         self.repeated.extend(mark for feedback in rows for mark in _mark_repeated(feedback))
+        found: dict[str, list[tuple[int, float, str]]] = {name: [] for name in self._rationales}
+        for index, item in enumerate(items):
+            for rating in item.ratings:
+                if rating.rationale and rating.value is not None and rating.aspect in found:
+                    found[rating.aspect].append((index, rating.value, rating.rationale))
         for name, columns in self._rationales.items():
-            found = [
-                (index, rating.value, rating.rationale)
-                for index, item in enumerate(items)
-                for rating in item.ratings
-                if rating.aspect == name and rating.value is not None and rating.rationale
-            ]
-            columns.owners.extend([first + index for index, _, _ in found])
-            columns.values.extend([value for _, value, _ in found])
-            texts, of = [text for _, _, text in found], [folds[index] for index, _, _ in found]
-            columns.predicted.frombytes(self._models.aspects[name].predict(texts, of).astype(np.float32).tobytes())
+            columns.owners.extend([first + index for index, _, _ in found[name]])
+            columns.values.extend([value for _, value, _ in found[name]])
+            texts, of = [text for _, _, text in found[name]], [folds[index] for index, _, _ in found[name]]
+            scores = self._count(name, texts, self._models.aspects[name].predict(texts, of, least=_KNOWN))
+            columns.predicted.frombytes(scores.astype(np.float32).tobytes())
+
+    def unread(self) -> list[str]:
+        """What no wording was read of, why, and what it would need; in sentences."""
+        said = []
+        for name in sorted(self._seen.keys() | {key for key, _ in self._read}):
+            what = "of critiques" if name == _CRITIQUES else f"of rationales of {name}"
+            read, other, none = (self._read[name, kind] for kind in ("read", "other words", "no text"))
+            if not self._learned.get(name):
+                seen = self._seen[name]
+                why = f"the sample has {seen:,} with a score that can teach, and it takes {LEAST}"
+                if seen >= LEAST:
+                    why = f"on {seen:,} of the sample it told no more of unseen scores than a constant does"
+                said.append(f"The wording {what} was not read: {why}.")
+            elif other or none:
+                parts = [f"{other:,} are in other words than those it was learned from"] if other else []
+                parts += [f"{counted(none, 'completion has', 'completions have')} none"] if none else []
+                needs = f" In another language it takes {LEAST} scored texts of it, audited alone." if other else ""
+                said.append(
+                    f"The wording {what} was read in {read:,} completions, and not in all: {', '.join(parts)}.{needs}"
+                )
+        return said
+
+    def _count(self, name: str, texts: Sequence[str], found: Floats) -> Floats:
+        """Count what was read; the scores come back."""
+        unknown = np.isnan(found)
+        empty = sum(not text for text in texts)
+        self._read[name, "read"] += int((~unknown).sum())
+        self._read[name, "no text"] += empty
+        self._read[name, "other words"] += int(unknown.sum()) - empty
+        return found
 
 
 class _Rationales:
@@ -302,9 +360,9 @@ class _Rationales:
 
 def _mark_repeated(feedback: Feedback) -> list[int]:
     """1 for each completion whose text another has too, with another overall score or mean rating."""
+    if len({item.text for item in feedback.completions}) == len(feedback.completions):
+        return [0] * len(feedback.completions)
     texts = Counter([item.text for item in feedback.completions])
-    if len(texts) == len(feedback.completions):
-        return [0] * len(texts)
     marks = []
     for item in feedback.completions:
         twins = [other for other in feedback.completions if other.text == item.text] if texts[item.text] > 1 else []
@@ -312,9 +370,15 @@ def _mark_repeated(feedback: Feedback) -> list[int]:
     return marks
 
 
-def _learn_from(rows: list[tuple[str, float, int]], trusting: bool) -> TextModel | None:
-    texts, scores, folds = ([row[part] for row in rows] for part in range(3))
-    return learn(texts, scores, folds, None if trusting else [score != _TEN for score in scores])  # type: ignore[arg-type]
+_Scored = tuple[str, float, int]
+"""A text, its score, and the fold of its prompt."""
+
+
+def _learn_from(given: tuple[list[_Scored], bool]) -> TextModel | None:
+    """A model of texts; the other part says whether 10s may teach."""
+    rows, trusting = given
+    texts, scores, folds = [text for text, _, _ in rows], [score for _, score, _ in rows], [fold for *_, fold in rows]
+    return learn(texts, scores, folds, None if trusting else [score != _TEN for score in scores])
 
 
 def _out_of_fold(matrix: NDArray[np.float32], folds: NDArray[np.intp], weights: Floats, intercepts: Floats) -> Floats:

@@ -71,6 +71,8 @@ LEAST_WORDS = 5
 LEAST_WEIGHT = 9.0
 LEAST_NGRAM_WEIGHT = 14.0
 _CONTENT, _FUNCTION, _TYPO = 3.0, 1.0, 0.9
+_SHORTEST = 4
+"""Letters of a word that may hold a typing error."""
 _COMMON = 32
 """Items that share an anchor from which on it says nothing."""
 _SHARE = 0.2
@@ -137,12 +139,17 @@ class Anchors:
         shift = np.repeat(place[maybe], sizes)[often] - self._place[posting]
         order = np.lexsort((shift, pair))
         pair, posting, shift = pair[order], posting[order], shift[order]
-        starts = np.flatnonzero(np.concatenate((np.ones(1, bool), pair[1:] != pair[:-1]))[: len(pair)])
+        new = np.concatenate((np.ones(1, bool), pair[1:] != pair[:-1]))[: len(pair)]
+        starts = np.flatnonzero(new)
         stops = np.append(starts[1:], len(pair))[: len(starts)]
-        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-            of, question = divmod(int(pair[start]), len(self._needed))
-            if len(set(posting[start:stop].tolist())) >= self._needed[question]:
-                yield of, question, shift[start:stop]
+        of, question = np.divmod(pair[starts], len(self._needed))
+        postings = max(len(self._owner), 1)
+        distinct = np.unique((np.cumsum(new) - 1) * postings + posting) // postings
+        enough = np.flatnonzero(np.bincount(distinct, minlength=len(starts)) >= self._needed[question])
+        for text, item, start, stop in zip(
+            *(each[enough].tolist() for each in (of, question, starts, stops)), strict=True
+        ):
+            yield text, item, shift[start:stop]
 
 
 def common_starts(questions: Sequence[Sequence[bytes]], n: int) -> list[frozenset[int]]:
@@ -241,6 +248,8 @@ def _typos(
     for (a, free), (to_a, to_b) in zip(edges, nexts, strict=True):
         start = free
         for word in question[a:to_a]:
+            if len(word) < _SHORTEST:
+                continue
             near = next((at for at in range(start, to_b) if _is_typo(word, window[at])), None)
             if near is not None:
                 found.append((near, near + 1, _TYPO * weight_of(word)))
@@ -264,7 +273,7 @@ def _coverage(weights: list[float], blocks: list[tuple[int, int]], n: int, commo
 def _is_typo(a: bytes, b: bytes) -> bool:
     """Whether two words are one edit apart (a swap of neighbours is one), or two where both have eight letters."""
     size = min(len(a), len(b))
-    if size < 4 or abs(len(a) - len(b)) > 2 or (a[0] != b[0] and a[-1] != b[-1]):
+    if size < _SHORTEST or abs(len(a) - len(b)) > 2 or (a[0] != b[0] and a[-1] != b[-1]):
         return False
     if any(byte in b"0123456789" for byte in a + b):
         return False

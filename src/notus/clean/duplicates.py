@@ -82,7 +82,8 @@ _CHAIN = 4
 _DEPTH = 2
 _TEXTS = 16_384
 """Texts that are take out of a block at once."""
-_AT_ONCE = 4_000_000
+_AT_ONCE = 250_000
+"""Words of pairs that are compared at once: they stay in the processor's cache."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ASKED = 8
 """Further prompts that are looked at for one pair."""
@@ -349,7 +350,7 @@ def find_duplicates(
 
 
 def find_alike(signatures: Signatures, among: NDArray[np.bool_] | None = None) -> list[tuple[int, int]]:
-    """Pairs of prompts of which one repeats the other, exactly or nearly: for groups, in which everything hangs together.
+    """Pairs of prompts of which one repeats the other, exactly or nearly: for groups, whose members hang together.
 
     Other than in ``find_duplicates``, a prompt that repeats one is compared with others too.
 
@@ -464,7 +465,8 @@ def _are_close(subjects: Block, pairs: Rows) -> NDArray[np.bool_]:
     kernel, *_, common = _overlap(subjects, pairs)
     sizes = np.diff(subjects.ends, prepend=0)[pairs]
     close: NDArray[np.bool_] = (kernel >= _KERNEL) | (sizes.max(axis=1, initial=0) <= common + 1)
-    return close & (sizes.min(axis=1, initial=0) - common <= _OWN)
+    close &= sizes.min(axis=1, initial=0) - common <= _OWN
+    return close
 
 
 class _Differences:
@@ -663,10 +665,13 @@ def take(block: Block, rows: Rows) -> Block:
 def shared_words(sets: Block, pairs: Rows) -> Rows:
     """Number of words that both sets of each pair hold. The sets are those of ``Block.sets``."""
     shared = np.zeros(len(pairs), np.int64)
+    ordered = _with_owner(sets)
+    ordered.sort()
+    sets = Block(ordered.astype(np.uint32), sets.ends)  # the lower half of each is the word
     for start, stop in _ranges(sets, pairs):
         left, right = (take(sets, pairs[start:stop, side]) for side in (0, 1))
         keys = np.concatenate([_with_owner(left), _with_owner(right)])
-        keys.sort()
+        keys.sort(kind="stable")  # both halves are in order already, and are only merged
         both = keys[1:][keys[1:] == keys[:-1]] >> np.uint64(32)
         shared[start:stop] = np.bincount(both.astype(np.int64), minlength=stop - start)
     return shared

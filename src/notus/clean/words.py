@@ -50,6 +50,18 @@ _FORMULA = r"(?<=[+*/^=])\(|(?<=[+*/^=-] )\(|\)(?= ?[-+*/^])|(?<=[\d)] )-(?= [\d
 """Brackets and minus signs of a formula."""
 _ASCII_WORD = re.compile(rf"[^\W\d]\w*|{_NUMBER}|[{_SYMBOLS}]+".encode())
 _ASCII_FORMULA_WORD = re.compile(rf"[^\W\d]\w*|{_NUMBER}|{_SIGNED}|[{_SYMBOLS}]+|{_FORMULA}".encode())
+_PLAIN = bytes(
+    ord(char.lower())
+    if (char := chr(code)).isalnum() or char == "_"
+    else 1
+    if char in "+=<>*/%$#&|^~@\\"
+    else 11
+    if char in ".,"
+    else 32
+    for code in range(128)
+) + bytes(128)
+"""ASCII in lower case, with 1 for a symbol, 11 for a point or a comma, and a blank for all else that is in no word."""
+_IN_NUMBER = re.compile(rb"\x0b[0-9]")
 _MINUS = (" -", "\n-", "(-", "=-", "*-")
 _BRACKETS = (
     *("*(", "/(", "+(", "^(", "=(", "-(", "* (", "/ (", "+ (", "- (", "= (", "^ ("),
@@ -174,6 +186,10 @@ def words_of(text: str) -> list[bytes]:
     if text.isascii():
         formula = "-" in text and (text[0] == "-" or any(sign in text for sign in _MINUS))
         formula = formula or ("(" in text and any(sign in text for sign in _BRACKETS))
+        if not formula:
+            plain = text.encode().translate(_PLAIN)
+            if b"\x01" not in plain and not _IN_NUMBER.search(plain):  # words are all that is left, as mostly
+                return plain.split()
         return (_ASCII_FORMULA_WORD if formula else _ASCII_WORD).findall(text.lower().encode())
     folded = unicodedata.normalize("NFKC", text).casefold()
     return [word.encode("utf-8", "surrogatepass") for word in _WORD.findall(folded)]
@@ -189,7 +205,7 @@ def hash_words(words: Iterable[bytes]) -> Numbers:
     return np.array(list(map(crc32, words)), np.uint32)
 
 
-_CODE_ANY = re.compile(r"[(\[{}=<>;`+]|::")
+_CODE_ANY = (*"([{}=<>;`+", "::")
 _CODE_SIGNS = ("```", "==", "!=", "=>", "->", "::", "++", "</", "/>", "();", "{}")
 _CODE = {
     sign: re.compile(pattern, re.MULTILINE)
@@ -240,7 +256,7 @@ def marks_of(text: str, words: Sequence[bytes]) -> int:
         not text.isascii() and _FORM_UNSPACED.search(text)
     ):
         marks = text.strip()
-    elif _CODE_ANY.search(text) and _is_code(text):
+    elif any(sign in text for sign in _CODE_ANY) and _is_code(text):
         marks = "\n".join(_CODE_MARK.findall(text.strip()))
     else:
         return 0

@@ -219,6 +219,7 @@ def _step_function(spec: StepCommand, step: Any, name: str) -> Callable[..., Non
 
     def work(given: Mapping[str, Any]) -> None:
         from notus.cli.live import LiveLine
+        from notus.core.columns import without_pandas
         from notus.steps.perform import run_step
         from notus.steps.registry import step_class
 
@@ -233,6 +234,8 @@ def _step_function(spec: StepCommand, step: Any, name: str) -> Callable[..., Non
             for run in () if given["as_json"] else before:
                 _function_of("notus.cli.terminal:show_reading")(run)
         kind = step_class(chosen)
+        if not kind.computes:  # libraries for training may have a Series; a command on data has none
+            without_pandas()
         typed = {key: option for key, option in spec.names.items() if not option.startswith("-n")}
         config = kind.parse(settings, where=where, typed=typed)
         if given.get("preview") is not None:

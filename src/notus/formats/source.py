@@ -21,11 +21,12 @@ of a result do not depend on the number of workers; and so many bytes, that memo
 formats themselves are in ``formats.families``.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -33,6 +34,7 @@ import msgspec
 import pyarrow as pa
 
 from notus.core.disk.outputs import check_written
+from notus.core.disk.withdrawn import Sieve
 from notus.core.errors import ConfigError, DataError
 from notus.core.parallel import map_shards
 from notus.core.run import MANIFEST, Run, atomic
@@ -69,7 +71,6 @@ from notus.formats.splits import (
     split_of,
     with_members,
 )
-from notus.formats.withdrawn import Sieve
 
 __all__ = ["SHARD", "Shard", "Source", "Work", "open_source", "read_counted", "sharded", "tables_of", "write_jsonl"]
 
@@ -194,10 +195,23 @@ class Source:
         if own.key is not None or self.format in OWN:  # these hold the place of another row, or of one of several
             found: Iterator[Data] = (record for _, _, record in self.located())
         else:
-            rows = (row for row in islice(self._rows(), self.limit) if row[1:3] in places)
+            every = (row for shard in self._shards_with(places) for row in islice(shard._rows(), shard.limit))
+            rows = (row for row in every if row[1:3] in places)
             decoded = self._decode(rows, own, Tally("again"), Quarantine())
             found = self._sifted((record for *_, record in decoded), Tally("again"))
         yield from (record for record in found if (record.file, record.line) in places)
+
+    def _shards_with(self, places: Set[tuple[str, int]]) -> Iterator["Source"]:
+        """The shards that hold one of the places, and those of which that is not known."""
+        shards = self.shards()
+        for shard, following in zip_longest(shards, shards[1:]):
+            if shard.part is not None:
+                name, first, stop = self._name_of(shard.paths[0], ""), shard.part.first, math.inf
+                if following is not None and following.part is not None and following.paths == shard.paths:
+                    stop = following.part.first
+                if not any(file == name and first <= line < stop for file, line in places):
+                    continue
+            yield shard
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch] | None:
         """The records as columns, batch by batch; None where the files are not what ``core.tables`` writes today.

@@ -6,8 +6,8 @@ was made from a run that was trained on it, or from one that comes of such a one
 all records of all runs and of the files that they read, and not by their ids alone: a pair, a dialogue or a single
 answer that was made of a withdrawn one has another id.
 
-Owns the search. What keeps a row out from then on is the business of ``formats.withdrawn``, how a place is read that of
-``provenance.lineage``.
+Owns the search. What keeps a row out from then on is the business of ``core.disk.withdrawn``, how a place is read that
+of ``provenance.lineage``.
 """
 
 import re
@@ -31,6 +31,7 @@ from notus.core.artifacts import (
     UNPAIRED,
     artifacts_in,
 )
+from notus.core.disk.withdrawn import FORGOTTEN, REASON, Sieve, Withdrawn, answer_digest, prompt_of, withdraw
 from notus.core.errors import DataError, InputError
 from notus.core.records import Dialogue, Feedback, Output, Preference, Unpaired
 from notus.core.run import MANIFEST
@@ -38,7 +39,6 @@ from notus.core.stage import Tally
 from notus.core.tables import read_records, read_table
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import open_source
-from notus.formats.withdrawn import FORGOTTEN, REASON, Sieve, Withdrawn, answer_digest, prompt_of, withdraw
 from notus.provenance.lineage import Link, links_of, read_named_rows
 
 __all__ = ["Forgotten", "TouchedPair", "TouchedRun", "forget"]

@@ -47,6 +47,8 @@ __all__ = [
 
 _LEVEL = 0.95
 _UPPER = 0.5 + _LEVEL / 2
+_DENSE = 4
+"""Times as many numbers as there are labels, up to which a table of all numbers is made."""
 
 
 @dataclass(frozen=True)
@@ -413,6 +415,8 @@ def finite_values(values: Sequence[float], labels: Sequence[Hashable], what: str
 def number_labels(labels: Sequence[Hashable]) -> tuple[NDArray[np.intp], int]:
     """The number of each label, in order of appearance, and how many different ones there are."""
     if isinstance(labels, np.ndarray):  # the same numbers without an object for each label
+        if len(labels) and labels.dtype.kind in "ui" and labels.min() >= 0 and labels.max() < _DENSE * len(labels):
+            return _number_small(labels)
         _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
         places = np.empty(len(first), dtype=np.intp)
         places[np.argsort(first)] = np.arange(len(first))
@@ -420,6 +424,16 @@ def number_labels(labels: Sequence[Hashable]) -> tuple[NDArray[np.intp], int]:
     numbers: dict[Hashable, int] = {}
     index = [numbers.setdefault(label, len(numbers)) for label in labels]
     return np.asarray(index, dtype=np.intp), len(numbers)
+
+
+def _number_small(labels: NDArray[np.integer]) -> tuple[NDArray[np.intp], int]:
+    """The same of whole numbers that are few enough for a table of them: without sorting."""
+    places = np.arange(len(labels))
+    first = np.zeros(int(labels.max()) + 1, np.intp)
+    first[labels[::-1]] = places[::-1]  # of several places the one that is written last stays
+    begins = first[labels]
+    numbers = np.cumsum(begins == places) - 1
+    return numbers[begins], int(numbers[-1]) + 1
 
 
 def _student(mean: float, error: float, n: int, groups: int, method: str) -> Estimate:

@@ -46,6 +46,7 @@ from notus.core.artifacts import (
     records_in,
 )
 from notus.core.config import Config
+from notus.core.disk.withdrawn import forgotten_beside, read_sieve
 from notus.core.errors import DataError, check_space
 from notus.core.parallel import start_workers
 from notus.core.plugins import load_python
@@ -56,7 +57,6 @@ from notus.core.tables import read_records, table_exists, write_records, write_t
 from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine, RowReader
 from notus.formats.source import Source, open_source, read_counted, sharded
-from notus.formats.withdrawn import forgotten_beside, read_sieve
 from notus.train.mixture import Portion, read_portions
 
 if TYPE_CHECKING:  # the sections of reports are heavy, and most steps leave none

@@ -16,6 +16,7 @@ from notus.core.artifacts import DIALOGUES, HELD_OUT, MODEL, PREFERENCES, QUARAN
 from notus.core.config import digest_of
 from notus.core.disk.hashes import Stamps, check_stamps, hash_file, hash_folder, stamps_of
 from notus.core.disk.outputs import hash_run
+from notus.core.disk.withdrawn import forgotten_beside, read_sieve
 from notus.core.errors import (
     ChangedInputError,
     ConfigError,
@@ -33,7 +34,6 @@ from notus.core.tables import read_records
 from notus.core.text import HubId, counted
 from notus.engine.bases import base_of, is_adapter
 from notus.formats.lookup import format_digest
-from notus.formats.withdrawn import forgotten_beside, read_sieve
 from notus.steps.base import Context, Reads, Step, refs_of, settings_of, with_forgotten
 from notus.train.run.trackers import check_trackers, start_trackers
 

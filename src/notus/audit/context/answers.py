@@ -36,7 +36,7 @@ class SecondScores:
         self._places: dict[int, list[int]] = {}
         for feedback in records:
             first = len(self.columns.scores)
-            self.columns.add(feedback)
+            self.columns.add(feedback, [item.mean_rating for item in feedback.completions])
             for place, item in enumerate(feedback.completions, first):
                 for model in {item.model, ""}:
                     self._places.setdefault(_key(feedback, item, model), []).append(place)

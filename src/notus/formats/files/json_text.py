@@ -17,6 +17,7 @@ Only one row is held at a time; a list is mapped into memory, not read. What bec
 import mmap
 import re
 from collections.abc import Iterator
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -151,7 +152,7 @@ def cut_lines(path: Path, size: int) -> list[Part | None]:
     """Lines as parts of about ``size`` bytes, cut at their ends, which are counted on the way."""
     parts: list[Part | None] = []
     start, first = 0, 1
-    with path.open("rb", buffering=_BUFFER) as file:
+    with path.open("rb") as file:
         while start < path.stat().st_size:
             lines = _count_lines(file, size)
             if next(_bounded_lines(file), b""):
@@ -239,12 +240,14 @@ def _lines_of_part(file: IO[bytes], lines: Iterator[bytes], part: Part) -> Itera
         yield line
 
 
-def _count_lines(file: IO[bytes], size: int) -> int:
+def _count_lines(file: BufferedReader, size: int) -> int:
     """Read on, and count the ends of lines: of ``size`` bytes, or fewer at the end of the file."""
     lines = 0
-    while size > 0 and (block := file.read(min(size, _BUFFER))):
-        size -= len(block)
-        lines += block.count(b"\n")
+    block = bytearray(min(size, _BUFFER))  # always the same: memory that is new must be fetched first
+    view = memoryview(block)
+    while size > 0 and (read := file.readinto(view[: min(size, _BUFFER)])):
+        size -= read
+        lines += block.count(b"\n", 0, read)
     return lines
 
 

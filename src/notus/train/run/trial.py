@@ -178,8 +178,8 @@ def try_policy(
 
 
 def _batch_to_try(items: Sequence[Item], size: int, *, on_cpu: bool) -> list[Item]:
-    """Memory that runs out can be told on an accelerator alone, where the batch is the one that takes most. On a CPU the
-    longest and the shortest row are packed or padded as all are, and take a fraction of the time."""
+    """On an accelerator the batch that takes most memory, which runs out there with an error. On a CPU the longest and
+    the shortest row: they are packed or padded as all are, and take a fraction of the time."""
     ordered = sorted(items, key=lambda item: -item.group.tokens)
     return [ordered[0], *ordered[1:][-1:]] if on_cpu else ordered[:size]
 

@@ -19,7 +19,6 @@ import msgspec
 from notus.core.errors import DataError, cannot_write
 from notus.core.records import Dialogue, Feedback, Message, Output, Preference, Record, Unpaired, digest, prompt_id
 from notus.core.stage import Tally
-from notus.formats.format import Data
 
 __all__ = [
     "FORGOTTEN",
@@ -34,6 +33,7 @@ __all__ = [
     "withdraw",
 ]
 
+Data = Feedback | Preference | Unpaired | Dialogue
 FORGOTTEN = "forgotten.jsonl"
 """Name of the file in a folder of runs."""
 REASON = "withdrawn"
