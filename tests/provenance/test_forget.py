@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+import notus
 from notus.cli.main import main
 from notus.core.artifacts import FEEDBACK, PREFERENCES
 from notus.core.disk.withdrawn import Sieve, Withdrawn, answer_digest, read_withdrawn
@@ -228,6 +229,8 @@ def test_a_beginning_of_several_a_folder_without_runs_and_a_damaged_file(runs, t
     common = next(a[0] for a, b in itertools.pairwise(ids) if a[0] == b[0])
     with pytest.raises(InputError, match=r"fits .* ids"):
         forget([common], runs)
+    with pytest.raises(InputError, match=r"no record .* begins with 'nobody'"):
+        forget(["nobody"], runs)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no run directory"):
         forget([ids[0]], tmp_path / "empty")
@@ -278,3 +281,9 @@ def test_dialogues_and_single_rows_of_a_withdrawn_answer_are_known(tmp_path):
     path = tmp_path / "dialogues.parquet"
     write_records(path, [dialogue], Dialogue)
     assert [sieve.touches(record) for record in read_records(path, Dialogue)] == [True]
+
+
+def test_from_python_it_is_the_same(runs):
+    row = rows_of(runs / "repaired", FEEDBACK, Feedback)[4]
+    assert names(notus.forget(row.id, runs, write=False).runs) == TOUCHED
+    assert notus.forget([row.id], str(runs), why="asked").added == (row.id,)

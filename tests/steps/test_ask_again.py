@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import notus
 from notus.cli.main import main
 from notus.core.artifacts import TRUTH
 from notus.core.errors import ConfigError, DataError, RunError
@@ -210,3 +211,14 @@ def test_a_recipe_without_a_judge_is_refused(queued, server, tmp_path, call):
 def test_the_draw_is_bounded(queued, server):
     with pytest.raises(ConfigError, match="draw"):
         asking(queued, server, draw=-1)
+
+
+def test_from_python_it_is_the_same(queued, server, tmp_path):
+    asked = notus.ask_again(queued.path, judge=JUDGE, endpoints=[endpoint(server)], out=tmp_path / "runs" / "asked")
+    assert asked.summary["queued"] == len(queue_of(queued.path))
+    assert len(asked) == 60
+    repaired = notus.repair(queued.path, by="ratings")
+    again = notus.ask_again(
+        repaired, judge=JUDGE, endpoints=[endpoint(server)], ledger=str(tmp_path / "runs" / "ledger.sqlite")
+    )
+    assert again.summary["asked"] == 0

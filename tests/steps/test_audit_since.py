@@ -8,8 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
+import notus
 from notus.audit.feedback import Suspicion
 from notus.audit.raters import RaterRow
+from notus.cli.main import main
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import Feedback
 from notus.core.run import read_json, read_manifest
@@ -293,3 +295,22 @@ def test_what_cannot_be_gone_on_from_is_refused(place, tmp_path):
     )
     with pytest.raises(DataError, match=r"was made of the format ultrafeedback"):
         audit(tmp_path / "own.jsonl", place / "x", since=str(place / "audit"))
+
+
+def test_the_command_and_python_take_it_too(place, monkeypatch, capsys):
+    with (place / "data.jsonl").open("a") as file:
+        file.write(lines(rows(300, 303)))
+    words = ["audit", place / "data.jsonl", "--since", place / "audit", "--out", place / "next", "--json"]
+    monkeypatch.setattr("sys.argv", ["notus", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    assert (summary["prompts"], summary["prompts_before"]) == (3, 300)
+    found = notus.audit(place / "data.jsonl", since=str(place / "audit"))
+    assert found.summary["drift"] == summary["drift"]
+    # The table with texts finds old and new rows by where they stand.
+    shown = found.table.to_pylist()
+    assert len(shown) == 4 * 303
+    assert {(row["file"], row["line"]) for row in shown} == {("data.jsonl", line) for line in range(1, 304)}
+    assert all(row["answer"].startswith("An answer by") for row in shown)

@@ -3,6 +3,7 @@
 Owns the joining. The audit itself holds no text, and is in ``audit.feedback`` and ``audit.pairs``.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,13 @@ def _doubtful(row: dict[str, Any]) -> bool:
 
 
 def _completions(folder: Path, source: Source) -> Iterator[dict[str, Any]]:
-    audited = iter(read_records(COMPLETIONS.at(folder), Suspicion))
+    audited: defaultdict[tuple[str, str, int], deque[Suspicion]] = defaultdict(deque)
+    for each in read_records(COMPLETIONS.at(folder), Suspicion):  # with ``since``, in another order than the source
+        audited[each.id, each.file, each.line].append(each)
     for number, record in enumerate(source.records(Tally("again"), Quarantine()), 1):
         assert isinstance(record, Feedback)
-        for completion in record.completions:
-            row = next(audited)
+        for index, completion in enumerate(record.completions):
+            row = audited[record.completion_id(index), record.file, record.line].popleft()
             yield {
                 "row": number,
                 "id": row.id,

@@ -10,6 +10,7 @@ Owns the search. What keeps a row out from then on is the business of ``core.dis
 of ``provenance.lineage``.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,6 +55,7 @@ _NAMING = (
 )
 """Tables that say something of records, and their columns of ids."""
 _SHOWN = 5
+_WHOLE = re.compile(r"[0-9a-f]{16}|.+:\d+")
 
 _Record = Feedback | Preference | Unpaired | Dialogue | Output
 
@@ -248,6 +250,11 @@ def _resolve(identifiers: Sequence[str], rows: _Rows) -> Iterator[Withdrawn]:
             some = ", ".join(sorted(meant)[:_SHOWN])
             raise InputError(
                 f"'{identifier}' fits {len(meant):,} ids, such as {some}; give more of the one that is meant"
+            )
+        if not meant and not _WHOLE.fullmatch(identifier):
+            raise InputError(
+                f"no record that a run of this folder has read has an id that begins with '{identifier}'; what is not "
+                "there yet is withdrawn by its whole id, 16 hexadecimal digits, or by file:line"
             )
         yield next(iter(meant.values()), Withdrawn(id=identifier, kind="unknown"))
 

@@ -60,7 +60,7 @@ _COLUMNS = (
 _READING = ("map", "split", "config", "encoding")
 _LEAST, _MOST = 128, 2048
 """Prompts of the yardstick: as many as are new, within these bounds."""
-_PLACES = 64
+_PLACES = 16
 _SHOWN = 5
 _AUDITED_BEFORE = "audited-before"
 
