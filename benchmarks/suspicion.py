@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from notus.audit.signals import false_tens
+from notus.audit.ratings.tens import false_tens
 from notus.audit.wording import PROMPTS, TextScores, learn, learn_models
 from notus.core.records import Feedback
 from notus.core.splits import fold_of

@@ -131,7 +131,7 @@ def test_an_audit_has_a_table_with_places(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     table = notus.audit(path).table
     assert table.column_names == [
-        *("row", "id", "prompt", "answer", "reasons", "evidence", "suspicion", "file", "line"),
+        *("row", "id", "prompt", "answer", "reasons", "evidence", "suspicion", "q", "file", "line"),
     ]
     found = table.to_pylist()
     assert len(found) == 120

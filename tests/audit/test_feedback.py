@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notus.audit.feedback import FLAGS, Accumulator, Suspicion, audit, write_audit
-from notus.audit.signals import FEWEST, mid_ranks
+from notus.audit.signals import FEWEST
 from notus.core.records import Completion, Critique, Feedback, Rating
 from notus.core.stage import Tally
 from notus.core.tables import read_records, write_records
 from notus.formats.families.ultrafeedback import decode
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import open_source
+from notus.stats.ranks import mid_ranks
 from tests.helpers.data_examples import ASPECT_NAMES, SHARED, completion, feedback, raw_row
 from tests.helpers.plain_audit import plain_audit, plain_groups
 
@@ -202,14 +203,17 @@ def test_columns_and_parts_change_nothing(records: list[Feedback], border: int) 
     assert len(whole) == len(rows)
 
 
+def drawn_scores(rng: random.Random) -> tuple[float | None, float | None]:
+    """Mean rating and score, mostly of one mind, a few not; some are missing."""
+    mean = rng.choice([1.0, 2.0, 2.5, 3.0, 4.0, 5.0])
+    score = 2 * mean - rng.choice([0, 0, 0, 0.5, 1]) if rng.random() < 0.98 else 11 - 2 * mean
+    return rng.choice([None, mean, mean, mean]), rng.choice([None, score, score, score])
+
+
 def test_drafts_on_disk_become_the_same_table(tmp_path: Path) -> None:
     rng = random.Random(1)
     records = [
-        feedback(
-            *(completion("a", rng.choice([None, 1.0, 2.5, 4.0]), rng.choice([None, 1.0, 10.0])) for _ in range(4)),
-            prompt=str(number),
-        )
-        for number in range(900)
+        feedback(*(completion("a", *drawn_scores(rng)) for _ in range(4)), prompt=str(number)) for number in range(900)
     ]
     plain = audit(records)
     whole, drafts = Accumulator(), []

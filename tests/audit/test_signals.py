@@ -4,18 +4,17 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from notus.audit import signals
+from notus.audit.ratings import tens
+from notus.audit.ratings.tens import false_tens
 from notus.audit.signals import (
     CombinedScore,
     SignalCombiner,
-    empirical_p,
-    false_tens,
     margins_against_labels,
-    mid_ranks,
-    rank_difference,
     sibling_difference,
 )
 from notus.core.errors import DataError
+from notus.stats.false_discovery import empirical_p
+from notus.stats.ranks import mid_ranks, rank_difference
 
 NAN = math.nan
 
@@ -77,11 +76,13 @@ def test_views_that_agree_speak_together_and_siblings_add_nothing() -> None:
     a, b = rng.normal(size=500), rng.normal(size=500)
     a[0] = b[0] = 3.0
     found = weighed({"score-against-ratings": a, "score-against-wording": b}, 500)
-    assert found.reasons(0, 1)[0][0] == "score-against-all"
+    assert found.reasons(0, 1)[0][0][1] == "score-against-all"
     at, p = found.against["score-against-all"]
     assert at[0] == 0
-    assert found.minus_log_p[0] == pytest.approx(-math.log10(p[0]))
     assert p[0] < found.against["score-against-ratings"][1][0]
+    together = a / np.median(np.abs(a)) + b / np.median(np.abs(b))
+    z = abs(together[0]) / (np.median(np.abs(together)) / NormalDist().inv_cdf(0.75))
+    assert found.minus_log_p[0] == pytest.approx(-math.log10(2 * NormalDist().cdf(-z)))
     more = weighed({"score-against-ratings": a, "score-against-wording": b, "score-against-siblings": a * 99}, 500)
     assert more.minus_log_p.tolist() == found.minus_log_p.tolist()
     assert np.isnan(weighed({"score-against-ratings": np.full(3, NAN)}, 3).minus_log_p).all()
@@ -90,7 +91,7 @@ def test_views_that_agree_speak_together_and_siblings_add_nothing() -> None:
 def weighed(differences: dict[str, np.ndarray], count: int) -> CombinedScore:
     combiner = SignalCombiner(count)
     for slug, values in differences.items():
-        combiner.difference(slug, values)
+        combiner.difference(slug, values, values)
     return combiner.combine()
 
 
@@ -125,9 +126,9 @@ def test_the_difference_from_siblings_is_from_their_median() -> None:
 @pytest.mark.parametrize(("count", "least"), [(2000, 40), (600, 20), (30, 20)])
 def test_the_edge_is_a_fiftieth_but_at_least_twenty(count: int, least: int) -> None:
     scores, other = np.arange(count, dtype=float), np.ones(count, bool)
-    assert signals._edge(scores, other, 1).tolist() == list(range(least))
-    assert signals._edge(scores, other, -1).tolist() == list(range(count - least, count))
+    assert tens._edge(scores, other, 1).tolist() == list(range(least))
+    assert tens._edge(scores, other, -1).tolist() == list(range(count - least, count))
     # What equals the last of them is there too, and what is left out is not.
     scores[least : least + 3] = least - 1
     other[0] = False
-    assert signals._edge(scores, other, 1).tolist() == list(range(1, least + 3))
+    assert tens._edge(scores, other, 1).tolist() == list(range(1, least + 3))

@@ -251,10 +251,11 @@ def test_raters_of_both_are_put_together(tmp_path):
         found = []
         for number in range(start, stop):
             rng = random.Random(number)
-            said = [
-                {"aspect": "honesty", "value": float(rng.choice(range(1, 6))), "rater": name} for name in ("ann", "bob")
-            ]
-            items = [{"text": f"answer {place}", "model": "m", "ratings": said} for place in range(2)]
+            items = []
+            for place in range(2):
+                given = {name: float(rng.choice(range(1, 6))) for name in ("ann", "bob")}
+                said = [{"aspect": "honesty", "value": value, "rater": name} for name, value in given.items()]
+                items.append({"text": f"answer {place}", "model": "m", "ratings": said})
             found.append({"prompt": [{"role": "user", "content": f"q{number}"}], "completions": items})
         return found
 

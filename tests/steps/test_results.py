@@ -28,7 +28,7 @@ STEPS: dict[str, dict[str, Any]] = {
 }
 KNOWN = {
     "read": (1, "73a1885509b721b7"),
-    "audit": (2, "dc3cac02fa2367b6"),
+    "audit": (3, "b19e8e0d7bb6a6f3"),
     "repair": (2, "b189ee70d26201ef"),
     "clean": (1, "4dfa8a66848c15d5"),
     "binarize": (1, "9e1034d863a5b3be"),

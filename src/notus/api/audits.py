@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from notus.audit.feedback import Suspicion
 from notus.audit.pairs import Pair
+from notus.audit.signals import SURE
 from notus.core.records import Feedback, Preference, format_turns
 from notus.core.stage import Tally
 from notus.core.tables import read_records
@@ -29,6 +30,7 @@ _SCHEMA = pa.schema(
         ("reasons", pa.list_(pa.string())),
         ("evidence", pa.string()),
         ("suspicion", pa.int64()),
+        ("q", pa.float64()),
         ("file", pa.string()),
         ("line", pa.int64()),
     ]
@@ -44,12 +46,18 @@ def audit_table(folder: Path, source: Source) -> pa.Table:
 
     Returns:
         row (number of the record, from 1), id, prompt, answer (of a pair: the chosen one), reasons, evidence,
-        suspicion (place, from 1; None where nothing is suspicious), file and line (number of the row in Parquet).
+        suspicion (place, from 1; None where nothing is suspicious), q (estimated share of sound ones among those at
+        least so odd; None of facts), file and line (number of the row in Parquet).
     """
     rows = _completions(folder, source) if source.record is Feedback else _pairs(folder, source)
     last = float("inf")
-    found = sorted(rows, key=lambda row: (not row["reasons"], row["suspicion"] or last))
+    found = sorted(rows, key=lambda row: (not row["reasons"], _doubtful(row), row["suspicion"] or last))
     return pa.Table.from_pylist(found, schema=_SCHEMA)
+
+
+def _doubtful(row: dict[str, Any]) -> bool:
+    """Whether chance alone could well have given a row its reasons; facts are no matter of chance."""
+    return row["q"] is None or row["q"] > SURE
 
 
 def _completions(folder: Path, source: Source) -> Iterator[dict[str, Any]]:
@@ -66,6 +74,7 @@ def _completions(folder: Path, source: Source) -> Iterator[dict[str, Any]]:
                 "reasons": list(dict.fromkeys([*row.reasons, *row.flags, *_rule_verdict(row)])),
                 "evidence": row.evidence,
                 "suspicion": row.suspicion if row.reasons or row.flags else None,
+                "q": row.q,
                 "file": record.file,
                 "line": record.line,
             }
@@ -81,15 +90,15 @@ def _pairs(folder: Path, source: Source) -> Iterator[dict[str, Any]]:
     audited = read_records(PAIRS.at(folder), Pair)
     for number, (row, record) in enumerate(zip(audited, records, strict=True), 1):
         assert isinstance(record, Preference)
-        scores = "" if row.margin is None else f"score {row.score_chosen:g} against {row.score_rejected:g}"
         yield {
             "row": number,
             "id": row.id,
             "prompt": format_turns(record.prompt),
             "answer": format_turns(record.chosen),
             "reasons": list(row.flags),
-            "evidence": scores,
+            "evidence": row.evidence,
             "suspicion": row.suspicion,
+            "q": row.q,
             "file": record.file,
             "line": record.line,
         }

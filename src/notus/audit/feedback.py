@@ -39,7 +39,8 @@ from notus.audit.context.answers import Answers, SecondScores
 from notus.audit.context.judge import ByContext, judge_by_context
 from notus.audit.health import Collector, Columns, Health
 from notus.audit.raters import Raters, Ratings, compare_raters
-from notus.audit.signals import FEWEST, Reasons, blocks, find_reasons, mid_ranks
+from notus.audit.ratings.judgements import AspectRatings, compare_aspects, compare_repeated
+from notus.audit.signals import FEWEST, SURE, Chance, Extra, Judged, Reasons, find_reasons
 from notus.audit.votes import Rankings, VoteAudit
 from notus.audit.wording import PROMPTS, TextModels, TextScores, learn_models
 from notus.core.records import ASPECTS, DESCRIPTIVE, Completion, Feedback, Scale, on_one_scale
@@ -47,6 +48,7 @@ from notus.core.tables import read_at, read_columns, read_records, write_columns
 from notus.formats.families.ultrafeedback import RATED, SCORED, STATED_MEAN
 from notus.preferences.faults import has_text, is_empty
 from notus.preferences.repair import verdict
+from notus.stats.ranks import blocks, mid_ranks
 
 __all__ = ["FLAGS", "Accumulator", "Audit", "Placement", "StoredRows", "Suspicion", "audit", "audit_of", "write_audit"]
 
@@ -105,6 +107,9 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     """Place by suspicion, 1 for the most suspicious; equals share the better place."""
     strength: float | None = None
     """−log10 of the chance that a sound record looks at least so odd: the combined score of ``audit.signals``."""
+    q: float | None = None
+    """Estimated share of sound ones among the completions at least so odd; None where nothing that chance could have
+    given is known of it."""
     reasons: tuple[str, ...] = ()
     """Slugs out of ``signals.SIGNALS``, the least likely first."""
     evidence: str = ""
@@ -169,8 +174,18 @@ class Audit:
     """Model, mean rating and overall score of each row, and the sizes of the prompts: figures need no records."""
     suspicion: NDArray[np.uint32]
     """Place of each row by suspicion; 0 without one."""
+    q: NDArray[np.float64]
+    """q of each row; NaN without one."""
     reasons: Mapping[str, int]
     """Slug of ``signals.SIGNALS`` → the completions that it speaks against, where there are any."""
+    chances: Mapping[str, Chance]
+    """Slug of each signal that is known → how many it speaks against, and how many chance alone would give."""
+    suspects: NDArray[np.uint32]
+    """Numbers of the rows with a reason: those with q of at most ``SURE`` first, then by their places."""
+    first: Mapping[str, Suspicion]
+    """Flag → the first row that has it, as it was drafted."""
+    unread: tuple[str, ...]
+    """What signals were not applied to, why, and what they would need."""
     raters: Raters
     """Who rated and voted, and how they agree."""
     votes: VoteAudit
@@ -186,8 +201,19 @@ class Audit:
 
     def ranked(self, limit: int | None = None) -> list[Suspicion]:
         """The completions with a suspicion, most suspicious first."""
-        order = self.order(limit)
-        return self.rows.at(order) if isinstance(self.rows, StoredRows) else [self.rows[number] for number in order]
+        return self._at(self.order(limit))
+
+    def suspected(self, limit: int | None = None) -> list[Suspicion]:
+        """The completions with a reason, in the order of ``suspects``."""
+        return self._at(self.suspects[:limit].tolist())
+
+    def sure(self) -> tuple[int, float]:
+        """How many completions have a q of at most ``SURE``, and how many of them are expected to be sound."""
+        q = self.q[self.q <= SURE]
+        return len(q), float(q.max()) * len(q) if len(q) else 0.0
+
+    def _at(self, numbers: list[int]) -> list[Suspicion]:
+        return self.rows.at(numbers) if isinstance(self.rows, StoredRows) else [self.rows[each] for each in numbers]
 
 
 class Accumulator:
@@ -202,8 +228,9 @@ class Accumulator:
         self.collector = Collector()
         self.answers, self._second = Answers(second), second
         self.flags: Counter[str] = Counter()
+        self.first: dict[str, Suspicion] = {}
         self.text_scores = TextScores(models or TextModels())
-        self.ratings, self.rankings = Ratings(), Rankings()
+        self.ratings, self.rankings, self.aspects = Ratings(), Rankings(), AspectRatings()
         self._spreads = array("d")
 
     def __len__(self) -> int:
@@ -216,12 +243,16 @@ class Accumulator:
         self.text_scores.add(feedback)
         self.answers.add(feedback)
         self.ratings.add(feedback)
+        self.aspects.add(feedback)
         self.rankings.add(feedback)
         for completion in feedback.completions:
             spread = _spread(completion)
             self._spreads.append(math.nan if spread is None else spread)
         rows = _draft_rows(feedback)
-        self.flags.update(flag for row in rows for flag in row.flags)
+        for row in rows:
+            for flag in row.flags:
+                self.flags[flag] += 1
+                self.first.setdefault(flag, row)
         return rows
 
     def finish(self) -> None:
@@ -236,12 +267,18 @@ class Accumulator:
         self.text_scores.merge(other.text_scores)
         self.answers.merge(other.answers)
         self.ratings.merge(other.ratings)
+        self.aspects.merge(other.aspects)
         self.rankings.merge(other.rankings)
         self.flags.update(other.flags)
+        self.first = other.first | self.first
         self._spreads.extend(other._spreads)
 
-    def place(self) -> "Placement":
-        """The second pass: of score and ratings where a completion has both, otherwise of the spread."""
+    def place(self, extras: Sequence[Extra] = ()) -> "Placement":
+        """The second pass: of score and ratings where a completion has both, otherwise of the spread.
+
+        Args:
+            extras: further signals, of the completions in the order of the set.
+        """
         self.text_scores.finish()
         columns = self.collector.columns
         means, scores = columns.scored()
@@ -251,9 +288,18 @@ class Accumulator:
         against = of_score - of_mean
         tens = columns.scales_of_most()[1] in (None, SCORED)
         by_context = judge_by_context(columns, self.answers, self._second)
-        reasons = find_reasons(
-            means, scores, against, columns.by_prompt(), spreads, self.text_scores, tens=tens, by_context=by_context
+        judged = Judged(
+            means,
+            scores,
+            columns.by_prompt(),
+            spreads,
+            compare_aspects(*self.aspects.matrix()),
+            compare_repeated(self.ratings.columns(), len(means)),
+            tuple(extras),
+            tens=tens,
+            by_context=by_context,
         )
+        reasons = find_reasons(judged, self.text_scores)
         measure: Measure = "none" if np.isnan(spreads).all() else "spread-of-ratings"
         if not either.all():
             measure = "score-against-ratings"
@@ -278,6 +324,16 @@ class Placement:
     suspicion: NDArray[np.uint32]
     reasons: Reasons
     by_context: ByContext
+
+    @property
+    def q(self) -> NDArray[np.float64]:
+        """Of each completion; NaN in a set that is too small to tell."""
+        q = self.reasons.combined.q
+        return q if len(q) >= FEWEST else np.full(len(q), np.nan)
+
+    def suspects(self) -> NDArray[np.uint32]:
+        """Numbers of the completions with a reason: see ``Audit.suspects``."""
+        return _in_order(self.reasons.suspects(), self.suspicion, self.q)
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """The columns of the rows from ``start`` to before ``stop``."""
@@ -336,7 +392,7 @@ def audit_of(
     accumulator: Accumulator,
     placed: Placement,
     suspicion: NDArray[np.uint32],
-    reasons: pa.Array,
+    late: Mapping[str, pa.Array],
 ) -> Audit:
     """The audit of some rows that were placed together with others.
 
@@ -345,10 +401,25 @@ def audit_of(
         accumulator: of these rows alone.
         placed: of all that were placed.
         suspicion: place of each row among these.
-        reasons: their reasons, as a column.
+        late: their columns ``reasons`` and ``q``.
     """
-    counts = Counter(slug for slugs in reasons.to_pylist() for slug in slugs)
-    return replace(_audit(rows, accumulator, placed), suspicion=suspicion, reasons=dict(counts))
+    found = late["reasons"].to_pylist()
+    counts = Counter(slug for slugs in found for slug in slugs)
+    q = np.array([math.nan if value is None else value for value in late["q"].to_pylist()])
+    numbers = np.flatnonzero(np.array([bool(slugs) for slugs in found], dtype=np.bool_)).astype(np.uint32)
+    part = len(found) / max(len(placed.suspicion), 1)
+    chances = {
+        slug: Chance(counts[slug], round(each.known * part), None if each.expected is None else each.expected * part)
+        for slug, each in placed.reasons.chances().items()
+    }
+    return replace(
+        _audit(rows, accumulator, placed),
+        suspicion=suspicion,
+        q=q,
+        reasons=dict(counts),
+        chances=chances,
+        suspects=_in_order(numbers, suspicion, q),
+    )
 
 
 def _audit(rows: Sequence[Suspicion] | StoredRows, accumulator: Accumulator, placed: Placement) -> Audit:
@@ -359,11 +430,22 @@ def _audit(rows: Sequence[Suspicion] | StoredRows, accumulator: Accumulator, pla
         placed.measure,
         columns,
         placed.suspicion,
+        placed.q,
         placed.reasons.counts(),
+        placed.reasons.chances(),
+        placed.suspects(),
+        accumulator.first,
+        (*accumulator.text_scores.unread(), *placed.reasons.unread()),
         compare_raters([*accumulator.ratings.columns(), *accumulator.rankings.columns()]),
         accumulator.rankings.report(),
         placed.by_context,
     )
+
+
+def _in_order(numbers: NDArray[np.uint32], suspicion: NDArray[np.uint32], q: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """Numbers of completions: the sure ones first, then by their places."""
+    order = np.lexsort((numbers, suspicion[numbers], ~(q[numbers] <= SURE)))
+    return numbers[order]
 
 
 def _draft_rows(feedback: Feedback) -> list[Suspicion]:

@@ -11,13 +11,16 @@ audit of feedback by ``audit.feedback``; what the rewards of trained models say 
 ``audit.rewards``.
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
 
+from notus.audit.ratings.judgements import Signal
+from notus.audit.signals import FEWEST, REASON, Chance, format_odds, margin_signal, union_q
 from notus.core.records import Message, Preference
 from notus.core.text import counted, format_list
 from notus.preferences.faults import PAIR_FAULTS, margin_of, pair_faults
@@ -26,6 +29,7 @@ from notus.stats.intervals import Estimate, Share, clip, clustered_mean, holm, p
 from notus.stats.tests import Uniformity, uniformity
 
 __all__ = [
+    "CHANCE_FLAGS",
     "PAIR_FLAGS",
     "Bias",
     "Game",
@@ -44,8 +48,12 @@ PAIR_FLAGS = PAIR_FAULTS | {
     "repeated-prompt": "other pairs have the same prompt",
     "label-against-text": "what is preferred elsewhere in the set is in the rejected answer",
     "reward-against-label": "a trained model's reward is far on the side of the rejected answer",
+    "margin-against-label": "the scores speak for the rejected answer by far more than the other margins let expect",
 }
 """Flag → what it says of a pair."""
+
+CHANCE_FLAGS = frozenset({"reward-against-label", "margin-against-label"})
+"""Flags that chance gives too, and that q is of; all others are facts."""
 
 Game = tuple[str, str, float, str]
 _LEVEL = 0.05
@@ -81,6 +89,12 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Number of completions of the prompt."""
     flags: tuple[str, ...]
     """Slugs out of ``PAIR_FLAGS``."""
+    margin_p: float | None = None
+    """Chance that a sound pair would have so low a margin, told by the other margins."""
+    q: float | None = None
+    """Estimated share of sound ones among the pairs whose margin, or reward, is at least so odd. Facts have none."""
+    evidence: str = ""
+    """The flags in figures."""
     text_chance: float | None = None
     """Chance of the label by the texts alone, from a model that has not seen the prompt; below ½ they speak for the
     rejected answer. None where they were not asked."""
@@ -150,14 +164,50 @@ class PairAudit:
 
     rows: tuple[Pair, ...]
     health: PairHealth
+    chances: Mapping[str, Chance] = field(default_factory=dict)
+    """Flag that chance gives too → how many have it, and how many chance alone would give."""
 
 
 def audit_pairs(records: Iterable[Preference]) -> PairAudit:
     """Audit a preference set. Some hundred bytes are held for each pair, and no text."""
     drafts = [_pair(record) for record in records]
     prompts = Counter(row.prompt_id for row in drafts)
-    rows = tuple(_flag_repeated(row) if prompts[row.prompt_id] > 1 else row for row in drafts)
-    return PairAudit(rows, _health(rows, len(prompts)))
+    rows = [_flag_repeated(row) if prompts[row.prompt_id] > 1 else row for row in drafts]
+    signal = margin_signal(np.array([math.nan if row.margin is None else row.margin for row in rows]))
+    known = int(np.isfinite(signal.likely).sum())
+    chances: dict[str, Chance] = {}
+    if known >= FEWEST:
+        rows = _with_margins(rows, signal)
+        chances["margin-against-label"] = Chance(
+            sum("margin-against-label" in row.flags for row in rows), known, REASON * known
+        )
+    told = tuple(msgspec.structs.replace(row, evidence=_evidence(row)) if row.flags else row for row in rows)
+    return PairAudit(told, _health(told, len(prompts)), chances)
+
+
+def _with_margins(rows: Sequence[Pair], signal: Signal) -> list[Pair]:
+    """The rows with what the other margins say of theirs."""
+    q = union_q([signal.cautious])
+    found = []
+    for row, p, share in zip(rows, signal.likely.tolist(), q.tolist(), strict=True):
+        if row.margin is None:
+            found.append(row)
+            continue
+        against = row.margin < 0 and p <= REASON
+        flags = (*row.flags, "margin-against-label") if against else row.flags
+        found.append(msgspec.structs.replace(row, margin_p=p, q=share, flags=flags))
+    return found
+
+
+def _evidence(row: Pair) -> str:
+    said = []
+    if row.score_chosen is not None and row.score_rejected is not None:
+        said.append(f"score {row.score_chosen:g} of chosen, {row.score_rejected:g} of rejected")
+    elif row.margin is not None:
+        said.append(f"margin {row.margin:+g}")
+    if "margin-against-label" in row.flags and row.margin_p is not None:
+        said.append(f"by chance so low a margin in {format_odds(row.margin_p)}")
+    return "; ".join(said)
 
 
 def share_of_pairs(cases: Sequence[bool], prompts: Sequence[str]) -> Share:

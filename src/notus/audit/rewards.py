@@ -12,6 +12,7 @@ that is counted. Owns the joining and the figures; p is that of ``audit.signals`
 below 0 with p of at most ``signals.REASON``, out of at least ``signals.FEWEST`` margins.
 """
 
+import math
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ import msgspec
 import numpy as np
 
 from notus.audit.pairs import Pair, PairAudit, share_of_pairs
-from notus.audit.signals import FEWEST, REASON, margins_against_labels
+from notus.audit.signals import FEWEST, REASON, Chance, format_odds, margin_signal, margins_against_labels, union_q
 from notus.core.errors import DataError
 from notus.core.text import counted
 from notus.stats.intervals import Share
@@ -101,6 +102,7 @@ class _Margin:
     margin: float
     p: float
     check: RewardCheck
+    cautious: float = math.nan
 
     @property
     def contradicts_label(self) -> bool:
@@ -126,14 +128,16 @@ def contradicted(audit: PairAudit, checks: Sequence[RewardCheck]) -> tuple[PairA
         )
     p = np.array([margins[audit.rows[number].id].p for number in numbers])
     places = 1 + np.searchsorted(np.sort(p), p, "left")
-    rows = list(audit.rows)
+    rows, q = list(audit.rows), _joined_q(audit.rows, margins)
     for number, place in zip(numbers, places.tolist(), strict=True):
-        rows[number] = _with_margin(rows[number], margins[rows[number].id], place)
+        rows[number] = _with_margin(rows[number], margins[rows[number].id], place, q[number])
     health = replace(audit.health, flags=dict(sorted(Counter(flag for row in rows for flag in row.flags).items())))
     known = {row.id for row in rows}
     strangers = sum(pair not in known for pair in margins)
     scored = [rows[number] for number in numbers]
-    return replace(audit, rows=tuple(rows), health=health), _figures(checks, len(rows), scored, strangers)
+    of_rewards = Chance(sum(AGAINST in row.flags for row in scored), len(scored), REASON * len(scored))
+    found = replace(audit, rows=tuple(rows), health=health, chances={**audit.chances, AGAINST: of_rewards})
+    return found, _figures(checks, len(rows), scored, strangers)
 
 
 def _read_margins(checks: Sequence[RewardCheck]) -> dict[str, _Margin]:
@@ -141,19 +145,37 @@ def _read_margins(checks: Sequence[RewardCheck]) -> dict[str, _Margin]:
     for check in checks:
         margins = np.array(list(check.margins.values()), dtype=np.float64)
         p = margins_against_labels(margins)  # type: ignore[arg-type]  # an array does as a sequence
-        for pair, margin, chance in zip(check.margins, margins.tolist(), p.tolist(), strict=True):
+        # A share of a few margins says nothing: they have no q.
+        cautious = margin_signal(margins).cautious if len(margins) >= FEWEST else np.full(len(margins), np.nan)
+        columns = zip(check.margins, margins.tolist(), p.tolist(), cautious.tolist(), strict=True)
+        for pair, margin, chance, far in columns:
             if pair in found:
                 raise DataError(
                     f"pair {pair} has a margin in {found[pair].check.name} and in {check.name}; a pair is judged once, "
                     "by the model that has not seen its prompt: let each check score the fold that its model lacks"
                 )
-            found[pair] = _Margin(margin, chance, check)
+            found[pair] = _Margin(margin, chance, check, far)
     return found
 
 
-def _with_margin(row: Pair, of: _Margin, place: int) -> Pair:
+def _joined_q(rows: Sequence[Pair], margins: Mapping[str, _Margin]) -> list[float]:
+    """q by the rewards' margins and those of the scores together; NaN where neither tells."""
+    by_reward = np.array([margins[row.id].cautious if row.id in margins else math.nan for row in rows])
+    by_score = np.array([math.nan if row.margin is None else row.margin for row in rows])
+    scored = margin_signal(by_score).cautious if np.isfinite(by_score).sum() >= FEWEST else by_score * math.nan
+    families = [family for family in (by_reward, scored) if np.isfinite(family).any()]
+    q: list[float] = union_q(families).tolist() if families else [math.nan] * len(rows)
+    return q
+
+
+def _with_margin(row: Pair, of: _Margin, place: int, q: float) -> Pair:
+    said = [row.evidence] if row.evidence else []
+    if of.contradicts_label:
+        said.append(f"reward margin {of.margin:+.2f}, by chance so low in {format_odds(of.p)}")
     return msgspec.structs.replace(
         row,
+        q=None if math.isnan(q) else q,
+        evidence="; ".join(said),
         reward_margin=of.margin,
         reward_p=of.p,
         suspicion=place,

@@ -1,11 +1,11 @@
 """What the wording of a critique says of the overall score beside it: wrong, right, or in doubt.
 
 A 10 has a known way to be wrong: deserved 1s were recorded as 10. The chance of that, from wording alone, is
-``audit.signals.false_tens``; from a confidence on the 10 is a 1, up to one minus it the 10 stands, and between the two
-it is in doubt. For other scores no such way is known that would tell the right one: they are never set. One whose text
-speaks for another is in doubt where it is among the scores that Benjamini and Hochberg (1995, J. Royal Statistical
-Society B 57, pages 289–300) would reject at a false discovery rate of one minus the confidence. Their p-values rest on
-an empirical null whose tails are too light, so the rate is a rank and no promise.
+``audit.ratings.tens.false_tens``; from a confidence on the 10 is a 1, up to one minus it the 10 stands, and between
+the two it is in doubt. For other scores no such way is known that would tell the right one: they are never set. One
+whose text speaks for another is in doubt where it is among the scores that Benjamini and Hochberg (1995, J. Royal
+Statistical Society B 57, pages 289–300) would reject at a false discovery rate of one minus the confidence. Their
+p-values rest on an empirical null whose tails are too light, so the rate is a rank and no promise.
 
 Owns the weighing and what is held for it. What becomes of a score is the business of ``preferences.repair``.
 """
@@ -16,11 +16,13 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
-from notus.audit.signals import empirical_p, false_tens, rank_difference
+from notus.audit.ratings.tens import false_tens
 from notus.audit.wording import TextModels, TextScores
 from notus.core.records import Feedback
 from notus.formats.families.ultrafeedback import SCORED
 from notus.preferences.repair import ASK_AGAIN, KEEP, SET_TO_1, RepairVerdict, Weighed, is_settled
+from notus.stats.false_discovery import empirical_p
+from notus.stats.ranks import rank_difference
 
 __all__ = ["ScoresAndTexts", "discoveries", "weigh"]
 

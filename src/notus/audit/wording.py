@@ -38,6 +38,7 @@ from notus.core.parallel import map_shards
 from notus.core.records import Feedback
 from notus.core.splits import FOLDS, fold_of
 from notus.core.stage import Tally
+from notus.core.text import counted
 from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import Source
@@ -78,6 +79,10 @@ _MIX = np.uint64(0xD6E8FEB86659FD93)
 _PENALTIES = (0.125, 0.5, 2.0, 8.0)
 _TRIM = 0.05
 _SKILL = 0.99
+_KNOWN = 0.1
+"""Share of the words that a text must share with those that a model learned from; below it is in other words, most
+often in another language, and is not read."""
+_CRITIQUES = "critiques"
 
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
@@ -108,8 +113,14 @@ class TextModel:
         column[self.buckets] = np.arange(len(self.buckets), dtype=np.int16)
         return column
 
-    def predict(self, texts: Sequence[str], folds: Sequence[int] | NDArray[np.intp]) -> Floats:
-        """The score that each text speaks for, from the model that has not seen its prompt; NaN without a word."""
+    def predict(self, texts: Sequence[str], folds: Sequence[int] | NDArray[np.intp], *, least: float = 0.0) -> Floats:
+        """The score that each text speaks for, from the model that has not seen its prompt; NaN without a word.
+
+        Args:
+            texts: of critiques or rationales.
+            folds: the fold of each text's prompt.
+            least: share of its words that a text must share with those that were learned from; NaN below it.
+        """
         of = np.asarray(folds, dtype=np.intp)
         found = np.empty(len(texts))
         for start, stop in _blocks(texts):
@@ -119,6 +130,9 @@ class TextModel:
             sums = np.bincount(owners, weights, minlength=stop - start)
             with np.errstate(invalid="ignore"):
                 found[start:stop] = self.intercepts[here] + sums / np.sqrt(lengths)  # 0/0, NaN, of no word
+            if least:
+                known = np.bincount(owners, minlength=stop - start)
+                found[start:stop][(known == 0) | (known < least * lengths)] = np.nan
         return found
 
 
@@ -176,6 +190,8 @@ class TextModels:
 
     critique: TextModel | None = None
     aspects: dict[str, TextModel] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    """``critiques``, or an aspect → texts with a score in the sample that could teach."""
 
 
 def sample_prompts(source: Source) -> Iterator[Feedback]:
@@ -220,7 +236,9 @@ def learn_models(sample: Iterable[Feedback], workers: int | None = 1, *, aspects
     of_all = [(critiques, trusting), *((rows, True) for _, rows in sorted(by_aspect.items()))]
     critique, *models = map_shards(_learn_from, of_all, workers)
     found = {aspect: model for aspect, model in zip(sorted(by_aspect), models, strict=True) if model is not None}
-    return TextModels(critique, found)
+    trusted = sum(trusting or score != _TEN for _, score, _ in critiques)
+    seen = {_CRITIQUES: trusted} | {aspect: len(rows) for aspect, rows in by_aspect.items()}
+    return TextModels(critique, found, {name: count for name, count in seen.items() if count})
 
 
 class TextScores:
@@ -231,6 +249,9 @@ class TextScores:
         self._pending: list[Feedback] = []
         self.expected, self.repeated = array("d"), array("b")
         self._rationales = {name: _Rationales() for name in sorted(models.aspects)}
+        self._seen = dict(models.seen)
+        self._learned = {_CRITIQUES: models.critique is not None} | dict.fromkeys(models.aspects, True)
+        self._read: Counter[tuple[str, str]] = Counter()
 
     def add(self, feedback: Feedback) -> None:
         """Take a row in; it is read with others."""
@@ -247,6 +268,9 @@ class TextScores:
         """Take in what another holds of the rows that follow."""
         self._flush()
         other._flush()
+        self._seen = self._seen or other._seen
+        self._learned |= other._learned
+        self._read.update(other._read)
         before = len(self.expected)
         self.expected.extend(other.expected)
         self.repeated.extend(other.repeated)
@@ -274,7 +298,7 @@ class TextScores:
         first = len(self.expected)
         if (model := self._models.critique) is not None:
             texts = [item.critique.text if item.critique else "" for item in items]
-            self.expected.frombytes(model.predict(texts, folds).tobytes())
+            self.expected.frombytes(self._count(_CRITIQUES, texts, model.predict(texts, folds, least=_KNOWN)).tobytes())
         else:
             self.expected.extend([math.nan] * len(items))
         self.repeated.extend(mark for feedback in rows for mark in _mark_repeated(feedback))
@@ -287,7 +311,38 @@ class TextScores:
             columns.owners.extend([first + index for index, _, _ in found[name]])
             columns.values.extend([value for _, value, _ in found[name]])
             texts, of = [text for _, _, text in found[name]], [folds[index] for index, _, _ in found[name]]
-            columns.predicted.frombytes(self._models.aspects[name].predict(texts, of).astype(np.float32).tobytes())
+            scores = self._count(name, texts, self._models.aspects[name].predict(texts, of, least=_KNOWN))
+            columns.predicted.frombytes(scores.astype(np.float32).tobytes())
+
+    def unread(self) -> list[str]:
+        """What no wording was read of, why, and what it would need; in sentences."""
+        said = []
+        for name in sorted(self._seen.keys() | {key for key, _ in self._read}):
+            what = "of critiques" if name == _CRITIQUES else f"of rationales of {name}"
+            read, other, none = (self._read[name, kind] for kind in ("read", "other words", "no text"))
+            if not self._learned.get(name):
+                seen = self._seen[name]
+                why = f"the sample has {seen:,} with a score that can teach, and it takes {LEAST}"
+                if seen >= LEAST:
+                    why = f"on {seen:,} of the sample it told no more of unseen scores than a constant does"
+                said.append(f"The wording {what} was not read: {why}.")
+            elif other or none:
+                parts = [f"{other:,} are in other words than those it was learned from"] if other else []
+                parts += [f"{counted(none, 'completion has', 'completions have')} none"] if none else []
+                needs = f" In another language it takes {LEAST} scored texts of it, audited alone." if other else ""
+                said.append(
+                    f"The wording {what} was read in {read:,} completions, and not in all: {', '.join(parts)}.{needs}"
+                )
+        return said
+
+    def _count(self, name: str, texts: Sequence[str], found: Floats) -> Floats:
+        """Count what was read; the scores come back."""
+        unknown = np.isnan(found)
+        empty = sum(not text for text in texts)
+        self._read[name, "read"] += int((~unknown).sum())
+        self._read[name, "no text"] += empty
+        self._read[name, "other words"] += int(unknown.sum()) - empty
+        return found
 
 
 class _Rationales:

@@ -5,19 +5,21 @@ The figures are those of ``audit.feedback`` and ``audit.pairs``, page and look t
 rewards contradict are the business of ``report.finders``.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from notus.audit.feedback import FLAGS, Audit, Suspicion
+from notus.audit.feedback import FLAGS, Audit
 from notus.audit.health import Columns, Group
 from notus.audit.models import ModelComparisons
-from notus.audit.pairs import PAIR_FLAGS, Bias, PairAudit, bias_of
-from notus.audit.signals import SIGNALS
-from notus.core.records import Completion
+from notus.audit.pairs import CHANCE_FLAGS, PAIR_FLAGS, Bias, Pair, PairAudit, bias_of
+from notus.audit.signals import REASON, SIGNALS, SURE, Chance
+from notus.core.records import Feedback, Preference
 from notus.core.text import counted
 from notus.evaluate.compare import format_estimate
 from notus.formats.families.ultrafeedback import RATED, SCORED
+from notus.report.audits.flagged import flagged_completion, flagged_pair, place_of
 from notus.report.charts import BarRow, IntervalRow, bars, heat, histogram, intervals
 from notus.report.page import Block, Fact, Facts, PageSection, Picture, Points, Report, render
 from notus.report.raters import model_table, rater_sections, vote_sections
@@ -25,18 +27,21 @@ from notus.report.section import ReportSection, estimate_cell, excerpt
 from notus.report.table import Cell, Table, cell_text
 from notus.stats.intervals import Estimate, Share
 
-__all__ = ["feedback_sections", "health_card", "pair_sections"]
+__all__ = ["feedback_sections", "flagged_numbers", "health_card", "pair_sections"]
 
 _HEALTH = "Health of the set"
 """Heading of the section that a card begins with."""
+_ID = 8
+"""Digits of an id that tables show; any command takes the beginning of an id."""
 
 
-def feedback_sections(audit: Audit, texts: Mapping[str, Completion]) -> list[ReportSection]:
+def feedback_sections(audit: Audit, records: Mapping[str, Feedback], source: str = "DATA") -> list[ReportSection]:
     """What an audit of feedback shows, the most important first.
 
     Args:
         audit: of the set.
-        texts: id → completion, for those most suspicious ones that are to be shown.
+        records: id of a completion → its record, for those that are to be shown whole.
+        source: name of the set, for commands.
     """
     health = audit.health
     sections = [ReportSection(_HEALTH, (*health.sentences(), *audit.votes.sentences()))]
@@ -45,12 +50,15 @@ def feedback_sections(audit: Audit, texts: Mapping[str, Completion]) -> list[Rep
     mean_scale, score_scale = audit.columns.scales_of_most()
     if health.scored and health.rated and mean_scale in (None, RATED) and score_scale in (None, SCORED):
         sections.append(_disagreement(audit))
-    if shown := [row for row in audit.ranked(len(texts)) if row.id in texts and (row.reasons or row.disagreement)]:
-        sections.append(_suspects(audit, shown, texts))
+    if audit.chances:
+        sections.append(_suspects(audit, records, source))
+        sections.append(_reasons(audit.chances))
+    if audit.unread:
+        sections.append(ReportSection("Not looked at", audit.unread))
     if health.scored or health.rated:
         sections.append(ReportSection("Ties", table=_ties(audit)))
     if health.flags:
-        sections.append(ReportSection("Flags", table=_flags(health.flags, FLAGS)))
+        sections.append(_feedback_flags(audit, records, source))
     if len(health.models) > 1:
         sections.append(_groups("Models", health.models, "model", unit))
         sections += _strengths(audit)
@@ -61,15 +69,23 @@ def feedback_sections(audit: Audit, texts: Mapping[str, Completion]) -> list[Rep
     return sections
 
 
-def pair_sections(audit: PairAudit) -> list[ReportSection]:
-    """What an audit of preference pairs shows, the most important first."""
+def pair_sections(
+    audit: PairAudit, records: Mapping[int, Preference] | None = None, source: str = "DATA"
+) -> list[ReportSection]:
+    """What an audit of preference pairs shows, the most important first.
+
+    Args:
+        audit: of the set.
+        records: number of a row → its pair, for those that are to be shown whole.
+        source: name of the set, for commands.
+    """
     health = audit.health
     sections = [ReportSection(_HEALTH, tuple(health.sentences()))]
     bias = bias_of(audit.rows)
     if sentences := bias.sentences():
         sections.append(ReportSection("Bias", tuple(sentences)))
     if health.flags:
-        sections.append(ReportSection("Flags", table=_flags(health.flags, PAIR_FLAGS)))
+        sections.append(_pair_flags(audit, records or {}, source))
     margins = [row.margin for row in audit.rows if row.margin is not None]
     if margins:
         mean = format_estimate(health.margin_interval, sign=True) if health.margin_interval else "no interval"
@@ -140,43 +156,141 @@ def _disagreement(audit: Audit) -> ReportSection:
     return ReportSection("Overall score against ratings", (lead,), picture=picture, slug="score-against-ratings")
 
 
-def _suspects(audit: Audit, shown: Sequence[Suspicion], texts: Mapping[str, Completion]) -> ReportSection:
+def _suspects(audit: Audit, records: Mapping[str, Feedback], source: str) -> ReportSection:
+    shown = [row for row in audit.suspected(len(records) or None) if row.id in records]
+    several = len({row.file for row in shown}) > 1
     rows: list[tuple[Cell, ...]] = [
         (
             row.suspicion,
+            _q(row.q),
+            row.file if several else None,
+            row.line or None,
+            row.id[:_ID],
             row.model or None,
             _points(row.overall_score),
             _points(row.mean_rating),
             _points(row.expected_score),
-            row.disagreement if not row.reasons else None,
             row.repair or None,
-            _first_reason(row.reasons),
-            excerpt(texts[row.id].text),
+            ", ".join(row.reasons),
+            excerpt(_text(records[row.id], row.index)),
         )
         for row in shown
     ]
-    what = {
-        "score-against-ratings": "Disagreement is rank of the overall score minus rank of the mean rating, −1 to 1.",
-        "spread-of-ratings": "Disagreement is the standard deviation of repeated ratings of one aspect.",
-        "none": "",
-    }[audit.measure]
-    names = ["Place", "Model", "Score", "Ratings", "Wording", "Disagreement", "Rule", "Why", "Answer"]
+    names = ["Place", "q", "File", "Line", "Id", "Model", "Score", "Ratings", "Wording", "Rule", "Why", "Answer"]
     kept = [index for index in range(len(names)) if any(row[index] is not None for row in rows)]
-    note = "Score is the critique's overall score, Ratings the mean of the aspects, Wording the score that the "
-    note += "critique's words speak for, Rule what the published repair would do. "
-    note += (what + " " if "Disagreement" in (names[index] for index in kept) else "") + "Equals share a place."
-    columns = tuple(names[index] for index in kept)
-    table = Table(columns, tuple(tuple(row[index] for index in kept) for row in rows), note.strip())
-    counts = sorted(audit.reasons.items(), key=lambda item: (-item[1], item[0]))
-    reasons = tuple(f"{slug} speaks against {counted(count, 'completion')}: {SIGNALS[slug]}." for slug, count in counts)
-    return ReportSection("Most suspicious completions", reasons, table)
+    note = (
+        "q: estimated share of sound ones among the completions at least so odd. Score is the critique's overall "
+        "score, Ratings the mean of the aspects, Wording the score that the critique's words speak for, Rule what the "
+        "published repair would do. Equals share a place. "
+    )
+    note += f"notus explain ID --run {shlex.quote(source)} shows a row."
+    table = Table(tuple(names[index] for index in kept), tuple(tuple(row[i] for i in kept) for row in rows), note)
+    blocks = tuple(flagged_completion(row, records[row.id], source) for row in shown)
+    return ReportSection(
+        "Most suspicious completions", tuple(_sure(audit, len(shown))), table if shown else None, rows=blocks
+    )
 
 
-def _first_reason(reasons: Sequence[str]) -> str | None:
-    """The strongest reason, and how many more there are; all stand in the table of the run with their evidence."""
-    if len(reasons) < 2:
-        return reasons[0] if reasons else None
-    return f"{reasons[0]} and {len(reasons) - 1} more"
+def _sure(audit: Audit, shown: int) -> list[str]:
+    """How many are flagged, how many of those chance would give, and what is not shown."""
+    sure, sound = audit.sure()
+    expected = sum(chance.expected or 0.0 for chance in audit.chances.values())
+    if sure:
+        have = counted(sure, "completion has", "completions have")
+        said = [f"{have} a q of at most {SURE:g}: of {sure:,} flagged so, some {sound:.1f} or fewer should be sound."]
+    else:
+        said = [f"No completion has a q of at most {SURE:g}: chance alone could give everything that was found here."]
+    have = counted(len(audit.suspects), "completion has", "completions have")
+    said.append(
+        f"{have} a reason (p ≤ {REASON:g}); in a set of {len(audit.q):,} without a fault, chance alone gives some "
+        f"{expected:.0f} reasons."
+    )
+    if (left := len(audit.suspects) - shown) > 0:
+        said.append(f"{shown:,} are shown; {left:,} more stand in the table of completions with their evidence.")
+    return said
+
+
+def _reasons(chances: Mapping[str, Chance]) -> ReportSection:
+    order = sorted(chances.items(), key=lambda item: (-item[1].flagged, item[0]))
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            slug,
+            chance.flagged,
+            "a fact" if chance.expected is None else f"{chance.expected:.1f}",
+            chance.known,
+            SIGNALS.get(slug, ""),
+        )
+        for slug, chance in order
+    )
+    note = (
+        f"Flagged: completions with p ≤ {REASON:g}. By chance: how many chance alone would flag among those of which "
+        "the signal is known, were none of them faulty; an average, and about right."
+    )
+    return ReportSection("Reasons", table=Table(("Reason", "Flagged", "By chance", "Known of", "Meaning"), rows, note))
+
+
+def _feedback_flags(audit: Audit, records: Mapping[str, Feedback], source: str) -> ReportSection:
+    first = {flag: audit.first[flag] for flag in audit.health.flags if flag in audit.first}
+    rows = {row.id: row for row in first.values() if row.id in records}
+    table = _flags(
+        audit.health.flags, FLAGS, {flag: (place_of(row.file, row.line), row.id) for flag, row in first.items()}
+    )
+    shown = {row.id for row in audit.suspected(len(records) or None)}
+    blocks = tuple(flagged_completion(row, records[row.id], source) for row in rows.values() if row.id not in shown)
+    return ReportSection("Flags", table=table, rows=blocks)
+
+
+def _pair_flags(audit: PairAudit, records: Mapping[int, Preference], source: str) -> ReportSection:
+    first: dict[str, Pair] = {}
+    for row in audit.rows:
+        for flag in row.flags:
+            first.setdefault(flag, row)
+    table = _flags(
+        audit.health.flags, PAIR_FLAGS, {flag: (place_of(row.file, row.line), row.id) for flag, row in first.items()}
+    )
+    said = [
+        f"{slug}: {chance.flagged:,} of {chance.known:,} pairs; chance alone would flag some {chance.expected:.1f}."
+        for slug, chance in audit.chances.items()
+        if chance.expected is not None
+    ]
+    said.append(f"All other flags are facts; {', '.join(sorted(CHANCE_FLAGS))} are matters of chance, and have a q.")
+    if sure := [row.q for row in audit.rows if row.q is not None and row.q <= SURE]:
+        have = counted(len(sure), "pair has", "pairs have")
+        said.append(f"{have} a q of at most {SURE:g}; some {max(sure) * len(sure):.1f} or fewer should be sound.")
+    numbers = flagged_numbers(audit, len(records))
+    total = sum(bool(row.flags) for row in audit.rows)
+    if records and total > len(numbers):
+        said.append(
+            f"{len(numbers):,} flagged pairs are shown whole; {total - len(numbers):,} more stand in the table."
+        )
+    blocks = tuple(flagged_pair(audit.rows[number], records[number], source) for number in numbers if number in records)
+    return ReportSection("Flags", tuple(said), table, rows=blocks)
+
+
+def flagged_numbers(audit: PairAudit, limit: int) -> list[int]:
+    """Numbers of flagged pairs to be shown whole: one of each flag in turn, the least sound and the first of each."""
+    queues: dict[str, list[tuple[float, int]]] = {}
+    for number, row in enumerate(audit.rows):
+        for flag in row.flags:
+            queues.setdefault(flag, []).append((row.q if row.q is not None and flag in CHANCE_FLAGS else 1.0, number))
+    waiting = [iter(sorted(queues[flag])) for flag in PAIR_FLAGS if flag in queues]
+    found: dict[int, None] = {}
+    while waiting and len(found) < limit:
+        for queue in list(waiting):
+            another = next((number for _, number in queue if number not in found), None)
+            if another is None:
+                waiting.remove(queue)
+            elif len(found) < limit:
+                found[another] = None
+    return list(found)
+
+
+def _q(q: float | None) -> str | None:
+    return None if q is None else "< .001" if q < 1e-3 else f"{q:.3f}".lstrip("0")
+
+
+def _text(feedback: Feedback, index: int) -> str:
+    return feedback.completions[index].text
 
 
 def _ties(audit: Audit) -> Table:
@@ -286,8 +400,12 @@ def _models(bias: Bias) -> list[ReportSection]:
     return [ReportSection("Models", table=model_table(bias.models))]
 
 
-def _flags(flags: Mapping[str, int], meanings: Mapping[str, str]) -> Table:
-    return Table(("Flag", "Rows", "Meaning"), tuple((name, count, meanings[name]) for name, count in flags.items()))
+def _flags(flags: Mapping[str, int], meanings: Mapping[str, str], first: Mapping[str, tuple[str, str]]) -> Table:
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (name, count, first.get(name, ("", ""))[0] or None, first.get(name, ("", ""))[1][:_ID] or None, meanings[name])
+        for name, count in flags.items()
+    )
+    return Table(("Flag", "Rows", "First", "Id", "Meaning"), rows, "notus explain ID --run DATA shows a row.")
 
 
 def _longer(share: Share) -> str:
@@ -308,7 +426,9 @@ def _on_page(section: ReportSection) -> PageSection:
     """The section with its first sentence as lead, and the picture before the table."""
     blocks: list[Block] = [Points("", section.sentences[1:])] if section.sentences[1:] else []
     blocks += [Picture(section.picture)] if section.picture else []
-    blocks += [] if section.table is None else [section.table]
+    # A table of which each row is shown whole below it would only be read twice.
+    blocks += [] if section.table is None or len(section.table.rows) == len(section.rows) else [section.table]
+    blocks += section.rows
     return PageSection(section.heading, section.sentences[0] if section.sentences else "", tuple(blocks))
 
 

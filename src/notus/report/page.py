@@ -32,6 +32,8 @@ __all__ = [
     "Block",
     "Fact",
     "Facts",
+    "FlaggedAnswer",
+    "FlaggedRow",
     "Headline",
     "Input",
     "Lineage",
@@ -149,7 +151,40 @@ class AnswerExample:
     note: str = ""
 
 
-Block = Table | Picture | Facts | Note | Points | PairExample | AnswerExample
+@dataclass(frozen=True)
+class FlaggedAnswer:
+    """An answer of a row that was flagged, or one beside it."""
+
+    label: str
+    text: str
+    scores: tuple[str, ...] = ()
+    """What judges gave, a few words each."""
+    said: str = ""
+    """The critique."""
+    flagged: bool = False
+
+
+@dataclass(frozen=True)
+class FlaggedRow:
+    """A row of data that was flagged, whole: what stands there, what speaks against it, where it is, what to do."""
+
+    kind: ClassVar[str] = "flagged"
+    title: str
+    id: str
+    where: str
+    """File and line, as far as they are known."""
+    prompt: str
+    answers: tuple[FlaggedAnswer, ...]
+    reasons: tuple[str, ...]
+    """Slug and meaning of each."""
+    evidence: str = ""
+    left_out: str = ""
+    """What is not shown of the row, counted."""
+    commands: tuple[str, ...] = ()
+    """To try next."""
+
+
+Block = FlaggedRow | Table | Picture | Facts | Note | Points | PairExample | AnswerExample
 
 
 @dataclass(frozen=True)

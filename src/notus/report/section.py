@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from notus.core.text import one_line
 from notus.evaluate.compare import format_estimate
-from notus.report.page import Block, Picture, Points
+from notus.report.page import Block, FlaggedRow, Picture, Points
 from notus.report.table import Cell, Table
 from notus.stats.intervals import Estimate, wilson_if_unanimous
 
@@ -28,12 +28,14 @@ class ReportSection:
     """SVG."""
     slug: str = ""
     """Name of the picture's file."""
+    rows: tuple[FlaggedRow, ...] = ()
+    """Rows of the data that are shown whole, on pages."""
 
     def blocks(self, heading: str = "") -> list[Block]:
         """The section as blocks of a page: its sentences, under a small heading where one is given, table, picture."""
         found: list[Block] = [Points(heading, self.sentences)] if heading or self.sentences else []
         found += [] if self.table is None else [self.table]
-        return found + ([Picture(self.picture)] if self.picture else [])
+        return [*found, *([Picture(self.picture)] if self.picture else []), *self.rows]
 
 
 def estimate_cell(estimate: Estimate | None, *, sign: bool = False, digits: int = 3) -> Cell:

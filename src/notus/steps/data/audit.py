@@ -14,17 +14,13 @@ from notus.audit.context.answers import SecondScores
 from notus.audit.feedback import Accumulator, StoredRows, Suspicion, write_audit
 from notus.audit.feedback import Audit as FeedbackAudit
 from notus.audit.labels import LabelTexts, learn_labels
-from notus.audit.pairs import Pair, audit_pairs
+from notus.audit.pairs import Pair, PairAudit, audit_pairs
 from notus.audit.raters import RaterRow
 from notus.audit.wording import TextModels, learn_models, sample_prompts, sample_records
 from notus.clean.private.guard import Found, Guard, Privacy
 from notus.core.artifacts import FINDINGS, LABEL_TRIALS, TRIALS, TRUTH, Artifact
 from notus.core.errors import DataError
-from notus.core.records import (
-    Completion,
-    Feedback,
-    Preference,
-)
+from notus.core.records import Feedback, Preference
 from notus.core.run import atomic
 from notus.core.tables import read_records, write_records
 from notus.core.text import counted
@@ -34,7 +30,7 @@ from notus.formats.source import Shard, Source
 from notus.report.audits.context import context_sections
 from notus.report.audits.labels import label_sections, places_by_text
 from notus.report.cleaning import NOT_LOOKED_FOR, few_of_each, private_sections
-from notus.report.health import feedback_sections, health_card, pair_sections
+from notus.report.health import feedback_sections, flagged_numbers, health_card, pair_sections
 from notus.report.section import ReportSection
 from notus.stats.intervals import estimates_as_json
 from notus.steps.base import (
@@ -77,7 +73,7 @@ class Audit(Reads):
         HELD_FOR_THE_NEXT,
     )
     draws: ClassVar[bool] = False
-    results: ClassVar[int] = 2
+    results: ClassVar[int] = 3
     data: SourceRef = "data"
     """A file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
     since: OptionalRef = None
@@ -120,6 +116,9 @@ class Audit(Reads):
             if rows:
                 context.write(RATERS, rows)
             context.note(layout=source.format, prompts=result.health.prompts, completions=result.health.completions)
+            context.note(with_a_reason=len(result.suspects), flagged=result.sure()[0])
+            if result.unread:
+                context.note(not_looked_at=list(result.unread))
             if result.votes.prompts:
                 context.note(votes=result.votes.as_json())
             if result.raters.groups:
@@ -134,10 +133,13 @@ class Audit(Reads):
         findings += _private(context, source, self.workers) if self.private else [_NOT_LOOKED]
         context.write_findings(findings)
         facts = {name: value for name, value in context.run.summary.items() if isinstance(value, int | str)}
-        # A page to pass on tells no one where its maker keeps files; a hub id is told whole.
-        name = Path(source.name).name if Path(source.name).exists() else source.name
         with atomic(context.path / "health.html") as file:
-            file.write(health_card(name, findings, facts, __version__))
+            file.write(health_card(_name(source), findings, facts, __version__))
+
+
+def _name(source: Source) -> str:
+    """A page to pass on tells no one where its maker keeps files; a hub id is told whole."""
+    return Path(source.name).name if Path(source.name).exists() else source.name
 
 
 _Audited = tuple[FeedbackAudit, list[ReportSection], list[RaterRow]]
@@ -157,13 +159,13 @@ def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited
     result = write_audit(COMPLETIONS.at(context.path), sorted(drafts.iterdir()), accumulator)
     shutil.rmtree(drafts)
     write_held(context, source, models)
-    rows = [row for row in result.ranked(_SHOWN) if row.strength or row.disagreement]
     order = result.by_context.order(_SHOWN)
     by_context = result.rows.at(order) if isinstance(result.rows, StoredRows) else [result.rows[each] for each in order]
-    texts = _texts(source, [*rows, *by_context])
-    numbered = zip(order, by_context, strict=True)
-    findings = feedback_sections(result, {row.id: texts[row.id] for row in rows})
-    findings[1:1] = context_sections(result, {number: texts[row.id] for number, row in numbered})
+    flagged = _flagged(result)
+    records = _records_of(source, [*flagged, *by_context])
+    findings = feedback_sections(result, {row.id: records[row.id] for row in flagged}, _name(source))
+    texts = {number: records[row.id].completions[row.index] for number, row in zip(order, by_context, strict=True)}
+    findings[1:1] = context_sections(result, texts)
     if result.by_context.second is not None:
         context.note(second=result.by_context.second.as_json())
     return result, findings, result.raters.rows()
@@ -183,9 +185,10 @@ def _audit_what_is_new(context: Context, source: Source) -> _Audited:
         f"New completions were placed among {found.yardstick:,} of the old ones; their place is the one that they "
         "would have had then.",
     )
-    shown = [row for row in result.ranked(_SHOWN) if row.strength or row.disagreement]
-    texts = {id_: text for each in found.sources for id_, text in _texts(each, shown).items()}
-    first, *others = feedback_sections(result, texts) if result.health.prompts else [_NOTHING_NEW]
+    shown = _flagged(result)
+    records = {id_: record for each in found.sources for id_, record in _records_of(each, shown).items()}
+    sections = feedback_sections(result, records, _name(source)) if result.health.prompts else [_NOTHING_NEW]
+    first, *others = sections
     first = replace(first, sentences=(*told, *(f"Of the new ones: {said}" for said in first.sentences)))
     return result, [first, drift_section(found), *others], found.raters
 
@@ -209,7 +212,7 @@ def _audited_pairs(context: Context, source: Source, config: Audit) -> list[Repo
     if config.rewards:
         pairs, contradictions = audit_by_rewards(context, source, pairs)
     context.write(PAIRS, pairs.rows)
-    first, *others = pair_sections(pairs)
+    first, *others = pair_sections(pairs, _shown_pairs(source, pairs), _name(source))
     return [first, *contradictions, *label_sections(pairs, said, texts_of(source, places_by_text(pairs))), *others]
 
 
@@ -257,16 +260,33 @@ def _preferences(records: Iterable[Data], source: Source) -> Iterator[Preference
         yield record
 
 
-def _texts(source: Source, rows: Sequence[Suspicion]) -> dict[str, Completion]:
-    """Some completions by their ids, read a second time where they stand: the audit holds no text."""
+def _flagged(result: FeedbackAudit) -> list[Suspicion]:
+    """The rows that are shown whole: the most suspicious, and the first of each flag."""
+    return [*result.suspected(_SHOWN), *result.first.values()]
+
+
+def _records_of(source: Source, rows: Sequence[Suspicion]) -> dict[str, Feedback]:
+    """The records of some rows by the ids of their completions, read a second time where they stand: the audit holds
+    no text."""
     shown = {(row.feedback_id, row.index): row.id for row in rows}
-    found: dict[str, Completion] = {}
+    found: dict[str, Feedback] = {}
     for feedback in source.standing_at({(row.file, row.line) for row in rows}) if rows else ():
         assert isinstance(feedback, Feedback)
         own = feedback.id
-        for index, completion in enumerate(feedback.completions):
+        for index in range(len(feedback.completions)):
             if (own, index) in shown:
-                found[shown[own, index]] = completion
+                found[shown[own, index]] = feedback
+    return found
+
+
+def _shown_pairs(source: Source, pairs: PairAudit) -> dict[int, Preference]:
+    """The pairs to be shown, by the numbers of their rows."""
+    numbers = flagged_numbers(pairs, _SHOWN)
+    wanted = {(pairs.rows[number].id, pairs.rows[number].file, pairs.rows[number].line): number for number in numbers}
+    found: dict[int, Preference] = {}
+    for record in source.standing_at({key[1:] for key in wanted}) if wanted else ():
+        if isinstance(record, Preference) and (number := wanted.get((record.id, record.file, record.line))) is not None:
+            found[number] = record
     return found
 
 

@@ -156,7 +156,7 @@ def audit_since(context: Context, source: Source) -> Since:
     write_held(context, source, models, unchanged)
     order = _order(late["strength"])
     stored: StoredRows | tuple[Suspicion, ...] = StoredRows(part, count) if count else ()
-    result = audit_of(stored, new, placed, order, late["reasons"])
+    result = audit_of(stored, new, placed, order, late)
     old_raters = _old_raters(folder)
     return Since(
         result=result,
