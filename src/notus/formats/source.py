@@ -233,7 +233,7 @@ class Source:
 
     @property
     def fills_processes(self) -> int:
-        """How many processes it can likely keep busy, so that their start can be asked for early; 0: it is read here."""
+        """How many processes it can likely keep busy, so that they can be started early; 0: it is read here."""
         shards = 0 if self.limit is not None else sum(path.stat().st_size for path in self.paths) // SHARD
         return shards if shards >= _WORTH_A_PROCESS else 0
 
