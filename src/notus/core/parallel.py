@@ -91,8 +91,8 @@ class _Workers:
         self._count = 0
 
     def pool(self, count: int) -> ProcessPoolExecutor:
-        """So many of them."""
-        if self._pool is None or self._count != count:
+        """So many of them, or those that there are, if they are more."""
+        if self._pool is None or self._count < count:
             self.close()
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(count, context, initializer=_begin_worker, initargs=(os.getpid(),))
@@ -121,14 +121,13 @@ def kept_workers() -> Iterator[None]:
         workers.close()
 
 
-def start_workers(count: int | None, module: str) -> None:
+def start_workers(count: int, module: str) -> None:
     """Let the processes of this block be started, and import what they will need, while something else is done here.
 
     Args:
-        count: as for ``map_shards``. Of one, and outside of ``kept_workers``, there is none to be started.
+        count: number of processes. Of one, and outside of ``kept_workers``, there is none to be started.
         module: name of what is imported.
     """
-    count = count or usable_cores()
     if (kept := _KEPT.get()) is not None and count > 1:
         pool = kept.pool(count)
         for _ in range(count):

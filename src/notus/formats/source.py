@@ -232,9 +232,10 @@ class Source:
             yield self._name_of(path, member), replace(self, paths=(path,), members=(member,) if member else ())
 
     @property
-    def fills_processes(self) -> bool:
-        """Whether there is so much to read that it is likely read in processes: their start can be asked for early."""
-        return self.limit is None and sum(path.stat().st_size for path in self.paths) >= _WORTH_A_PROCESS * SHARD
+    def fills_processes(self) -> int:
+        """How many processes it can likely keep busy, so that they can be started early; 0: it is read here."""
+        shards = 0 if self.limit is not None else sum(path.stat().st_size for path in self.paths) // SHARD
+        return shards if shards >= _WORTH_A_PROCESS else 0
 
     def shards(self, size: int | None = None) -> list["Source"]:
         """The same rows as several sources of about ``size`` bytes (``SHARD``), in order, to be read side by side.

@@ -48,7 +48,7 @@ from notus.core.artifacts import (
 from notus.core.config import Config
 from notus.core.disk.withdrawn import forgotten_beside, read_sieve
 from notus.core.errors import DataError, check_space
-from notus.core.parallel import start_workers
+from notus.core.parallel import start_workers, usable_cores
 from notus.core.plugins import load_python
 from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import MANIFEST, Run, atomic, check_run, read_manifest
@@ -301,7 +301,8 @@ class Context:
         assert isinstance(self.step, Reads)
         source = self.open(self.step, self.inputs[setting])
         if source.fills_processes:
-            start_workers(self.step.workers, type(self.step).__module__)
+            count = min(self.step.workers or usable_cores(), source.fills_processes)
+            start_workers(count, type(self.step).__module__)
         return source
 
     def open(self, config: Reads, given: str) -> Source:
