@@ -42,6 +42,7 @@ __all__ = [
 
 _WIDEST = 60
 """Characters of a text that are shown; all of it is in the run directory."""
+_ID = re.compile(r"[0-9a-f]{12,32}")
 _NARROWEST = 12
 """Characters to which a column of words may be folded."""
 _LABEL = 12
@@ -263,12 +264,14 @@ def _whole(widths: Sequence[int]) -> int:
 
 
 def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]], numbers: Sequence[bool]) -> list[int]:
-    """The least widths of columns: a number is never broken, a name seldom; a table that is too wide runs over."""
+    """The least widths of columns: a number or an id, which somebody copies, is never broken, a name seldom; a table
+    that is too wide runs over."""
     found = []
     for index, (name, is_number) in enumerate(zip(columns, numbers, strict=True)):
         parts = (len(part) for row in texts for part in row[index].split("\n"))
         longest = max([*map(len, name.split()), *parts], default=1)
-        found.append(longest if is_number else min(longest, _NARROWEST))
+        whole = is_number or all(_ID.fullmatch(row[index]) for row in texts)
+        found.append(longest if whole else min(longest, _NARROWEST))
     return found
 
 
