@@ -121,3 +121,13 @@ def test_too_few_equal_or_unpredictable_scores_are_refused_with_the_reason() -> 
 def test_no_answer_at_all_is_no_error() -> None:
     nothing = Setting(np.empty(0), np.empty((0, 1)), *(np.empty(0, np.uint32) for _ in range(3)))
     assert expect_scores(nothing, "overall score").applied == 0
+
+
+def test_scores_that_siblings_foretell_exactly_are_no_division_by_nothing() -> None:
+    of = some_set(prompts=100)
+    one = np.zeros_like(of.models)
+    # All answers to a prompt have one score, and nothing else tells them apart.
+    of = replace(of, features=np.zeros((400, 1)), models=one, scores=1.0 + of.prompts % 8)
+    found = expect_scores(of, "overall score")
+    assert np.isfinite(found.odd).all()
+    assert np.allclose(found.far, 0.0)

@@ -68,6 +68,7 @@ _PRIOR = 2.0
 """Siblings' worth of the common spread that the spread among siblings is drawn towards."""
 _SKILL = 0.99
 """The expectation must come nearer to the scores than their median does, by this much."""
+_NARROWEST = 1e-6
 _POINTS = 9.0
 """From 1 to 10."""
 
@@ -257,7 +258,8 @@ def _expect(of: Setting, rows: Integers, y: Floats, folds: Integers) -> tuple[Fl
     x = np.column_stack((level, level**2 / 10, np.log(local / unit**2 + FLOOR)))
     alike = Groups(np.zeros(len(rows), np.int64), 1)
     spread = np.exp(_cross_predict(x, alike, np.log(np.abs(y - mean) / unit + FLOOR), folds)) * unit
-    return mean, spread * math.sqrt(float((((y - mean) / spread) ** 2).mean()))
+    # Where siblings foretell every score exactly, a fresh one would land there too; a width of 0 divides nothing.
+    return mean, spread * max(math.sqrt(float((((y - mean) / spread) ** 2).mean())), _NARROWEST)
 
 
 def _centred(x: Floats, prompts: Integers, counts: Integers) -> Floats:
