@@ -35,13 +35,16 @@ _ID = 8
 """Digits of an id that tables show; any command takes the beginning of an id."""
 
 
-def feedback_sections(audit: Audit, records: Mapping[str, Feedback], source: str = "DATA") -> list[ReportSection]:
+def feedback_sections(
+    audit: Audit, records: Mapping[str, Feedback], source: str = "DATA", by_context: Sequence[ReportSection] = ()
+) -> list[ReportSection]:
     """What an audit of feedback shows, the most important first.
 
     Args:
         audit: of the set.
         records: id of a completion → its record, for those that are to be shown whole.
         source: name of the set, for commands.
+        by_context: what ``report.audits.context`` shows, behind what the records say of themselves.
     """
     health = audit.health
     sections = [ReportSection(_HEALTH, (*health.sentences(), *audit.votes.sentences()))]
@@ -53,6 +56,7 @@ def feedback_sections(audit: Audit, records: Mapping[str, Feedback], source: str
     if audit.chances:
         sections.append(_suspects(audit, records, source))
         sections.append(_reasons(audit.chances))
+    sections += by_context
     if audit.unread:
         sections.append(ReportSection("Not looked at", audit.unread))
     if health.scored or health.rated:

@@ -60,7 +60,7 @@ def _table(audit: Audit, texts: Mapping[int, Completion]) -> Table | None:
                 None if row.second_score is None else f"{row.second_score:.3g}",
                 f"{found.context.far[number]:.2f}",
                 f"{row.file}:{row.line}" if row.line else None,
-                row.id,
+                row.id[:8],
                 excerpt(texts[number].text),
             )
         )

@@ -39,7 +39,7 @@ def label_sections(audit: PairAudit, said: TextVerdict, texts: Mapping[int, Pref
                 None if a is None or b is None else f"{a:.3g}, {b:.3g}",
                 ", ".join(flag for flag in row.flags if flag != AGAINST) or None,
                 f"{row.file}:{row.line}" if row.line else None,
-                row.id,
+                row.id[:8],
                 *(excerpt(turns[-1].content) for turns in (pair.prompt, pair.chosen, pair.rejected)),
             )
         )

@@ -163,9 +163,9 @@ def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited
     by_context = result.rows.at(order) if isinstance(result.rows, StoredRows) else [result.rows[each] for each in order]
     flagged = _flagged(result)
     records = _records_of(source, [*flagged, *by_context])
-    findings = feedback_sections(result, {row.id: records[row.id] for row in flagged}, _name(source))
     texts = {number: records[row.id].completions[row.index] for number, row in zip(order, by_context, strict=True)}
-    findings[1:1] = context_sections(result, texts)
+    whole = {row.id: records[row.id] for row in flagged}
+    findings = feedback_sections(result, whole, _name(source), context_sections(result, texts))
     if result.by_context.second is not None:
         context.note(second=result.by_context.second.as_json())
     return result, findings, result.raters.rows()
