@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from notus.audit.weigh import discoveries, weigh
+from notus.audit.weigh import weigh
 from notus.preferences.repair import ASK_AGAIN, KEEP, SET_TO_1
 
 NONE = np.zeros(0)
@@ -56,14 +56,3 @@ def test_where_the_set_cannot_tell_every_ten_is_in_doubt() -> None:
         0: (ASK_AGAIN, None),
         2: (ASK_AGAIN, None),
     }
-
-
-def test_discoveries_are_those_of_benjamini_and_hochberg() -> None:
-    """The example of their paper (1995, section 3.2): fifteen p-values, of which four are rejected at 5 %."""
-    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528]
-    p += [0.7590, 1.0000]
-    order = np.random.default_rng(0).permutation(15)
-    shuffled = np.append(np.array(p)[order], np.nan)
-    assert sorted(shuffled[discoveries(shuffled, 0.05)].tolist()) == p[:4]
-    assert discoveries(np.array([0.9, np.nan]), 0.05).tolist() == []
-    assert discoveries(NONE, 0.05).tolist() == []

@@ -87,3 +87,11 @@ def test_normal_scores_by_hand() -> None:
     found = normal_difference(np.array([1.0, NAN, 2.0]), np.array([2.0, 3.0, 1.0]))
     assert found[[0, 2]].tolist() == pytest.approx([2 * ndtri(0.25), -2 * ndtri(0.25)])
     assert np.isnan(found[1])
+
+
+def test_the_example_of_benjamini_and_hochberg() -> None:
+    """Of the fifteen p-values of their paper (1995, section 3.2) four are rejected at 5 %."""
+    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528]
+    p += [0.7590, 1.0000]
+    shuffled = np.append(np.array(p)[np.random.default_rng(0).permutation(15)], NAN)
+    assert sorted(shuffled[benjamini_hochberg(shuffled) <= 0.05].tolist()) == p[:4]

@@ -21,10 +21,10 @@ from notus.audit.wording import TextModels, TextScores
 from notus.core.records import Feedback
 from notus.formats.families.ultrafeedback import SCORED
 from notus.preferences.repair import ASK_AGAIN, KEEP, SET_TO_1, RepairVerdict, Weighed, is_settled
-from notus.stats.false_discovery import empirical_p
+from notus.stats.false_discovery import benjamini_hochberg, empirical_p
 from notus.stats.ranks import rank_difference
 
-__all__ = ["ScoresAndTexts", "discoveries", "weigh"]
+__all__ = ["ScoresAndTexts", "weigh"]
 
 Floats = NDArray[np.float64]
 _TEN = 10.0
@@ -100,17 +100,9 @@ def weigh(scores: Floats, expected: Floats, settled: NDArray[np.bool_], confiden
         found[number] = Weighed(what, text, chance)
     p = empirical_p(rank_difference(scores, expected))
     p[(scores == _TEN) | settled] = np.nan
-    for number in discoveries(p, 1 - confidence).tolist():
+    for number in np.flatnonzero(benjamini_hochberg(p) <= 1 - confidence).tolist():  # NaN is not among them
         found[number] = Weighed(ASK_AGAIN, _or_none(expected[number]), None, float(p[number]))
     return found
-
-
-def discoveries(p: Floats, rate: float) -> NDArray[np.intp]:
-    """Numbers of the p-values that Benjamini and Hochberg reject at a false discovery rate; NaN takes no part."""
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    below = np.flatnonzero(p[order] <= rate * np.arange(1, len(order) + 1) / max(len(order), 1))
-    return np.sort(order[: below[-1] + 1]) if len(below) else order[:0]
 
 
 def _or_none(value: float) -> float | None:
