@@ -237,3 +237,31 @@ def test_an_audit_counts_what_is_private_and_shows_none_of_it(tmp_path):
     ]
     plain = run_step("audit", Audit.parse({"data": str(source)}, where="test"), tmp_path / "plain")
     assert any("were not looked for" in line for one in read_findings(plain.path) for line in one.sentences)
+
+
+def test_flagged_rows_of_feedback_are_shown_behind_masks(tmp_path):
+    """A 10 that the ratings contradict is shown whole, and its answer holds an address."""
+    aspects = ("helpfulness", "honesty", "instruction_following", "truthfulness")
+    rows = []
+    for n in range(60):
+        answers = [(f"Ask {MAIL} about {n}.", 10.0, 1)] if n == 7 else [(f"Red {n}.", 2.0 + n % 3, 1 + n % 2)]
+        answers += [(f"Blue {n}.", 7.0 + n % 2, 4), (f"Green {n}.", 5.0, 3)]
+        completions = [
+            {
+                "model": f"m{place}",
+                "response": text,
+                "critique": "So it is.",
+                "overall_score": score,
+                "annotations": {aspect: {"Rating": str(rating), "Rationale": "So."} for aspect in aspects},
+            }
+            for place, (text, score, rating) in enumerate(answers)
+        ]
+        row = {"source": "mine", "instruction": f"A colour, number {n}?", "models": ["m0", "m1", "m2"]}
+        rows.append(row | {"completions": completions, "correct_answers": [], "incorrect_answers": []})
+    source = tmp_path / "feedback.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for private in (False, True):
+        config = Audit.parse({"data": str(source), "private": private}, where="test")
+        page = (run_step("audit", config, tmp_path / f"{private}").path / "health.html").read_text()
+        assert "about 7." in page
+        assert (MAIL in page) is not private

@@ -22,7 +22,7 @@ toxicity by ``clean.private.language``.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import pydantic
@@ -35,8 +35,9 @@ from notus.core.records import Decision, Feedback, Preference, ToolCall, Unpaire
 from notus.core.stage import Tally
 from notus.formats.format import Data, record_id
 
-__all__ = ["MASK_RULE", "Found", "Guard", "Privacy", "Seen", "Treatment", "answers_of", "asked_by"]
+__all__ = ["MASK_RULE", "Found", "Guard", "Privacy", "Seen", "Treatment", "answers_of", "asked_by", "masked"]
 
+Shown = TypeVar("Shown", Feedback, Preference)
 Treatment = Literal["count", "drop", "mask"]
 MASK_RULE = "mask"
 """Of decisions that put a placeholder in."""
@@ -224,6 +225,15 @@ def asked_by(reason: str) -> str:
     """The setting that asks for what a record or a completion goes for."""
     settings = {"secret": "secrets", "unwanted-language": "languages", "toxic": "toxicity"}
     return settings.get(reason, "personal" if reason.startswith("personal-") else "filters")
+
+
+def masked(record: Shown) -> Shown:
+    """A record to be shown: mail addresses, keys and the like stand behind masks; nothing is counted.
+
+    Raises:
+        MissingExtraError: if the libraries of the extra ``privacy`` are missing.
+    """
+    return Guard(Privacy(personal="mask", secrets="mask")).look(record, Tally("shown")).record  # type: ignore[return-value]
 
 
 def answers_of(record: Data) -> list[str]:

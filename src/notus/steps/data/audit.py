@@ -17,7 +17,7 @@ from notus.audit.labels import LabelTexts, learn_labels
 from notus.audit.pairs import Pair, PairAudit, audit_pairs
 from notus.audit.raters import RaterRow
 from notus.audit.wording import TextModels, learn_models, sample_prompts, sample_records
-from notus.clean.private.guard import Found, Guard, Privacy
+from notus.clean.private.guard import Found, Guard, Privacy, masked
 from notus.core.artifacts import FINDINGS, LABEL_TRIALS, TRIALS, TRUTH, Artifact
 from notus.core.errors import DataError
 from notus.core.records import Feedback, Preference
@@ -162,7 +162,7 @@ def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited
     order = result.by_context.order(_SHOWN)
     by_context = result.rows.at(order) if isinstance(result.rows, StoredRows) else [result.rows[each] for each in order]
     flagged = _flagged(result)
-    records = _records_of(source, [*flagged, *by_context])
+    records = _records_of(source, [*flagged, *by_context], private=config.private)
     texts = {number: records[row.id].completions[row.index] for number, row in zip(order, by_context, strict=True)}
     whole = {row.id: records[row.id] for row in flagged}
     findings = feedback_sections(result, whole, _name(source), context_sections(result, texts))
@@ -186,7 +186,8 @@ def _audit_what_is_new(context: Context, source: Source) -> _Audited:
         "would have had then.",
     )
     shown = _flagged(result)
-    records = {id_: record for each in found.sources for id_, record in _records_of(each, shown).items()}
+    parts = (_records_of(each, shown, private=False) for each in found.sources)
+    records = {id_: record for part in parts for id_, record in part.items()}
     sections = feedback_sections(result, records, _name(source)) if result.health.prompts else [_NOTHING_NEW]
     first, *others = sections
     first = replace(first, sentences=(*told, *(f"Of the new ones: {said}" for said in first.sentences)))
@@ -210,10 +211,11 @@ def _audited_pairs(context: Context, source: Source, config: Audit) -> list[Repo
     context.note(layout=source.format, pairs=pairs.health.pairs)
     context.note(figures=estimates_as_json(pairs.health, "share"))
     if config.rewards:
-        pairs, contradictions = audit_by_rewards(context, source, pairs)
+        pairs, contradictions = audit_by_rewards(context, source, pairs, private=config.private)
     context.write(PAIRS, pairs.rows)
-    first, *others = pair_sections(pairs, _shown_pairs(source, pairs), _name(source))
-    return [first, *contradictions, *label_sections(pairs, said, texts_of(source, places_by_text(pairs))), *others]
+    first, *others = pair_sections(pairs, _shown_pairs(source, pairs, private=config.private), _name(source))
+    by_text = label_sections(pairs, said, texts_of(source, places_by_text(pairs), private=config.private))
+    return [first, *contradictions, *by_text, *others]
 
 
 def _private(context: Context, source: Source, workers: int | None) -> list[ReportSection]:
@@ -265,9 +267,9 @@ def _flagged(result: FeedbackAudit) -> list[Suspicion]:
     return [*result.suspected(_SHOWN), *result.first.values()]
 
 
-def _records_of(source: Source, rows: Sequence[Suspicion]) -> dict[str, Feedback]:
+def _records_of(source: Source, rows: Sequence[Suspicion], *, private: bool) -> dict[str, Feedback]:
     """The records of some rows by the ids of their completions, read a second time where they stand: the audit holds
-    no text."""
+    no text. Where private data are looked for, they are shown behind masks: the page is there to be passed on."""
     shown = {(row.feedback_id, row.index): row.id for row in rows}
     found: dict[str, Feedback] = {}
     for feedback in source.standing_at({(row.file, row.line) for row in rows}) if rows else ():
@@ -275,18 +277,18 @@ def _records_of(source: Source, rows: Sequence[Suspicion]) -> dict[str, Feedback
         own = feedback.id
         for index in range(len(feedback.completions)):
             if (own, index) in shown:
-                found[shown[own, index]] = feedback
+                found[shown[own, index]] = masked(feedback) if private else feedback
     return found
 
 
-def _shown_pairs(source: Source, pairs: PairAudit) -> dict[int, Preference]:
-    """The pairs to be shown, by the numbers of their rows."""
+def _shown_pairs(source: Source, pairs: PairAudit, *, private: bool) -> dict[int, Preference]:
+    """The pairs to be shown, by the numbers of their rows; behind masks where private data are looked for."""
     numbers = flagged_numbers(pairs, _SHOWN)
     wanted = {(pairs.rows[number].id, pairs.rows[number].file, pairs.rows[number].line): number for number in numbers}
     found: dict[int, Preference] = {}
     for record in source.standing_at({key[1:] for key in wanted}) if wanted else ():
         if isinstance(record, Preference) and (number := wanted.get((record.id, record.file, record.line))) is not None:
-            found[number] = record
+            found[number] = masked(record) if private else record
     return found
 
 

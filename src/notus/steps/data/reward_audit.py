@@ -5,6 +5,7 @@ from pathlib import Path
 
 from notus.audit.pairs import Pair, PairAudit
 from notus.audit.rewards import AGAINST, Contradictions, RewardCheck, contradicted
+from notus.clean.private.guard import masked
 from notus.core.artifacts import (
     LABEL_TRIALS,
     PAIR_SCORES,
@@ -32,19 +33,22 @@ __all__ = ["audit_by_rewards", "texts_of"]
 _SHOWN = 12
 
 
-def audit_by_rewards(context: Context, source: Source, audit: PairAudit) -> tuple[PairAudit, list[ReportSection]]:
+def audit_by_rewards(
+    context: Context, source: Source, audit: PairAudit, *, private: bool
+) -> tuple[PairAudit, list[ReportSection]]:
     """Lay the margins of reward checks beside an audit of pairs.
 
     Args:
         context: receives the figures, and the table of trials where the truth is given.
         source: of the pairs, which is read again for the texts of the most suspicious ones.
         audit: without margins.
+        private: whether texts are shown with what is private behind masks.
     """
     audit, found = contradicted(audit, [_read_check(place) for place in context.places("rewards")])
     context.note(judged=found.scored, label_contradicted=found.against.count, **_worth_a_line(found))
     places = ((row.suspicion, number) for number, row in enumerate(audit.rows) if row.suspicion is not None)
     measured = _measure_detection(context, audit.rows, context.place("truth")) if context.has("truth") else None
-    return audit, contradiction_sections(audit, found, texts_of(source, places), measured)
+    return audit, contradiction_sections(audit, found, texts_of(source, places, private=private), measured)
 
 
 def _read_check(check: Path) -> RewardCheck:
@@ -71,12 +75,13 @@ def _worth_a_line(found: Contradictions) -> dict[str, int]:
     return {name: count for name, count in figures.items() if count}
 
 
-def texts_of(source: Source, places: Iterable[tuple[int, int]]) -> dict[int, Preference]:
+def texts_of(source: Source, places: Iterable[tuple[int, int]], *, private: bool) -> dict[int, Preference]:
     """The pairs of the first places by the numbers of their rows, read a second time: an audit holds no text.
 
     Args:
         source: of the pairs.
         places: place and number of the row, of all that have one.
+        private: whether what is private stands behind masks.
     """
     wanted = {number for _, number in sorted(places)[:_SHOWN]}
     if not wanted:
@@ -86,7 +91,7 @@ def texts_of(source: Source, places: Iterable[tuple[int, int]]) -> dict[int, Pre
         for record in shard.records(Tally("again"), Quarantine()):
             if number in wanted:
                 assert isinstance(record, Preference)
-                found[number] = record
+                found[number] = masked(record) if private else record
             number += 1
     return found
 
