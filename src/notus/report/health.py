@@ -13,7 +13,7 @@ import numpy as np
 from notus.audit.feedback import FLAGS, Audit
 from notus.audit.health import Columns, Group
 from notus.audit.models import ModelComparisons
-from notus.audit.pairs import CHANCE_FLAGS, PAIR_FLAGS, Bias, Pair, PairAudit, bias_of
+from notus.audit.pairs import CHANCE_FLAGS, NO_FACTS, PAIR_FLAGS, Bias, Pair, PairAudit, bias_of
 from notus.audit.signals import REASON, SIGNALS, SURE, Chance
 from notus.core.records import Feedback, Preference
 from notus.core.text import counted
@@ -253,7 +253,10 @@ def _pair_flags(audit: PairAudit, records: Mapping[int, Preference], source: str
         for slug, chance in audit.chances.items()
         if chance.expected is not None
     ]
-    said.append(f"All other flags are facts; {', '.join(sorted(CHANCE_FLAGS))} are matters of chance, and have a q.")
+    said.append(
+        f"{', '.join(sorted(CHANCE_FLAGS))} are matters of chance, and have a q; "
+        f"{', '.join(sorted(NO_FACTS - CHANCE_FLAGS))} is one without a q; all other flags are facts."
+    )
     if sure := [row.q for row in audit.rows if row.q is not None and row.q <= SURE]:
         have = counted(len(sure), "pair has", "pairs have")
         said.append(f"{have} a q of at most {SURE:g}; some {max(sure) * len(sure):.1f} or fewer should be sound.")
