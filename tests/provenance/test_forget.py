@@ -14,6 +14,8 @@ from notus.core.records import Dialogue, Feedback, Message, Preference, Unpaired
 from notus.core.run import Run, read_json, read_manifest
 from notus.core.stage import Tally
 from notus.core.tables import read_records, write_records
+from notus.formats.quarantine import Quarantine
+from notus.formats.source import open_source
 from notus.provenance.forget import forget
 from notus.recipes.execute import Silent
 from notus.recipes.experiment import run_recipe
@@ -207,13 +209,15 @@ def test_nobody_trains_on_tables_that_hold_it(runs):
 
 
 def test_an_id_that_nothing_has_is_kept_out_should_it_come(runs, tmp_path):
-    found = forget(["feedback.jsonl:99", "abcdef0123456789"], runs)
+    write_rows(tmp_path / "to_come.jsonl", 100)
+    *_, last = open_source(str(tmp_path / "to_come.jsonl")).records(Tally("read"), Quarantine())
+    found = forget([last.id, "abcdef0123456789"], runs)
     assert [each.kind for each in found.withdrawn] == ["unknown", "unknown"]
     assert (found.runs, found.pairs) == ((), ())
     write_rows(tmp_path / "feedback.jsonl", 100)
     run = done("repair", runs, "more", data=str(tmp_path / "feedback.jsonl"))
     assert read_manifest(run.path)["rows"]["dropped"] == {"withdrawn": 1}
-    assert 99 not in [each.line for each in rows_of(run.path, FEEDBACK, Feedback)]
+    assert 100 not in [each.line for each in rows_of(run.path, FEEDBACK, Feedback)]
 
 
 def test_what_cannot_be_looked_through_is_named(runs, tmp_path):
@@ -287,3 +291,19 @@ def test_from_python_it_is_the_same(runs):
     row = rows_of(runs / "repaired", FEEDBACK, Feedback)[4]
     assert names(notus.forget(row.id, runs, write=False).runs) == TOUCHED
     assert notus.forget([row.id], str(runs), why="asked").added == (row.id,)
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [("nothere.jsonl:3", "nor in that file"), ("feedback.jsonl:99", "the last one there stands on line 12")],
+)
+def test_a_place_where_nothing_can_stand_is_refused(place, why, runs):
+    with pytest.raises(InputError, match=f"stands at '{place}'; {why}"):
+        forget([place], runs)
+    assert not (runs / "forgotten.jsonl").exists()
+
+
+def test_a_run_of_before_a_withdrawal_says_why_it_is_another(runs, tmp_path):
+    forget(["feedback.jsonl:3"], runs)
+    with pytest.raises(InputError, match=r"made before rows were withdrawn .*forgotten\.jsonl.*another --out"):
+        done("audit", runs, "audit", data=str(tmp_path / "feedback.jsonl"))

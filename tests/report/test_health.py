@@ -5,7 +5,7 @@ import msgspec
 from notus.audit.feedback import audit
 from notus.audit.pairs import audit_pairs
 from notus.core.records import Message, Preference
-from notus.report.audits.flagged import flagged_completion
+from notus.report.audits.flagged import flagged_completion, flagged_pair
 from notus.report.health import feedback_sections, flagged_numbers, health_card, pair_sections
 from notus.report.section import ReportSection
 from tests.helpers.data_examples import completion, feedback
@@ -78,6 +78,14 @@ def test_pairs_are_shown_with_both_answers_and_each_flag_has_an_example() -> Non
     reversed_row = next(row for row in flags.rows if row.where == "pairs.jsonl:31")
     assert [answer.scores for answer in reversed_row.answers] == [("score 1",), ("score 5",)]
     assert any("--filter reversed" in command for command in reversed_row.commands)
+
+
+def test_what_the_texts_say_of_a_label_is_no_fact() -> None:
+    pair = pair_of("The Oder.", "No.", 1, 5, 0)
+    row = msgspec.structs.replace(audit_pairs([pair]).rows[0], flags=("reversed", "label-against-text"))
+    reversed_, against = flagged_pair(row, pair, "pairs.jsonl").reasons
+    assert reversed_.endswith("(a fact)")
+    assert "(a fact)" not in against
 
 
 def pair_of(chosen: str, rejected: str, a: float, b: float, line: int) -> Preference:

@@ -198,6 +198,20 @@ def test_the_command_asks_the_judge_of_a_recipe(queued, server, tmp_path, call):
     assert (tmp_path / "runs" / "ledger.sqlite").is_file()  # beside the runs, where collections have theirs
 
 
+def test_a_model_that_only_answered_is_not_served_again(queued, call):
+    """The built-in recipe serves a model that it trains itself; its judge is another."""
+    code, told, error = call("collect", "collect-local", "--again", queued.path, "--out", "runs/asked", "--json")
+    assert code == 0, error
+    assert json.loads(told)["summary"]["queued"] == len(queue_of(queued.path))
+
+
+def test_a_judge_that_the_recipe_would_have_to_train_is_refused(queued, call):
+    words = ["--again", queued.path, "--set", "collect.judge.endpoint=local"]
+    code, _, error = call("collect", "collect-local", *words)
+    assert code == 2
+    assert "--set collect.serve=FOLDER" in error
+
+
 def test_a_recipe_without_a_judge_is_refused(queued, server, tmp_path, call):
     recipe(tmp_path, server, judge=None)
     code, _, error = call("collect", "mine.yaml", "--again", queued.path)

@@ -137,6 +137,18 @@ def test_wording_that_says_nothing_leaves_every_ten_in_doubt(tmp_path: Path) -> 
     assert {each.critique for each in queue} == {"It is an answer."}
 
 
+@pytest.mark.parametrize(
+    ("score", "said"), [(None, "no completion has an overall score"), (4, "no score is a 10: nothing is in doubt")]
+)
+def test_what_holds_no_ten_has_none_in_doubt(score: int | None, said: str, tmp_path: Path) -> None:
+    items = [{"text": str(n), "critique": score and {"text": "It is an answer.", "score": score}} for n in range(2)]
+    rows = [{"prompt": [{"role": "user", "content": f"q{n}"}], "completions": items} for n in range(60)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = repaired(tmp_path / "data.jsonl", tmp_path / "run")
+    assert said in run.summary["hint"]
+    assert run.summary["queued"] == 0
+
+
 def test_by_ratings_says_where_wording_would_help(data: Path, tmp_path: Path) -> None:
     run = run_step("repair", Repair.parse({"data": str(data)}, where="test"), tmp_path / "run")
     assert "by=wording" in run.summary["hint"]

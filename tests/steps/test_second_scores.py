@@ -124,3 +124,12 @@ def test_labels_against_the_texts_are_shown_with_their_places(tmp_path: Path) ->
     assert sorted(row["place_by_text"] for row in table)[0] == 1
     assert table[17]["text_chance"] < 0.5 < table[18]["text_chance"]
     assert callable(places_by_text)
+
+
+def test_second_scores_of_other_answers_are_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = files
+    other = tmp_path / "other.jsonl"
+    other.write_text(second.read_text().replace("Ask ", "Another ask "))
+    told = "none of the .* answers with a second score .*matched by prompt, model and text"
+    with pytest.raises(DataError, match=told):
+        audited(tmp_path / "out", first, second=str(other))

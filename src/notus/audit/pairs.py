@@ -30,6 +30,7 @@ from notus.stats.tests import Uniformity, uniformity
 
 __all__ = [
     "CHANCE_FLAGS",
+    "NO_FACTS",
     "PAIR_FLAGS",
     "Bias",
     "Game",
@@ -53,7 +54,10 @@ PAIR_FLAGS = PAIR_FAULTS | {
 """Flag → what it says of a pair."""
 
 CHANCE_FLAGS = frozenset({"reward-against-label", "margin-against-label"})
-"""Flags that chance gives too, and that q is of; all others are facts."""
+"""Flags that chance gives too, and that q is of."""
+
+NO_FACTS = CHANCE_FLAGS | {"label-against-text"}
+"""Flags that chance gives too; all others are facts. What the texts say of a label has a p, and no q."""
 
 Game = tuple[str, str, float, str]
 _LEVEL = 0.05

@@ -163,7 +163,7 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
     "forget": Command(
         "List what withdrawn rows have touched (pairs, runs, models), and keep the rows out from now on.",
         "notus.cli.single:forget",
-        "notus forget mine.jsonl:3 --in runs",
+        "notus forget 249fdabc3a0e0672 --in runs",
     ),
     "export": StepCommand(
         "Write a source in somebody else's format: pairs, unpaired rows for KTO, dialogues for SFT.",

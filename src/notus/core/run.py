@@ -56,6 +56,8 @@ MANIFEST = "manifest.json"
 CHECKPOINTS = "checkpoints"
 """The folder of what a training that is stopped goes on from; the log of a run that has one is carried on."""
 _BEGUN = frozenset(["config.json", "inputs.json", "log.txt"])
+_WITHDRAWN = "input.forget"
+"""What differs where rows were withdrawn since."""
 _LEFT_BEFORE = frozenset(["dropped.parquet", "metrics.jsonl", "quarantine.jsonl", "tally.json"])
 _NOTHING_MADE = _BEGUN | _LEFT_BEFORE
 """All that a run leaves which was stopped before it made anything: another run may take its directory."""
@@ -287,6 +289,11 @@ class Run:
             hashes = {name: entry["hash"][:_DIGITS] for name, entry in read_json(self.path / "inputs.json").items()}
             changed |= difference(hashes, {name: value[:_DIGITS] for name, value in self.inputs.items()}, "input")
         if changed:
+            if changed.keys() == {_WITHDRAWN}:
+                raise InputError(
+                    f"{self.path} holds a run made before rows were withdrawn ({self.sources.get('forget')}); choose "
+                    "another --out, or remove it and do it again without them"
+                )
             keys = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in list(changed.items())[:4])
             raise InputError(f"{self.path} holds another run; it differs in {keys}; choose another --out or remove it")
 

@@ -55,7 +55,8 @@ _NAMING = (
 )
 """Tables that say something of records, and their columns of ids."""
 _SHOWN = 5
-_WHOLE = re.compile(r"[0-9a-f]{16}|.+:\d+")
+_WHOLE = re.compile(r"[0-9a-f]{16}")
+_PLACE = re.compile(r"(.+):(\d+)")
 
 _Record = Feedback | Preference | Unpaired | Dialogue | Output
 
@@ -235,7 +236,13 @@ def _resolve(identifiers: Sequence[str], rows: _Rows) -> Iterator[Withdrawn]:
         InputError: if a beginning fits several.
     """
     found: dict[str, dict[str, Withdrawn]] = {each: {} for each in identifiers}
+    places = {each: place for each in identifiers if (place := _PLACE.fullmatch(each))}
+    last = dict.fromkeys(places, 0)
+    """Of a place, the last line of its file on which a record stands."""
     for _, _, record in rows.read():
+        for identifier, place in places.items():
+            if record.file and f"/{record.file}".endswith(f"/{place[1]}"):
+                last[identifier] = max(last[identifier], record.line)
         meanings = list(_meanings(record))
         for identifier, matches in found.items():
             # The beginning of a file:line is never enough: line 1 is not line 12.
@@ -251,12 +258,24 @@ def _resolve(identifiers: Sequence[str], rows: _Rows) -> Iterator[Withdrawn]:
             raise InputError(
                 f"'{identifier}' fits {len(meant):,} ids, such as {some}; give more of the one that is meant"
             )
-        if not meant and not _WHOLE.fullmatch(identifier):
-            raise InputError(
-                f"no record that a run of this folder has read has an id that begins with '{identifier}'; what is not "
-                "there yet is withdrawn by its whole id, 16 hexadecimal digits, or by file:line"
-            )
+        if not meant:
+            _refuse_unknown(identifier, int(places[identifier][2]) if identifier in places else 0, last)
         yield next(iter(meant.values()), Withdrawn(id=identifier, kind="unknown"))
+
+
+def _refuse_unknown(identifier: str, line: int, last: Mapping[str, int]) -> None:
+    """Refuse what nobody can have meant; a line on which a row became no record may be, and a whole id."""
+    if identifier in last:
+        if line > last[identifier]:
+            where = (
+                f"the last one there stands on line {last[identifier]:,}" if last[identifier] else "nor in that file"
+            )
+            raise InputError(f"no record that a run of this folder has read stands at '{identifier}'; {where}")
+    elif not _WHOLE.fullmatch(identifier):
+        raise InputError(
+            f"no record that a run of this folder has read has an id that begins with '{identifier}'; what is not "
+            "there yet is withdrawn by its whole id, 16 hexadecimal digits"
+        )
 
 
 def _meanings(record: _Record) -> Iterator[Withdrawn]:

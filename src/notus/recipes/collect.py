@@ -17,6 +17,7 @@ from notus.recipes.execute import Observer, execute
 from notus.recipes.experiment import check_folder, run_recipe
 from notus.recipes.recipe import Recipe, make_plan
 from notus.steps.collect.again import AskAgain
+from notus.steps.collect.asking import LOCAL
 from notus.steps.collect.feedback import Collect
 from notus.steps.perform import PlannedStep, do_step
 
@@ -61,7 +62,8 @@ def settings_again(recipe: Recipe, queue: str) -> AskAgain:
         queue: the run directory of a repair, or the queue in it.
 
     Raises:
-        ConfigError: if no step collects feedback, several do, or the one that does has no judge.
+        ConfigError: if no step collects feedback, several do, the one that does has no judge, or its judge is a model
+            that another step would have to make.
     """
     found = {name: step for steps in recipe.arms.values() for name, step in steps.items() if isinstance(step, Collect)}
     if len(found) != 1:
@@ -71,11 +73,15 @@ def settings_again(recipe: Recipe, queue: str) -> AskAgain:
     if step.judge is None:
         raise ConfigError(f"the step '{name}' of the recipe '{recipe.head.name}' has no judge; give it one")
     place = Path(queue)
-    return AskAgain(
-        data=str(place.parent if place.name == QUEUE.file else place),
-        judge=step.judge,
-        **{key: getattr(step, key) for key in _ASKING},
-    )
+    asking = {key: getattr(step, key) for key in _ASKING}
+    if step.judge.endpoint != LOCAL and (step.endpoints or step.toy_judge):
+        asking["serve"] = None  # it answered; the judge is another, and needs no server of it
+    elif step.serve in {each for steps in recipe.arms.values() for each in steps}:
+        raise ConfigError(
+            f"the judge of the recipe '{recipe.head.name}' is the model that its step '{step.serve}' makes, and no "
+            f"step is done here; name the folder of that run: --set {name}.serve=FOLDER"
+        )
+    return AskAgain(data=str(place.parent if place.name == QUEUE.file else place), judge=step.judge, **asking)
 
 
 @contextmanager

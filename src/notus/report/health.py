@@ -13,7 +13,7 @@ import numpy as np
 from notus.audit.feedback import FLAGS, Audit
 from notus.audit.health import Columns, Group
 from notus.audit.models import ModelComparisons
-from notus.audit.pairs import CHANCE_FLAGS, PAIR_FLAGS, Bias, Pair, PairAudit, bias_of
+from notus.audit.pairs import CHANCE_FLAGS, NO_FACTS, PAIR_FLAGS, Bias, Pair, PairAudit, bias_of
 from notus.audit.signals import REASON, SIGNALS, SURE, Chance
 from notus.core.records import Feedback, Preference
 from notus.core.text import counted
@@ -47,7 +47,9 @@ def feedback_sections(
         by_context: what ``report.audits.context`` shows, behind what the records say of themselves.
     """
     health = audit.health
-    sections = [ReportSection(_HEALTH, (*health.sentences(), *audit.votes.sentences()))]
+    size, *more = health.sentences()
+    flagged = _sure(audit, 0)[:1] if audit.chances else []
+    sections = [ReportSection(_HEALTH, (size, *flagged, *more, *audit.votes.sentences()))]
     sections += vote_sections(audit.votes) + rater_sections(audit.raters)
     unit = "points" + _describe_scales(audit.columns)
     mean_scale, score_scale = audit.columns.scales_of_most()
@@ -201,7 +203,7 @@ def _sure(audit: Audit, shown: int) -> list[str]:
     expected = sum(chance.expected or 0.0 for chance in audit.chances.values())
     if sure:
         have = counted(sure, "completion has", "completions have")
-        said = [f"{have} a q of at most {SURE:g}: of {sure:,} flagged so, some {sound:.1f} or fewer should be sound."]
+        said = [f"{have} a q of at most {SURE:g}; at most {max(sound, 0.1):.1f} of them should be sound."]
     else:
         said = [f"No completion has a q of at most {SURE:g}: chance alone could give everything that was found here."]
     have = counted(len(audit.suspects), "completion has", "completions have")
@@ -257,10 +259,15 @@ def _pair_flags(audit: PairAudit, records: Mapping[int, Preference], source: str
         for slug, chance in audit.chances.items()
         if chance.expected is not None
     ]
-    said.append(f"All other flags are facts; {', '.join(sorted(CHANCE_FLAGS))} are matters of chance, and have a q.")
+    said.append(
+        f"{', '.join(sorted(CHANCE_FLAGS))} are matters of chance, and have a q; "
+        f"{', '.join(sorted(NO_FACTS - CHANCE_FLAGS))} is one without a q; all other flags are facts."
+    )
     if sure := [row.q for row in audit.rows if row.q is not None and row.q <= SURE]:
         have = counted(len(sure), "pair has", "pairs have")
-        said.append(f"{have} a q of at most {SURE:g}; some {max(sure) * len(sure):.1f} or fewer should be sound.")
+        said.append(
+            f"{have} a q of at most {SURE:g}; at most {max(max(sure) * len(sure), 0.1):.1f} of them should be sound."
+        )
     numbers = flagged_numbers(audit, len(records))
     total = sum(bool(row.flags) for row in audit.rows)
     if records and total > len(numbers):

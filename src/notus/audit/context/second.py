@@ -97,10 +97,14 @@ class Second:
     hits: tuple[int, int] | None = None
     """Far apart among the first, and how many first ones there are."""
 
+    @property
+    def matched(self) -> int:
+        """Scored answers of the second scores that are answers of the set."""
+        return self.given - self.unscored - self.strangers
+
     def sentences(self) -> list[str]:
         """The figures in words, the most important first."""
-        matched = self.given - self.unscored - self.strangers
-        said = [f"Of {counted(self.given, 'second score')}, {matched:,} belong to answers of this set."]
+        said = [f"Of {counted(self.given, 'second score')}, {self.matched:,} belong to answers of this set."]
         left = [f"{self.unscored:,} hold no such score"] if self.unscored else []
         left += [f"{self.strangers:,} are of other prompts or answers"] if self.strangers else []
         left += [f"{self.unscored_first:,} of answers without a first score"] if self.unscored_first else []

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 
 from notus.audit.feedback import FLAGS, Suspicion
-from notus.audit.pairs import CHANCE_FLAGS, PAIR_FLAGS, Pair
+from notus.audit.pairs import CHANCE_FLAGS, NO_FACTS, PAIR_FLAGS, Pair
 from notus.audit.signals import FACTS, SIGNALS, SURE
 from notus.core.records import Completion, Feedback, Preference, format_turns
 from notus.core.text import counted
@@ -86,7 +86,7 @@ def flagged_pair(row: Pair, pair: Preference, source: str) -> FlaggedRow:
         where=place_of(row.file, row.line),
         prompt=_cut(format_turns(pair.prompt), _LONGEST, "the prompt", cuts),
         answers=answers,
-        reasons=_meanings(row.flags, PAIR_FLAGS, frozenset(PAIR_FLAGS) - CHANCE_FLAGS),
+        reasons=_meanings(row.flags, PAIR_FLAGS, frozenset(PAIR_FLAGS) - NO_FACTS),
         evidence=row.evidence,
         left_out=f"Not shown: {', '.join(cuts)}." if cuts else "",
         commands=tuple(commands),

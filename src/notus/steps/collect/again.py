@@ -81,12 +81,15 @@ def queue_in(place: Path) -> list[Doubt]:
     """The queue of a run directory.
 
     Raises:
-        DataError: if it holds none.
+        DataError: if it holds none, or an empty one.
     """
     path = QUEUE.at(place)
     if not table_exists(path):
         raise DataError(f"{place} holds no {QUEUE.file}; name the run directory of a repair, which leaves what to ask")
-    return list(read_records(path, Doubt))
+    queue = list(read_records(path, Doubt))
+    if not queue:
+        raise DataError(f"{place}: its repair left no score in doubt, so there is nothing to ask again")
+    return queue
 
 
 def _estimate(context: Context, config: AskAgain, questions: Sequence[Question[Critique]], asked: Asking) -> None:

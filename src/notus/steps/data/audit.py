@@ -166,8 +166,13 @@ def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited
     texts = {number: records[row.id].completions[row.index] for number, row in zip(order, by_context, strict=True)}
     whole = {row.id: records[row.id] for row in flagged}
     findings = feedback_sections(result, whole, _name(source), context_sections(result, texts))
-    if result.by_context.second is not None:
-        context.note(second=result.by_context.second.as_json())
+    if (learned := result.by_context.second) is not None:
+        if not learned.matched:
+            raise DataError(
+                f"none of the {learned.given:,} answers with a second score in {config.second} is one of "
+                f"{source.name}; they are matched by prompt, model and text: name a file that scores the same answers"
+            )
+        context.note(second=learned.as_json())
     return result, findings, result.raters.rows()
 
 

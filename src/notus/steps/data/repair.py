@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import pydantic
 
-from notus.audit.weigh import ScoresAndTexts, weigh
+from notus.audit.weigh import Floats, ScoresAndTexts, weigh
 from notus.audit.wording import TextModels, learn_models, sample_prompts
 from notus.core.artifacts import DECISIONS, FEEDBACK, QUEUE, Artifact
 from notus.core.records import Decision, Feedback
@@ -90,7 +91,7 @@ class Repair(Reads):
         found = weigh(scores, expected, settled, confidence)
         context.note(confidence=confidence, texts_learned_from=models.critique.texts if models.critique else 0)
         if models.critique is None:
-            context.note(hint="the wording of the critiques says nothing of their scores: every 10 is in doubt")
+            context.note(hint=_unread(scores))
         if held.other_scale:
             context.note(other_scale=held.other_scale)
         by_shard: list[dict[int, Weighed]] = [{} for _ in starts[1:]]
@@ -98,6 +99,15 @@ class Repair(Reads):
             shard = bisect_right(starts, number) - 1
             by_shard[shard][number - starts[shard]] = found[number]
         return by_shard
+
+
+def _unread(scores: Floats) -> str:
+    """What is said where no wording could be learned."""
+    if np.isnan(scores).all():
+        return "no completion has an overall score: there is nothing to repair"
+    if not (scores == 10).any():
+        return "the wording of the critiques says nothing of their scores, and no score is a 10: nothing is in doubt"
+    return "the wording of the critiques says nothing of their scores: every 10 is in doubt"
 
 
 def _weigh_shard(models: TextModels, records: Iterator[Feedback], shard: Shard) -> ScoresAndTexts:
