@@ -289,7 +289,7 @@ class Run:
             hashes = {name: entry["hash"][:_DIGITS] for name, entry in read_json(self.path / "inputs.json").items()}
             changed |= difference(hashes, {name: value[:_DIGITS] for name, value in self.inputs.items()}, "input")
         if changed:
-            if changed.keys() == {_WITHDRAWN}:
+            if changed.keys() == {_WITHDRAWN} and changed[_WITHDRAWN][1] is not None:
                 raise InputError(
                     f"{self.path} holds a run made before rows were withdrawn ({self.sources.get('forget')}); choose "
                     "another --out, or remove it and do it again without them"

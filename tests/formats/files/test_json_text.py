@@ -189,3 +189,25 @@ def test_a_broken_list_before_other_members_is_told_and_not_guessed(tmp_path):
     path.write_text(BROKEN.rstrip()[:-1] + ', "n": 3}')
     with pytest.raises(DataError, match="broken"):
         list(read_rows(path))
+
+
+@pytest.mark.parametrize("orient", ["columns", "split"])
+def test_what_a_table_calls_its_rows_stays(tmp_path, orient):
+    path = tmp_path / "pairs.json"
+    pd.DataFrame(TABLE, index=[7, 9, 11, 13]).to_json(path, orient=orient)
+    assert _rows(path) == [{"index": name} | row for name, row in zip([7, 9, 11, 13], TABLE, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"q-1": {"a": 1, "b": 2}, "q-2": {"a": 3, "b": 4}, "q-3": {"a": 5, "b": 6}, "q-1": {"a": 7, "b": 8}}',
+        '{"q-1": {"a": 1, "b": 2}, "q-2": {"a": 3, "b": 4}, "q-3": {"a": 5, "b": 6, "b": 7}}',
+        '{"a": {"0": 1, "1": 2, "1": 3}, "b": {"0": 1, "1": 2}}',
+    ],
+)
+def test_a_name_that_stands_twice_in_an_object_of_rows_is_no_silent_loss(tmp_path, text):
+    path = tmp_path / "pairs.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="a name stands twice; one of the two would be lost"):
+        _rows(path)

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
@@ -28,7 +28,7 @@ from notus.core.errors import DataError
 from notus.formats.files.broken_list import list_within, salvage_rows
 from notus.formats.files.packed import BOM, is_plain, open_unpacked, read_head, read_unpacked
 from notus.formats.files.payload import JSON_ERRORS, Part, Payload, parse_row
-from notus.formats.quarantine import LONGEST_ROW, RowError
+from notus.formats.quarantine import LONGEST_ROW, RowError, load_json
 
 __all__ = ["begins_as_json", "cut_lines", "has_json_line", "is_lines", "json_lists", "json_members", "json_rows"]
 
@@ -176,27 +176,48 @@ def _is_lines(path: Path, first: bytes, encoding: str | None) -> bool:
 def _rows_by_id(path: Path, encoding: str | None) -> list[msgspec.Raw]:
     """The rows of an object that holds them by their ids, or as columns by number; empty where it is of another shape.
 
-    JSON lines cost one line here: what follows the first object ends the reading.
+    JSON lines cost one line here: what follows the first object ends the reading. Numbers of rows that pandas counted
+    itself say nothing; others stay as ``index``.
+
+    Raises:
+        DataError: if a name stands twice, so that a row or a value would be lost.
     """
     try:
-        held = _FIELDS.decode(_map_file(path, encoding))
-        if held.keys() == _SPLIT_TABLE:
-            names, rows = _NAMES.decode(held["columns"]), _TABLE.decode(held["data"])
-            return [msgspec.Raw(msgspec.json.encode(dict(zip(names, row, strict=True)))) for row in rows]
-        fields = [_FIELDS.decode(value) for value in held.values()]
+        rows = _as_rows(_FIELDS.decode(_map_file(path, encoding)))
+        repeated = load_json(bytes(_map_file(path, encoding)))[1] if rows else 0
     except JSON_ERRORS:
         return []
+    if repeated:
+        raise DataError(
+            f"{path} holds its rows in one object, in which a name stands twice; one of the two would be lost"
+        )
+    return [msgspec.Raw(msgspec.json.encode(row)) for row in rows]
+
+
+def _as_rows(held: dict[str, msgspec.Raw]) -> list[dict[str, Any]]:
+    """The rows that an object holds, if it holds some: as pandas writes a table, or each under its id."""
+    if held.keys() == _SPLIT_TABLE:
+        names, rows = _NAMES.decode(held["columns"]), _TABLE.decode(held["data"])
+        found: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in rows]
+        return _with_index(found, msgspec.json.decode(held["index"]))
+    fields = [_FIELDS.decode(value) for value in held.values()]
     shared, all_ = set(fields[0]).intersection(*fields) if fields else set(), set().union(*fields)
-    encode = msgspec.json.encode
     if len(held) > 1 and shared == all_ and all_ and all(name.isdecimal() for name in all_):
         columns = list(zip(held, fields, strict=True))
-        return [msgspec.Raw(encode({name: column[number] for name, column in columns})) for number in fields[0]]
+        found = [{name: column[number] for name, column in columns} for number in fields[0]]
+        return _with_index(found, [int(number) for number in fields[0]])
     numbered = len(held) > 1 and all(name.isdecimal() for name in held)
     by_id = numbered or (len(held) >= _LEAST_BY_ID and all(_ID.fullmatch(name) for name in held))
     if not by_id or len(shared) < 2 or 2 * len(shared) < len(all_):
         return []
-    named = zip(held, fields, strict=True)
-    return [msgspec.Raw(encode({("key" if "id" in row else "id"): name, **row})) for name, row in named]
+    return [{("key" if "id" in row else "id"): name, **row} for name, row in zip(held, fields, strict=True)]
+
+
+def _with_index(rows: list[dict[str, Any]], index: list[Any]) -> list[dict[str, Any]]:
+    """Rows with what a table calls them, unless it only counts them."""
+    if index == list(range(len(rows))):
+        return rows
+    return [{"index": name, **row} for name, row in zip(index, rows, strict=True)]
 
 
 def _is_named_lines(path: Path) -> bool:

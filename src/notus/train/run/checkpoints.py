@@ -25,8 +25,10 @@ from notus.core.disk.hashes import hash_file
 from notus.core.errors import ConfigError
 from notus.core.run import CHECKPOINTS
 
-__all__ = ["Checkpoint", "Checkpoints", "DamagedError", "check"]
+__all__ = ["BYTES", "Checkpoint", "Checkpoints", "DamagedError", "check"]
 
+BYTES = 12
+"""Of a checkpoint for each number that is trained: itself and two moments, in fp32."""
 _MANIFEST = "manifest.json"
 _NAME = "step-{:08d}"
 _AT_LEAST = 2

@@ -27,7 +27,8 @@ from notus.core.config import difference, digest_of
 from notus.core.errors import ConfigError, InterruptedRunError, RunError
 from notus.core.run import CHECKPOINTS, Run
 from notus.train.moments import Every
-from notus.train.run.checkpoints import Checkpoint, Checkpoints, DamagedError, check
+from notus.train.run.checkpoints import BYTES, Checkpoint, Checkpoints, DamagedError, check
+from notus.train.run.trial import count_trained
 from notus.train.settings import Updates
 from notus.train.trainer import UpdateTrainer
 
@@ -38,8 +39,8 @@ _SHARE = 50
 """``auto`` saves so seldom that this many times the time that a checkpoint takes lies between two …"""
 _SOONEST, _LATEST = 2.0, 1800.0
 """… and within these seconds. Whether there is room for one is looked at in the trial, before the first update."""
-_BYTES, _A_SECOND = 12, 4e8
-"""What the first is taken to cost: of each number that is trained itself and two moments, hashed and on the disk."""
+_A_SECOND = 4e8
+"""Bytes of the first checkpoint that are taken to be hashed and on the disk in a second."""
 _EQUAL = ("stage", "weights", "optimizer", "rows", "order", "batch_size", "seed")
 """Where another run's checkpoint says otherwise than this run, it cannot be gone on from."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -72,8 +73,7 @@ class Keeping(TrainerCallback):
         self.ended = False
         """Whether this run was stopped behind its last update: nothing is left to train."""
         self._signal: int | None = None
-        trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
-        self._saved_at, self._took = time.monotonic(), _BYTES * trained / _A_SECOND
+        self._saved_at, self._took = time.monotonic(), BYTES * count_trained(trainer.model) / _A_SECOND
         self._check_evaluation()
         trainer.on_save, trainer.on_evaluate, trainer.last_good = self._save_on_the_way, self._evaluate, self._last_good
         trainer.add_callback(self)

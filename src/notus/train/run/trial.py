@@ -1,5 +1,5 @@
-"""The trial of a training, before anything costs time: one batch goes forward and backward, and what will be saved at
-the end is saved once and loaded again.
+"""The trial of a training, before anything costs time: a batch goes forward and backward, on a CPU one of two rows, and
+what will be saved at the end is saved once and loaded again.
 
 A model that trains can still lose its end: transformers refuses generation settings, weights are tied otherwise than
 the configuration says, a tokenizer has ids without an embedding, an adapter comes back without its added tokens, the
@@ -41,16 +41,24 @@ from notus.engine.settings import Lora, Shape
 from notus.engine.text.encoder import Encoder
 from notus.train.batches import Collator, Item, autocast, completion_sums
 from notus.train.moments import Every
+from notus.train.run.checkpoints import BYTES
 from notus.train.settings import Training
 
-__all__ = ["Saving", "check_ids", "check_training_memory", "try_backward", "try_policy", "try_saving", "try_targets"]
+__all__ = [
+    "Saving",
+    "check_ids",
+    "check_training_memory",
+    "count_trained",
+    "try_backward",
+    "try_policy",
+    "try_saving",
+    "try_targets",
+]
 
 WHOLE = 2 * 2**30
 """Bytes of weights up to which a model is saved whole and loaded again; of a larger one a part of its weights is
 written and read back."""
 _FOLDER = ".trial"
-_CHECKPOINT = 12
-"""Bytes of a checkpoint for each number that is trained: itself and two moments, in fp32."""
 _ROOM = 1.05
 """What is written takes so many times the bytes of its weights: tokenizer, settings, the file system's own blocks."""
 _SAME = 1e-3
@@ -259,7 +267,7 @@ def try_saving(run: Run, saving: Saving) -> None:
         RunError: if the disk is too full.
     """
     size = _bytes_saved(saving.model)
-    kept = saving.checkpoints * _CHECKPOINT * _trained(saving.model)
+    kept = saving.checkpoints * BYTES * count_trained(saving.model)
     check_space(run.path, _ROOM * (size + kept), "the model and its checkpoints" if kept else "the model")
     folder = run.path / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)
@@ -269,7 +277,7 @@ def try_saving(run: Run, saving: Saving) -> None:
             told = _try_whole(saving, folder) if whole else _try_part(saving, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    run.log(f"trial: one batch forward and backward; {told}")
+    run.log(f"trial: a batch forward and backward (on a CPU one of two rows); {told}")
     run.note(
         tried="saved and loaded again" if whole else f"saved in part ({format_bytes(WHOLE)} of weights) and read again"
     )
@@ -473,7 +481,7 @@ def check_training_memory(model: Any, start: str) -> None:
         check_memory(needed, f"the training of {start}", "free some, train a lora, or take a smaller model")
 
 
-def _trained(model: Any) -> int:
+def count_trained(model: Any) -> int:
     """Numbers that are trained."""
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
