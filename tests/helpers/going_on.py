@@ -77,7 +77,10 @@ def train(kind: str, path: Path, start: str, **changes) -> None:
     held_out, rows = pairs(30)[24:], pairs(24)
     resume_from = changes.pop("resume_from", None)
     given = common | KINDS[kind] | changes
-    with Run(path, stage=kind, config={}, inputs={}) as run:
+    run = Run(path, stage=kind, config={}, inputs={})
+    if run.finished:  # as a step does: a kill may come behind the manifest, before the process is gone
+        return
+    with run:
         more = {"held_out": held_out, "seed": 0, "resume_from": resume_from}
         if kind in ("reward-model", "pairrm"):
             shape = Shape(vocabulary=320, width=16, layers=1, heads=2, kv_heads=1, ffn=32, positions=128)
