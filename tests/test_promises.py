@@ -52,6 +52,19 @@ def test_the_promises_are_linked(page, linked):
     assert f"]({linked})" in (ROOT / page).read_text()
 
 
+def test_where_readme_says_that_things_stand_they_stand():
+    table = (ROOT / "README.md").read_text().partition("| where … | stands |")[2].partition("\n\n")[0]
+    lines = [line for line in table.splitlines() if "`" in line]
+    assert len(lines) == 6
+    for line in lines:
+        *names, file = re.findall(r"`([\w./]+)`", line)
+        places = [ROOT / "src" / "notus" / each for each in (*names, file) if "/" in each]
+        assert all(place.exists() for place in places), line
+        text = "".join(place.read_text() for place in places if place.is_file())
+        for name in (part for each in names if "/" not in each for part in each.split(".")):
+            assert re.search(rf"(def|class) {name}\b", text), f"{name}: {line}"
+
+
 def put_aside(rows, text, tmp_path, name):
     (tmp_path / name).write_text(text)
     run = run_step(

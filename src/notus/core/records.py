@@ -14,7 +14,8 @@ Records are frozen, and validated while they are decoded. ``Feedback.id`` hashes
 scores, so that an id is the same in every file, also after a repair. A completion's id is
 ``Feedback.completion_id(index)``, a ``Dialogue``'s hashes its turns, an ``Output``'s prompt, model, sample and answer.
 A ``Verdict`` and a ``Decision`` have the id of what they are on. ``file`` and ``line`` say where a record stood in what
-was read; they are in no id. Reading and writing the formats of others is the business of ``formats.source``.
+was read; they are in no id. Reading and writing the formats of others is the business of ``formats.source``, making
+preferences of feedback that of ``preferences.binarize`` and ``preferences.selection``.
 """
 
 import hashlib

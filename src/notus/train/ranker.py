@@ -349,7 +349,7 @@ class RankerTrainer(UpdateTrainer):
         """Examples: pairs, or pairs in one order."""
         return len(items)
 
-    def row_losses(self, model: PreTrainedModel, forward: Any) -> tuple[torch.Tensor, PassMetrics]:
+    def forward_losses(self, model: PreTrainedModel, forward: Any) -> tuple[torch.Tensor, PassMetrics]:
         """``preference_loss`` of each example."""
         with self.autocast():
             logits = _logits(model, forward).double()

@@ -59,12 +59,12 @@ class UpdateTrainer(ResumableTrainer):
         """What the loss of an update is divided by."""
 
     @abstractmethod
-    def row_losses(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, PassMetrics]:
+    def forward_losses(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, PassMetrics]:
         """The loss of each item of a forward pass [n], and its metrics."""
 
     def summed_loss(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, PassMetrics]:
         """The summed loss of a forward pass, and its metrics."""
-        losses, metrics = self.row_losses(model, forward)
+        losses, metrics = self.forward_losses(model, forward)
         return losses.sum(), metrics
 
     def before_batch(self, model: PreTrainedModel, batch: Batch) -> None:
@@ -115,7 +115,7 @@ class UpdateTrainer(ResumableTrainer):
                 self.before_batch(model, batch)
             for forward in batch.forwards:
                 with torch.no_grad():
-                    losses, metrics = self.row_losses(model, forward)
+                    losses, metrics = self.forward_losses(model, forward)
                 yield forward, losses, metrics
 
     def autocast(self) -> torch.autocast:
@@ -161,7 +161,7 @@ class SftTrainer(UpdateTrainer):
         """Answer tokens; those of all assistant turns."""
         return sum(item.answered for item in items)
 
-    def row_losses(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, PassMetrics]:
+    def forward_losses(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, PassMetrics]:
         """−Σ log π(y_t | x, y_<t) of each dialogue."""
         with self.autocast():
             sums = completion_sums(model, forward).sums
@@ -248,7 +248,7 @@ class DpoTrainer(ShiftingTrainer):
         starts = accumulate([len(forward.items) for forward in batch.forwards], initial=0)
         self._places = {id(forward): start for forward, start in zip(batch.forwards, starts, strict=False)}
 
-    def row_losses(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, PassMetrics]:
+    def forward_losses(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, PassMetrics]:
         """The loss that the recipe names, of each pair."""
         prefix = None
         if "prefix" in self.needs:

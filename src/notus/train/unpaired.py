@@ -51,7 +51,7 @@ class UnpairedTrainer(ShiftingTrainer):
                 reference.append(_references(forward.items, sums))
         self._kl = kl_estimate(torch.cat(policy), torch.cat(reference))
 
-    def row_losses(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, PassMetrics]:
+    def forward_losses(self, model: PreTrainedModel, forward: Forward) -> tuple[torch.Tensor, PassMetrics]:
         """The loss that the recipe names, of each row."""
         with self.autocast():
             found = completion_sums(model, forward)

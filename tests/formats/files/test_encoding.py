@@ -1,5 +1,6 @@
 """Files that are not in UTF-8: the encoding that is named, and how a file that is in another one is told."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,16 @@ def test_damaged_rows_of_a_utf8_file_are_put_aside_one_by_one(tmp_path: Path) ->
     for bad in (b"\xff", "ü".encode("latin-1")):
         (tmp_path / "rows.jsonl").write_bytes(b"\n".join([*good, b'{"prompt": "x' + bad + b'y"}', good[0]]))
         assert len(list(open_source(str(tmp_path / "rows.jsonl")).located())) == 21
+
+
+def test_one_of_two_rows_of_json_in_another_encoding_is_put_aside(tmp_path: Path) -> None:
+    one, other = (json.dumps({"prompt": each, "chosen": "ok", "rejected": "no"}, ensure_ascii=False) for each in "éa")
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(f"{one}\n{other}\n".encode("cp1252"))
+    assert [record.prompt[0].content for _, _, record in open_source(str(path)).located()] == ["a"]
+    path.write_bytes(f"{one}\n".encode("cp1252"))
+    with pytest.raises(DataError, match="--encoding cp1252"):
+        open_source(str(path))
 
 
 def test_a_byte_that_the_encoding_does_not_have_costs_its_row(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ _COMMON = (
     *("euc-kr", "utf-8"),
 )
 """Names that an error offers."""
+_TABLES = (".csv", ".tsv", ".txt")
+"""Suffixes of tables of text."""
 _NO_TEXT = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "unicode-internal")
 _LOOKED_AT = 1 << 18
 _WESTERN = frozenset("äöüßéèêëàâîïôùûçñáíóúãõåæøœìòÄÖÜÉÈÊÀÂÎÔÛÇÑÁÍÓÚÃÕÅÆØŒ¿¡–—‘’“”„‚…•€£§°·«»‹›²³½ºª®©™´× ")
@@ -68,7 +70,7 @@ def refuse_not_utf8(path: Path, encoding: str | None) -> None:
         told = f"it looks like {said.upper()} without a byte-order mark: add --encoding {said}"
         raise DataError(f"{path} is not UTF-8: line 1 has the byte 0x00; {told}")
     broken = [number for number, line in enumerate(lines) if not _is_utf8(line)]
-    if broken and (told := _told(lines, broken)):
+    if broken and (told := _told(lines, broken, mostly=_are_most(path, lines, len(broken)))):
         first = lines[broken[0]]
         byte = _first_wrong(first)
         raise DataError(
@@ -77,17 +79,23 @@ def refuse_not_utf8(path: Path, encoding: str | None) -> None:
         )
 
 
-def _told(lines: Sequence[bytes], broken: Sequence[int]) -> str:
+def _are_most(path: Path, lines: Sequence[bytes], broken: int) -> bool:
+    """Whether so many broken lines are the most of a file: of rows of JSON, which stand for themselves, more than half;
+    of a table, whose program wrote all of it alike, half will do, and the names of its columns do not count."""
+    filled = sum(1 for line in lines if line.strip())
+    return 2 * broken >= filled - 1 if path.suffix.lower() in _TABLES else 2 * broken > filled
+
+
+def _told(lines: Sequence[bytes], broken: Sequence[int], *, mostly: bool) -> str:
     """What to do about a file that is in another encoding; empty where it is UTF-8 with some damaged rows."""
-    filled = sum(1 for line in lines if line.strip()) - 1  # the first may be the names of the columns
     if sum(not line.isascii() for line in lines) - len(broken) >= len(broken):
         return ""
     western = [number for number in broken if _is_western(lines[number])]
-    if len(western) >= 0.9 * len(broken) and (len(broken) > 1 or 2 * len(broken) >= filled):
+    if len(western) >= 0.9 * len(broken) and (len(broken) > 1 or mostly):
         return f"add --encoding cp1252, by which that line reads {_shown(lines[western[0]])!r}"
     words = sum(bool(_IN_A_WORD.search(lines[number])) for number in broken)
     kinds = {byte for number in broken for run in _HIGH.findall(lines[number]) for byte in run}
-    if words >= 0.9 * len(broken) and (2 * len(broken) >= filled or len(kinds) > 5):
+    if words >= 0.9 * len(broken) and (mostly or len(kinds) > 5):
         return f"name its encoding: --encoding {', '.join(_COMMON[4:9])}, …"
     return ""
 

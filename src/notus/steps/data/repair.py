@@ -16,7 +16,7 @@ from notus.core.records import Decision, Feedback
 from notus.core.stage import apply
 from notus.formats.source import Shard, Source
 from notus.preferences.repair import BY_WORDING, RULE, Doubt, Weighed, doubts, repair_by_wording
-from notus.preferences.repair import repair as repairing
+from notus.preferences.repair import repair as repair_by_ratings
 from notus.steps.base import Context, FeedbackRef, Reads, require_feedback
 
 __all__ = ["Repair"]
@@ -128,7 +128,7 @@ def _repair_shard(folder: Path, records: Iterator[Feedback], shard: Shard) -> _R
     queue: list[Doubt] = []
 
     def repaired() -> Iterator[Feedback]:
-        for feedback in apply(partial(repairing, decisions=decisions), records, shard.tally("repair")):
+        for feedback in apply(partial(repair_by_ratings, decisions=decisions), records, shard.tally("repair")):
             queue.extend(doubts(feedback))
             yield feedback
 
