@@ -180,10 +180,12 @@ def test_a_fault_of_the_user_is_one_line(workplace, arguments, code, words):
     one_line(notus(*arguments, cwd=workplace), code, *words)
 
 
-def test_usage_errors_have_exit_code_2(workplace):
-    assert notus("audit", cwd=workplace).returncode == 2
-    assert notus("adit", cwd=workplace).returncode == 2
-    assert notus("demo", "--seeds", "0", cwd=workplace).returncode == 2
+def test_what_fits_no_command_is_one_line_too(workplace):
+    one_line(notus("audit", cwd=workplace), 2, "missing argument 'SOURCE'", "notus audit -h")
+    one_line(notus("adit", cwd=workplace), 2, "no command 'adit'", "did you mean 'audit'")
+    one_line(notus("audit", "feedback.jsonl", "--ot", "x", cwd=workplace), 2, "no such option: --ot", "--out")
+    one_line(notus("train", "dppo", cwd=workplace), 2, "no command 'dppo'", "did you mean 'dpo'")
+    one_line(notus("demo", "--seeds", "0", cwd=workplace), 2, "--seeds")
 
 
 def test_an_unwritable_directory_is_named(workplace):

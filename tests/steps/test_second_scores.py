@@ -56,6 +56,11 @@ def audited(folder: Path, first: Path, **settings: Any) -> Any:
     return run_step("audit", Audit.parse({"data": str(first)} | settings, where="test"), folder, seed=1)
 
 
+def test_the_scores_themselves_are_no_second_ones(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the very scores that are audited"):
+        audited(tmp_path / "run", files[0], second=str(files[0]))
+
+
 def test_second_scores_stand_beside_the_first_and_in_the_manifest(files: tuple[Path, Path], tmp_path: Path) -> None:
     run = audited(tmp_path / "run", files[0], second=str(files[1]))
     table = read_table(run.path / "completions.parquet")

@@ -287,11 +287,7 @@ def _run() -> int:
         _refuse_broken_arguments(sys.argv[1:])
         code = app(standalone_mode=False)
     except _TypedError as error:
-        from typer.rich_utils import rich_format_error
-
-        told = visible(error.format_message())
-        error.format_message = lambda: told
-        rich_format_error(error)
+        _tell_typed(error)
         return int(error.exit_code)
     except KeyboardInterrupt:  # while libraries were imported
         _leave("")
@@ -303,6 +299,19 @@ def _run() -> int:
         print(f"notus: unexpected {text}; details in {_keep_trace()}", file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _tell_typed(error: Any) -> None:
+    """Say in one line what fits no command; where there were no arguments at all, the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        from typer.rich_utils import rich_format_error
+
+        rich_format_error(error)
+        return
+    told = " ".join(visible(error.format_message()).split())
+    context = getattr(error, "ctx", None)
+    where = f" ({context.command_path} -h shows what there is)" if context is not None else ""
+    print(f"notus: {told[:1].lower()}{told[1:].rstrip('.')}{where}", file=sys.stderr)
 
 
 def _refuse_broken_arguments(arguments: Sequence[str]) -> None:

@@ -140,6 +140,14 @@ class LazyGroup(TyperGroup):
         whole = " ".join(groups)
         return group_of(*entry, name=cmd_name) if isinstance(entry, tuple) else entry.make(whole)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the words begin with; of a wrong name, the one that was meant."""
+        if args and args[0] not in self.table and not args[0].startswith("-"):
+            from notus.core.errors import nearest
+
+            ctx.fail(f"no command '{args[0]}'; {nearest(args[0], self.table)}")
+        return super().resolve_command(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """List the commands without importing them."""
         self._naming = True

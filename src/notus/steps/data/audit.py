@@ -203,6 +203,11 @@ def _read_second(context: Context, config: Audit) -> SecondScores | None:
     """The second scores that a setting names. How the first are to be read says nothing of them."""
     if not config.second:
         return None
+    if context.run.inputs["second"] == context.run.inputs["data"]:
+        raise DataError(
+            f"'second' ({context.inputs['second']}) holds the very scores that are audited; name those of another "
+            "judge, or of the same one a second time"
+        )
     how = config.model_copy(update=dict.fromkeys(("layout", "map", "limit", "split", "config", "encoding")))
     source = context.open(how, context.inputs["second"])
     require_feedback(source)
