@@ -93,6 +93,11 @@ def test_packed_files_and_further_fields_are_read(tmp_path):
         ('{"question_id": 1}', "line 1: no grading in the form of FastChat: .*model"),
         ('{"question_id": 1, "model_1": "a"}', "line 1: no match in the form of FastChat"),
         ("[1]", "line 1"),
+        (
+            '{"question_id": 1, "model": "a", "judge": ["j", "p"], "judgment": "x", "turn": 1, "score": %s}'
+            % ("9" * 400),
+            "line 1: .*score",
+        ),
         ('{"question_id"', "line 1"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from notus.core.errors import DataError
-from notus.core.records import Name, Record
+from notus.core.records import Name, Number, Record
 from notus.core.run import atomic
 from notus.formats.quarantine import RowReader
 from notus.formats.rows import Payload, parse_row, read_rows
@@ -99,7 +99,7 @@ class Grading(Record, frozen=True, forbid_unknown_fields=False):
     judge: tuple[str, str]
     """The judge's name, and that of its prompt."""
     judgment: str
-    score: int | float
+    score: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] | Number
     """As it was read by who wrote the file; −1 where nothing was found."""
     turn: Turn
     user_prompt: str = ""

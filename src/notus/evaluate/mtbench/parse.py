@@ -169,9 +169,11 @@ def _read_fastchat_score(text: str) -> float:
         raise UnreadableError("no-score", text[-_EXCERPT:])
     try:
         number: int | float = ast.literal_eval(found[1])
+        return float(number)
     except (SyntaxError, ValueError):  # 007 is no number in Python, nor is one in the digits of another script
         raise UnreadableError("no-literal", f"{found[0]}: FastChat ends with an error here") from None
-    return float(number)
+    except OverflowError:
+        raise UnreadableError("no-literal", f"a number of {len(found[1]):,} digits is no score") from None
 
 
 def _as_stored(row: Grading) -> float | None:
