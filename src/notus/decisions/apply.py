@@ -13,15 +13,16 @@ by ``change``.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from typing import Any, TypeVar
 
 import msgspec
 
 from notus.core.disk.withdrawn import Data, answer_digest, prompt_of
-from notus.core.errors import InputError
+from notus.core.errors import InputError, UnseenError
 from notus.core.records import Completion, Dialogue, Feedback, Message, Preference, Unpaired, digest
 from notus.core.stage import Tally
 from notus.decisions.change import OVERALL, Change, edit_answer, edit_text, set_score, swap, trace
@@ -40,6 +41,7 @@ _LAST = 2**62
 _PLACES = 64
 """An answer that stands elsewhere is looked for at so many places at least."""
 _Prompted = Preference | Unpaired | Dialogue
+D = TypeVar("D", bound=Data)
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class Applied:
 
     settled: Settled = field(default_factory=Settled)
     keep: tuple[str, ...] = ()
-    """Ids that are kept whatever was decided: of any record, or of an answer."""
+    """Ids that are kept whatever was decided: of any record, of an answer, or of a prompt and all that is of it."""
     drop: tuple[str, ...] = ()
-    """Ids that are dropped."""
+    """Ids that are dropped, likewise."""
 
     def __post_init__(self) -> None:
         if both := sorted(set(self.keep) & set(self.drop)):
@@ -65,9 +67,13 @@ class Applied:
         prompt = prompt_of(record)
         if not self._anywhere and prompt not in self._prompts:
             return record
-        if isinstance(record, Feedback):
-            return _OnFeedback(self, tally, record, prompt).result()
-        return _OnSingle(self, tally).result(record, prompt)
+        on: _On = _OnFeedback(self, tally) if isinstance(record, Feedback) else _OnSingle(self, tally)
+        whole = self.by_id.get(prompt) if prompt in self.keep or prompt in self.drop else None
+        if whole is not None and _drops(whole):
+            on.drop(record, whole)
+            return None
+        found: Data | None = on.result(record, prompt)
+        return found if found is None or whole is None else on.kept(found, whole)
 
     def refuse_unseen(self, seen: set[tuple[str, str]], where: str) -> None:
         """Refuse an id of ``keep`` or ``drop`` that was in no record.
@@ -77,13 +83,13 @@ class Applied:
             where: what was read.
 
         Raises:
-            InputError: that names it.
+            UnseenError: that names it.
         """
         targets = {target for target, _ in seen}
         for option, ids in (("--keep", self.keep), ("--drop", self.drop)):
             if missing := [each for each in ids if each not in targets]:
                 more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-                raise InputError(
+                raise UnseenError(
                     f"{option} {missing[0]}{more}: no record and no answer of {where} has this id; give the whole id, "
                     "as 'notus explain' shows it"
                 )
@@ -185,6 +191,10 @@ class _On:
                 self.see(words, slot)
                 self.tally.count(f"decided-{state}", words.notes if state == NOTE else 1)
 
+    def result(self, record: Any, prompt: str) -> Any:
+        """The record as it was decided; None where it is dropped."""
+        raise NotImplementedError
+
     def drop(self, record: Data, words: Words, what: str = "") -> None:
         """Drop a record as a whole."""
         self.see(words, VERDICT)
@@ -192,6 +202,18 @@ class _On:
         by = f"by {words.verdict.by}" + (f": {words.verdict.why}" if words.verdict.why else "")
         detail = f"{what} was dropped {by}" if what else by
         self.tally.drop(record.id, DROPPED, detail, at=record, asked_by=ASKED_BY)
+
+    def kept(self, record: D, words: Words) -> D:
+        """The record with the note that it is to be left as it is."""
+        self.see(words, VERDICT)
+        self.tally.count("decided-keep")
+        assert words.verdict is not None
+        who = words.verdict.who
+        extra = noted(record.extra, "keep", who, None, scored=False)
+        if not isinstance(record, Feedback):
+            return msgspec.structs.replace(record, extra=extra)
+        answers = tuple(_kept_answer(each, who) for each in record.completions)
+        return msgspec.structs.replace(record, extra=extra, completions=answers)
 
     def changed(self, record: Data, target: str, change: Change, word: Word) -> None:
         """Trace a change."""
@@ -254,10 +276,7 @@ class _OnSingle(_On):
             found = swap(found)
             self.changed(record, target, Change("swap", False, True), verdict)
         if verdict is not None and verdict.value == "keep":
-            self.see(words, VERDICT)
-            self.tally.count("decided-keep")
-            extra = noted(found.extra, "keep", verdict.who, None, scored=False)
-            found = msgspec.structs.replace(found, extra=extra)
+            found = self.kept(found, words)
         by = next(iter(words.edits.values()), verdict)
         if found.id != target and by is not None:
             self.changed(record, target, Change("id", target, found.id), by)
@@ -280,12 +299,12 @@ def _answers_of(record: _Prompted, prompt: str) -> Iterator[tuple[tuple[Message,
 class _OnFeedback(_On):
     """On a prompt with its answers."""
 
-    def __init__(self, applied: Applied, tally: Tally, record: Feedback, prompt: str) -> None:
-        super().__init__(applied, tally)
-        self.record, self.prompt = record, prompt
+    record: Feedback
+    prompt: str
 
-    def result(self) -> Feedback | None:
+    def result(self, record: Feedback, prompt: str) -> Feedback | None:
         """As it was decided; None where it is dropped, or none of its answers is left."""
+        self.record, self.prompt = record, prompt
         own = self.applied.by_id.get(self.record.id)
         if own is not None:
             self.see_still(own)
@@ -306,12 +325,7 @@ class _OnFeedback(_On):
                     self.tally.count("decided-edit")
                     self.changed(self.record, self.record.id, change, word)
                     self.changed(self.record, self.record.id, Change("id", self.record.id, found.id), word)
-        if own.verdict is not None and own.verdict.value == "keep":
-            self.see(own, VERDICT)
-            self.tally.count("decided-keep")
-            extra = noted(found.extra, "keep", own.verdict.who, None, scored=False)
-            found = msgspec.structs.replace(found, extra=extra)
-        return found
+        return self.kept(found, own) if own.verdict is not None and own.verdict.value == "keep" else found
 
     def _answered(self) -> Feedback | None:
         """The row with each of its answers as it was decided."""
@@ -401,8 +415,7 @@ class _OnFeedback(_On):
         made = self._scored(completion, target, words)
         if verdict is not None and verdict.value == "keep":
             self.tally.count("decided-keep")
-            extra = noted(made.extra, "keep", verdict.who, made.overall_score, scored=True)
-            made = msgspec.structs.replace(made, extra=extra)
+            made = _kept_answer(made, verdict.who)
         if (edit := words.edits.get("answer")) is not None and edit.value != made.text:
             self.tally.count("decided-edit")
             self.changed(self.record, target, Change("answer", made.text, edit.value), edit)
@@ -421,6 +434,11 @@ class _OnFeedback(_On):
                 extra = noted(completion.extra, "set-score", word.who, completion.overall_score, scored=True)
                 completion = msgspec.structs.replace(completion, extra=extra)
         return completion
+
+
+def _kept_answer(completion: Completion, who: Sequence[str]) -> Completion:
+    extra = noted(completion.extra, "keep", who, completion.overall_score, scored=True)
+    return msgspec.structs.replace(completion, extra=extra)
 
 
 def _merged(on: list[Words]) -> Words:
