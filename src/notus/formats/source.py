@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -72,7 +72,18 @@ from notus.formats.splits import (
     with_members,
 )
 
-__all__ = ["SHARD", "Shard", "Source", "Work", "open_source", "read_counted", "sharded", "tables_of", "write_jsonl"]
+__all__ = [
+    "SHARD",
+    "Decided",
+    "Shard",
+    "Source",
+    "Work",
+    "open_source",
+    "read_counted",
+    "sharded",
+    "tables_of",
+    "write_jsonl",
+]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -91,6 +102,14 @@ _HOLD_SEVERAL = (".json", ".json.gz", ".json.zst", ".xlsx", ".xlsm", ".xlsb", ".
 _TEXT_TABLES = ("delimited", "workbook")
 _TEXTS = ("delimited", "json")
 _UNSURE = (ValueError, RecursionError, RowError)
+
+
+class Decided(Protocol):
+    """What persons have decided on the records; ``decisions.apply`` has it. It is sent to other processes."""
+
+    def sift(self, record: Data, tally: Tally) -> Data | None:
+        """The record as it was decided; None, and a drop, where it is to go."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -128,6 +147,8 @@ class Source:
     """Which splits and configurations are not read, in words; empty where all is read."""
     withdrawn: Sieve | None = None
     """What must not be read, and is dropped."""
+    decided: Decided | None = None
+    """What is done to the records that are left, by decisions of persons."""
 
     @property
     def record(self) -> type[Data]:
@@ -145,7 +166,7 @@ class Source:
         Args:
             without: dotted names of fields, for example ``completions.ratings.rationale``.
         """
-        known = self.withdrawn is None  # by its texts, among others
+        known = self.withdrawn is None and self.decided is None  # these know records by their texts, among others
         ours = known and self.part is None and self.format in OWN and all(path in self.written for path in self.paths)
         return replace(self, without=frozenset(without)) if ours else self
 
@@ -167,11 +188,11 @@ class Source:
             yield record
 
     def _sifted(self, records: Iterable[Data], tally: Tally) -> Iterator[Data]:
-        """The records without what is withdrawn."""
-        sieve = self.withdrawn
-        if sieve is None:
-            return iter(records)
-        return (kept for record in records if (kept := sieve.sift(record, tally)) is not None)
+        """The records without what is withdrawn, and as persons have decided on them."""
+        for sieve in (self.withdrawn, self.decided):
+            if sieve is not None:
+                records = _sift(sieve, records, tally)
+        return iter(records)
 
     def located(self) -> Iterator[tuple[Path, int, Data]]:
         """The records once more, each with its file and its line (of Parquet its number); bad rows are passed over.
@@ -219,7 +240,8 @@ class Source:
         Args:
             rows: records that there are; None is given where the files hold another number, for some rows are bad.
         """
-        if self.limit is not None or self.withdrawn is not None or self.format not in OWN or any(self.members):
+        sifted = self.withdrawn is not None or self.decided is not None
+        if self.limit is not None or sifted or self.format not in OWN or any(self.members):
             return None
         found = [own_rows(path, self.part, self.record) for path in self.paths]
         if sum(count or 0 for count in found) != rows or None in found:
@@ -428,6 +450,10 @@ def write_jsonl(path: Path, rows: Iterable[object]) -> int:
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from None
     return count
+
+
+def _sift(sieve: Sieve | Decided, records: Iterable[Data], tally: Tally) -> Iterator[Data]:
+    return (kept for record in records if (kept := sieve.sift(record, tally)) is not None)
 
 
 def _decode_row(own: Format, payload: Payload) -> Data:
