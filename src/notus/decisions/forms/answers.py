@@ -67,9 +67,10 @@ class Returned:
     """What came back in a file: rulings, each with where it stands, and all that is none."""
 
     rulings: list[tuple[str, Ruling]] = field(default_factory=list)
-    rows: int = 0
+    answers: int = 0
+    """Rows; of an annotation tool a row for each person who answered, or one where nobody did."""
     empty: int = 0
-    """Rows that nobody decided."""
+    """Those in which nothing is decided."""
     twice: int = 0
     """Decisions that stand in the file once more."""
     unchecked: int = 0
@@ -112,7 +113,7 @@ def read_answers(
     """
     rows: dict[tuple[str, str], list[tuple[str, list[Ruling]]]] = {}
     for answer in answers:
-        returned.rows += 1
+        returned.answers += 1
         if isinstance(answer, str):
             returned.unreadable.append(answer)
         elif found := list(_read(answer, who, names or {}, returned)):

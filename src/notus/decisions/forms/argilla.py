@@ -14,13 +14,14 @@ The shapes are those of argilla 2.8.0, its last release (https://docs.argilla.io
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from notus.core.errors import DataError
 from notus.core.run import write_json
 from notus.decisions.forms.answers import Answer
-from notus.decisions.forms.item import Item, encode_key, target_text
+from notus.decisions.forms.item import ALL_TEXTS, Item, encode_key, target_text
 from notus.decisions.forms.rows import NEW, asked_of, row_of, shown_of, verdicts_of
 
 __all__ = ["RECORDS", "is_flat", "is_nested", "read_flat", "read_nested", "write_argilla"]
@@ -169,13 +170,13 @@ def _answers(
     """One answer for each user who handed one in, or an empty one."""
     handed_in = 0
     reasons = fields.get("reasons")
-    shown = {
-        "where": where,
-        "target": target if isinstance(target, str) else "",
-        "key": key if isinstance(key, str) else "",
-        "texts": {name: text for name, text in fields.items() if isinstance(text, str)},
-        "reasons": tuple(reasons.split(", ")) if isinstance(reasons, str) and reasons else (),
-    }
+    shown = Answer(
+        where=where,
+        target=target if isinstance(target, str) else "",
+        key=key if isinstance(key, str) else "",
+        texts={name: fields[name] for name in ALL_TEXTS if isinstance(fields.get(name), str)},
+        reasons=tuple(reasons.split(", ")) if isinstance(reasons, str) and reasons else (),
+    )
     for user, values in said.items():
         if (status := values["status"]) in _ASIDE:
             aside[_ASIDE[status]] += 1
@@ -185,8 +186,8 @@ def _answers(
         if other := next((name for name, value in texts.items() if not isinstance(value, str | int | float)), None):
             yield f"{where}: the response to '{other}' is no text and no number"
             continue
-        yield Answer(
-            **shown,
+        yield replace(
+            shown,
             who=user,
             decision=str(texts.get("decision", "")),
             score=texts.get("score"),
@@ -194,4 +195,4 @@ def _answers(
             edits={name.removeprefix(NEW): str(text) for name, text in texts.items() if name.startswith(NEW)},
         )
     if not handed_in:
-        yield Answer(**shown)
+        yield shown

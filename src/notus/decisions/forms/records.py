@@ -5,6 +5,8 @@ Owns the reading of records. An audit's reasons are laid beside by who has them.
 
 from collections.abc import Iterator
 
+import msgspec
+
 from notus.core.disk.withdrawn import answer_digest, prompt_of
 from notus.core.records import (
     Completion,
@@ -19,20 +21,15 @@ from notus.core.records import (
 from notus.decisions.forms.item import Item
 from notus.formats.format import Data
 
-__all__ = ["completion_item", "ids_of", "items_of", "pair_item"]
+__all__ = ["completion_item", "ids_of", "items_of", "pair_item", "with_feedback"]
 
 
-def items_of(record: Data, feedback: Feedback | None = None) -> Iterator[Item]:
-    """The items of a record: each answer of feedback, and otherwise one.
-
-    Args:
-        record: any.
-        feedback: that a pair was made from.
-    """
+def items_of(record: Data) -> Iterator[Item]:
+    """The items of a record: each answer of feedback, and otherwise one."""
     if isinstance(record, Feedback):
         yield from (completion_item(record, index) for index in range(len(record.completions)))
     elif isinstance(record, Preference):
-        yield pair_item(record, feedback)
+        yield pair_item(record)
     elif isinstance(record, Unpaired):
         yield _row_item(record)
     else:
@@ -69,31 +66,35 @@ def completion_item(feedback: Feedback, index: int) -> Item:
     )
 
 
-def pair_item(pair: Preference, feedback: Feedback | None = None) -> Item:
-    """A pair; with the feedback that it came from, what was said of its answers stands beside them."""
-    scores: dict[str, float | None] = {"chosen score": pair.score_chosen, "rejected score": pair.score_rejected}
-    scores |= {"margin": pair.margin}
+def pair_item(pair: Preference) -> Item:
+    """A pair, with what it says of its answers itself."""
+    scores = {"chosen score": pair.score_chosen, "rejected score": pair.score_rejected, "margin": pair.margin}
     models = {"chosen": pair.model_chosen, "rejected": pair.model_rejected}
-    critiques: dict[str, str] = {}
-    for name, turns in (("chosen", pair.chosen), ("rejected", pair.rejected)):
-        completion = None if feedback is None else _completion_of(feedback, turns, models[name])
-        if completion is not None:
-            scores |= {f"{name} {of}": value for of, value in _scores(completion).items()}
-            critiques |= {name: critique} if (critique := _critique(completion)) else {}
+    turns = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
     return Item(
         id=pair.id,
         of="pair",
         prompt=pair.prompt_id,
-        texts={name: format_turns(turns) for name, turns in _turns_of(pair).items()},
-        editable=_editable(_turns_of(pair)),
+        texts={name: format_turns(of) for name, of in turns.items()},
+        editable=_editable(turns),
         scores={name: value for name, value in scores.items() if value is not None},
-        critiques=critiques,
         models={name: model for name, model in models.items() if model},
         source=pair.source,
         file=pair.file,
         line=pair.line,
         feedback_id=pair.feedback_id,
     )
+
+
+def with_feedback(item: Item, feedback: Feedback) -> Item:
+    """A pair with what was said of its answers in the feedback that it came from: scores, ratings, critiques."""
+    scores, critiques = dict(item.scores), dict(item.critiques)
+    for name in ("chosen", "rejected"):
+        completion = _completion_of(feedback, item.texts[name], item.models.get(name, ""))
+        if completion is not None:
+            scores |= {f"{name} {of}": value for of, value in _scores(completion).items()}
+            critiques |= {name: critique} if (critique := _critique(completion)) else {}
+    return msgspec.structs.replace(item, scores=scores, critiques=critiques)
 
 
 def _row_item(row: Unpaired) -> Item:
@@ -132,10 +133,6 @@ def _dialogue_item(dialogue: Dialogue) -> Item:
     )
 
 
-def _turns_of(pair: Preference) -> dict[str, tuple[Message, ...]]:
-    return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-
-
 def _editable(turns: dict[str, tuple[Message, ...]]) -> tuple[str, ...]:
     """Texts that are the whole of one turn."""
     plain = {
@@ -148,9 +145,9 @@ def _said(turns: tuple[Message, ...]) -> str:
     return turns[0].content
 
 
-def _completion_of(feedback: Feedback, turns: tuple[Message, ...], model: str) -> Completion | None:
+def _completion_of(feedback: Feedback, text: str, model: str) -> Completion | None:
     """The answer of a pair among those of its feedback: by its text, and of equal texts that of its model."""
-    same = [each for each in feedback.completions if each.text == turns[-1].content]
+    same = [each for each in feedback.completions if text in (each.text, format_turns(each.answer))]
     return next((each for each in same if each.model == model), same[0] if same else None)
 
 
