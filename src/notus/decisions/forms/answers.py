@@ -202,6 +202,7 @@ def _read(answer: Answer, who: str, names: Mapping[str, str], returned: Returned
     if not person:
         raise InputError(f"{answer.where} does not say whose decision it is; name them: --who NAME")
     try:
+        _check_text("\n".join((person, answer.why, *answer.edits.values())))
         meant = _meant(answer, of, key)
     except ValueError as error:
         returned.unreadable.append(f"{answer.where}: {error}")
@@ -278,8 +279,20 @@ def _edit(name: str, text: str, of: Of, key: Key | None) -> str:
     if name not in (key.editable if key else TEXTS[of]):
         raise ValueError(f"there is a text under new_{name}, which is of several turns and cannot be edited in a form")
     if _CUT.search(text):
-        raise ValueError(f"the text under new_{name} was cut by a spreadsheet; edit it by jsonl or html")
+        raise ValueError(f"the text under new_{name} was cut for a spreadsheet; edit it by jsonl or html")
     return text
+
+
+def _check_text(text: str) -> None:
+    """Refuse what a store cannot hold.
+
+    Raises:
+        ValueError: that says so.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"character {error.start + 1} of a text is half of one (no UTF-8); write it anew") from None
 
 
 def _time(text: str) -> str:

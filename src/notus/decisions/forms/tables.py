@@ -7,7 +7,7 @@ and ids have their kind before them (``decisions.forms.item``).
 
 A cell holds 32,767 characters (UTF-16 units, as Excel counts). A longer text is cut in a workbook, at its end stands
 how much is missing, and it is counted; CSV is written whole, and Excel cuts it. Characters that XML cannot hold are
-written as Excel writes them (``_x0007_``), lone halves of a character as U+FFFD.
+written as Excel writes them (``_x0007_``), what is no character as U+FFFD.
 """
 
 import csv
@@ -30,8 +30,8 @@ SHEET = "decisions"
 """Name of the sheet that is filled in."""
 LONGEST = 32_767
 """Characters of a cell."""
-_ESCAPED = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
-_HALVES = re.compile("[\ud800-\udfff]")
+_ESCAPED = re.compile("[\x00-\x08\x0b-\x1f]|_(?=x[0-9A-Fa-f]{4}_)")
+_NONE = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _WIDTHS = {"decision": 14, "score": 8, "why": 30, "id": 28, "key": 20, "evidence": 40, "reasons": 28, "scores": 28}
 _HOW_TO = (
     ("decision", "keep, drop, swap (pairs: the rejected answer is the better one), cannot-tell, or nothing"),
@@ -68,7 +68,7 @@ def write_xlsx(items: Sequence[Item], path: Path) -> int:
         MissingExtraError: if openpyxl is not installed.
         DataError: if it cannot be written.
     """
-    workbook = require("openpyxl", extra="review").Workbook()
+    workbook = require("openpyxl", extra="files").Workbook()
     sheet = workbook.active
     sheet.title = SHEET
     columns, cut = columns_of(items), 0
@@ -107,8 +107,8 @@ def cut_text(text: str) -> str:
 
 
 def whole_characters(text: str) -> str:
-    """A text without lone halves of characters, which no file of text can hold."""
-    return _HALVES.sub("\N{REPLACEMENT CHARACTER}", text)
+    """A text without what is no character, and has no place in a file: lone halves of one, U+FFFE and U+FFFF."""
+    return _NONE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _units(text: str) -> int:
@@ -143,9 +143,9 @@ def _width(name: str) -> int:
 
 def _offer_decisions(sheet: Any, items: Sequence[Item], columns: Sequence[str]) -> None:
     """A list of the decisions to choose from, long texts from their top, and the row of names in bold."""
-    styles = require("openpyxl.styles", extra="review")
+    styles = require("openpyxl.styles", extra="files")
     names = verdicts_of(items)
-    rule = require("openpyxl.worksheet.datavalidation", extra="review").DataValidation(
+    rule = require("openpyxl.worksheet.datavalidation", extra="files").DataValidation(
         type="list", formula1=f'"{",".join(names)}"', allow_blank=True, showErrorMessage=True
     )
     rule.error = f"one of {', '.join(names)}, or nothing"
