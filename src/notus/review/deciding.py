@@ -33,13 +33,13 @@ _MOST_NAME = 64
 _MOST_TEXT = 400_000
 _IN_BULK: frozenset[Action] = frozenset({"keep", "drop", "swap", "cannot-tell", "set-score", "note"})
 _FIELDS: dict[Of, tuple[str, ...]] = {
-    "completion": ("prompt", "answer"),
+    "completion": ("answer",),
     "pair": ("prompt", "chosen", "rejected"),
     "row": ("prompt", "answer"),
     "feedback": ("prompt",),
-    "dialogue": (),
+    "dialogue": ("prompt", "answer"),
 }
-"""What of a record can be edited."""
+"""Which texts of a record can be edited: of several turns the last of the prompt, and the last of the assistant's."""
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -287,7 +287,7 @@ def _check(what: Action, of: Of, field: str, value: float | str | None, why: str
         _check_score(of, field, value)
     elif what == "edit":
         if field not in _FIELDS[of]:
-            raise InputError(f"'{field[:40]}' of such a record can't be edited; what can: {', '.join(_FIELDS[of]) or 'nothing'}")
+            raise InputError(f"'{field[:40]}' of such a record can't be edited; what can: {', '.join(_FIELDS[of])}")
         if not isinstance(value, str) or not value.strip():
             raise InputError("an edited text is not empty; to take the record out, drop it")
     elif field or value is not None:

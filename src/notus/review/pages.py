@@ -285,7 +285,7 @@ def _marks(view: RecordView) -> dict[str, Any]:
     if view.row.of != "pair" or not {"chosen", "rejected"} <= set(by_role):
         return {}
     chosen, rejected, said = marked(by_role["chosen"], by_role["rejected"])
-    return {"chosen": chosen, "rejected": rejected, "said": said}
+    return {"said": said} if said else {"chosen": chosen, "rejected": rejected, "said": ""}
 
 
 def _scores(view: RecordView) -> dict[str, Any]:
@@ -298,12 +298,12 @@ def _scores(view: RecordView) -> dict[str, Any]:
 
 
 def _editable(view: RecordView) -> list[tuple[str, str]]:
-    """What can be edited, with its text."""
+    """What can be edited, with its text: see ``deciding``."""
     if view.row.of == "dialogue":
-        return []
-    found = [("prompt", view.prompt[-1].content)] if len(view.prompt) == 1 else []
-    roles = {"": "answer"}
-    return found + [(roles.get(each.role, each.role), each.text) for each in _main_answers(view)]
+        last = {turn.role: turn.content for turn in view.prompt}
+        return [(name, last[role]) for name, role in (("prompt", "user"), ("answer", "assistant")) if role in last]
+    prompt = [("prompt", view.prompt[-1].content)] if view.row.of in ("pair", "row") and view.prompt else []
+    return prompt + [(each.role or "answer", each.text) for each in _main_answers(view)]
 
 
 @lru_cache(maxsize=1)
