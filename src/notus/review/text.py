@@ -21,7 +21,9 @@ from notus.core.text import visible
 __all__ = ["MARKED_WORDS", "RENDERED_CHARACTERS", "marked", "plain", "rendered"]
 
 RENDERED_CHARACTERS = 20_000
-"""Longer texts are shown as they are: what renders Markdown is slow on what was made to be slow."""
+"""Longer texts are shown as they are, and those with more than ``_MARKS``: what renders Markdown is slow on what was
+made to be slow."""
+_MARKS = 4_000
 MARKED_WORDS = 3_000
 """Of longer texts differing words are not marked."""
 _LEAST_ALIKE = 0.08
@@ -37,7 +39,7 @@ def plain(text: str) -> Markup:
 @lru_cache(maxsize=512)
 def rendered(text: str) -> Markup:
     """The text as Markdown: headings, lists, tables, code, emphasis; of links and pictures only what they say."""
-    if len(text) > RENDERED_CHARACTERS:
+    if len(text) > RENDERED_CHARACTERS or sum(map(text.count, "[*_`|")) > _MARKS:
         return Markup('<div class="verbatim">{}</div>').format(plain(text))
     return Markup(_markdown().render(visible(text, "[U+{:04X}]")))  # noqa: S704  no HTML of the text's own is in it
 
