@@ -3,15 +3,15 @@
     Filter.parse([("source", "flan"), ("score", "9..10"), ("rating", "..<3"), ("decided", "no"), ("sort", "-margin")])
 
 Values of one key are alternatives, keys must all hold. A value ``-`` is that a row has none. A range is ``9..10`` (with
-both ends), ``9..<10`` (without the upper one), ``9..``, ``..3``, ``10``, or ``none`` for rows without the number. Whatever
-is unknown is an error, so that no page shows more than its URL asks for. Owns keys and spelling, no query.
+both ends), ``9..<10`` (without the upper one), ``9..``, ``..3``, ``10``, or ``none`` for rows without the number.
+Whatever is unknown is an error, so that no page shows more than its URL asks for. Owns keys and spelling, no query.
 """
 
 import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from notus.core.errors import ConfigError, nearest
@@ -156,7 +156,7 @@ class Filter:
 
     def without(self, *keys: str) -> Self:
         """The same without some keys."""
-        empty = {each.name: each.default for each in fields(self)}
+        empty: dict[str, Any] = {each.name: each.default for each in fields(self)}
         return replace(self, **{_FIELDS[key]: empty[_FIELDS[key]] for key in keys})
 
     @property
@@ -202,7 +202,7 @@ def _read_many(key: str, values: list[str]) -> tuple[str, ...]:
     return found
 
 
-def _read_known(known: Collection[str]):  # type: ignore[no-untyped-def]
+def _read_known(known: Collection[str]) -> Callable[[str, list[str]], tuple[str, ...]]:
     def read(key: str, values: list[str]) -> tuple[str, ...]:
         found = _read_many(key, values)
         for value in found:
@@ -245,7 +245,7 @@ def _read_seed(key: str, values: list[str]) -> int:
     return int(value)
 
 
-_READ = {
+_READ: dict[str, Callable[[str, list[str]], Any]] = {
     **dict.fromkeys(("source", "model", "rejected", "aspect", "rater", "reason", "id", "who", "not-who"), _read_many),
     **dict.fromkeys(NUMBERS, _read_range),
     "desirable": _read_known(("yes", "no")),

@@ -1,362 +1,243 @@
-"""Open what is to be reviewed: feedback, pairs, unpaired answers or dialogues, of a source or of a run."""
+"""Open what is to be reviewed: feedback, pairs, unpaired answers or dialogues, of a source or of a run.
 
-import math
-import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+    open_review("ultrafeedback.jsonl")           a file, a folder, a hub id
+    open_review("runs/audit-1")                  an audit: what it read, with suspicion, q, reasons and evidence
+    open_review("runs/binarize-1")               pairs, with the feedback that they were made from beside them
+
+A run that left records is reviewed by these; an audit leaves none, and what it read is. The feedback behind pairs is
+looked for on the way from the run to its sources, the nearest first. Owns what is read for a review, and what is said
+of what could not be read or found.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
-from notus.core.disk.withdrawn import answer_digest
-from notus.core.errors import ConfigError, InputError
-from notus.core.records import Dialogue, Feedback, Message, Preference, Unpaired, format_turns
-from notus.core.stage import Tally
-from notus.core.text import one_line
-from notus.decisions.ruling import ACTIONS, Ruling, in_force
+import numpy as np
+
+from notus.core.artifacts import records_in
+from notus.core.errors import DataError, InputError
+from notus.core.parallel import usable_cores
+from notus.core.records import Dialogue, Feedback
+from notus.core.run import MANIFEST, check_run, read_json, read_manifest
+from notus.core.tables import table_exists
+from notus.core.text import counted
 from notus.decisions.store import Store
-from notus.formats.quarantine import Quarantine
 from notus.formats.source import Source, open_source
-from notus.review.filter import NUMBERS, Filter, Range
-from notus.review.records import (
-    Around,
-    Bar,
-    Cell,
-    Choice,
-    Facet,
-    Facts,
-    Grid,
-    Histogram,
-    Neighbour,
-    Page,
-    Progress,
-    RecordView,
-    Row,
-    Shown,
-    State,
-    Target,
-)
+from notus.provenance.lineage import Link, format_of, links_of
+from notus.review.query import Review
+from notus.review.records import Facts
+from notus.review.tables.build import Built, build, cache_of
+from notus.review.tables.columns import Columns, load
+from notus.review.tables.decided import Decided
+from notus.review.tables.join import add_audit, add_feedback
+from notus.review.tables.search import Search
+from notus.review.tables.select import Selection
+from notus.review.tables.view import Views
+from notus.review.tables.whole import Records
 
 __all__ = ["open_review"]
 
-_LABELS = {
-    **{"source": "Source", "model": "Model", "rejected": "Model rejected", "aspect": "Aspect", "rater": "Rater"},
-    **{"reason": "Reason", "desirable": "Wanted", "decided": "Decided", "who": "Decided by"},
-    **{"score": "Overall score", "rating": "Mean rating", "margin": "Margin", "length": "Length of the answer"},
-    **{"suspicion": "Place by suspicion", "q": "q"},
-}
+_AUDITED = ("completions.parquet", "pairs.parquet")
+"""Tables of an audit: of feedback, of pairs."""
+_READ = ("data", "path")
+"""Settings that name what a run read."""
+
+Opener = Callable[[str], Source]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is to be read."""
+
+    source: Source
+    place: Path | str
+    """Beside which the tables lie."""
+    audit: Path | None = None
+    said: tuple[str, ...] = ()
 
 
 def open_review(
     given: str | Path,
     *,
-    opened: Callable[[str], Source] = open_source,
+    opened: Opener = open_source,
     feedback: str | Path | None = None,
     audit: str | Path | None = None,
     decisions: Store | None = None,
     cache: Path | None = None,
     workers: int | None = None,
-) -> "_Plain":
+) -> Review:
     """Open a source or a run for review; the tables are built where they are not there yet.
 
     Args:
         given: a file, a folder, a hub id, or a run directory: of an audit, or one that left records.
         opened: how a path or a hub id becomes a source; the command line gives what reads its settings.
         feedback: the feedback that pairs came from, where it is not found by the run's inputs.
-        audit: an audit of this source, for suspicion and reasons.
+        audit: an audit of this source, or of that feedback, for suspicion and reasons.
         decisions: the store that decisions are read from; it is not closed here.
         cache: folder for the tables; None takes ``.notus/review`` beside what is read.
         workers: number of processes of the build; None takes the cores that may be used.
 
     Raises:
         InputError: if there is nothing to read, or what is given does not belong together.
+        MissingExtraError: if the extra ``review`` is not installed.
     """
-    return _Plain(list(opened(str(given)).records(Tally("read"), Quarantine())), str(given), decisions)
+    found = _find(str(given), opened, audit)
+    said = [*found.said, *([f"not read: {found.source.not_read}"] if found.source.not_read else [])]
+    columns, records, search = _tables(found, cache, workers)
+    said += _dropped(columns.built)
+    of_feedback = found.audit is not None and found.audit.name == _AUDITED[0]
+    if found.audit is not None and (columns.built.of == "completion" or not of_feedback):
+        said += add_audit(columns, found.audit)
+    other = _find_feedback(str(given), found.source, opened, feedback)
+    beside, others, critiques = None, None, None
+    if other is not None:
+        below, others, critiques = _tables(other, cache, workers)
+        table = found.audit if of_feedback else other.audit
+        if table is not None:
+            said += add_audit(below, table)
+        beside = add_feedback(columns, below, other.source.name)
+        said += beside.said
+    elif columns.built.of in ("pair", "row"):
+        said.append("no feedback stands beside: critiques and ratings are not known")
+    if "suspicion" not in columns.numbers:
+        said.append("no audit stands beside: there is no suspicion to sort by")
+    decided = Decided(columns, decisions)
+    decided.refresh()
+    selection = Selection(columns, decided, search, beside, critiques)
+    views = Views(columns, records, decided, beside, others)
+    closing = tuple(each.close for each in (records, search, others, critiques) if each is not None)
+    return Review(_facts(str(given), columns, selection, tuple(said)), columns, selection, decided, views, closing)
 
 
-class _Plain:
-    def __init__(self, records: list[Any], name: str, store: Store | None) -> None:
-        self.rows: list[tuple[Row, Any, dict[str, Any]]] = []
-        for record in records:
-            self.rows += self._rows_of(record)
-        self.store, self.rulings = store, list[Ruling]()
-        self.refresh()
-        self.facts = Facts(
-            name,
-            self.rows[0][0].of,
-            len(self.rows),
-            len({row.prompt_id for row, *_ in self.rows}),
-            (),
-            tuple(key for key in NUMBERS if any(getattr(row, key) is not None for row, *_ in self.rows)),
-            (*NUMBERS, "file", "random"),
-            ("source", "model", "reason", "decided", "who"),
+def _tables(found: _Found, cache: Path | None, workers: int | None) -> tuple[Columns, Records, Search]:
+    built = build(found.source, cache or cache_of(found.place), workers)
+    columns = load(built)
+    if columns.built.of == "pair":  # what stands in a pair by itself is known without an audit
+        columns.words["reason"] = columns.words["faults"]
+    return columns, Records(built), Search(built, columns, min(2, usable_cores()))
+
+
+def _facts(name: str, columns: Columns, selection: Selection, said: tuple[str, ...]) -> Facts:
+    numbers = tuple(key for key in selection.sorts if key in columns.numbers)
+    return Facts(
+        name=name,
+        of=columns.built.of,
+        rows=len(columns),
+        prompts=len(np.unique(columns.prompt)),
+        said=said,
+        numbers=numbers,
+        sorts=selection.sorts,
+        facets=selection.keys,
+    )
+
+
+def _dropped(built: Built) -> list[str]:
+    dropped = built.dropped
+    if not dropped:
+        return []
+    why = ", ".join(f"{name} {count:,}" for name, count in dropped.most_common(3))
+    return [f"{counted(sum(dropped.values()), 'row')} of the source could not be read or were left out: {why}"]
+
+
+def _find(given: str, opened: Opener, audit: str | Path | None) -> _Found:
+    """What a path or a hub id means."""
+    folder = Path(given)
+    if (folder / "experiment.json").is_file() or (folder / "steps").is_dir():
+        raise DataError(
+            f"{folder} holds the runs of a whole recipe; name one of them, for example {folder}/steps/audit-…"
         )
+    named = None if audit is None else _audit_in(Path(audit))
+    if not (folder / MANIFEST).is_file():
+        return _Found(opened(given), given, named)
+    check_run(folder, weights=False)
+    if records_in(folder) is not None:
+        return _Found(opened(given) if opened is not open_source else _records(folder), given, named)
+    table = _audit_in(folder)
+    read = read_json(folder / "inputs.json").get("data", {}).get("path")
+    if not read:
+        raise DataError(f"{folder} does not say what it read; name the source, and the run as its audit")
+    return _Found(_source_read(folder, read), given, named or table)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
+def _audit_in(folder: Path) -> Path:
+    """The table of an audit's run directory.
 
-    def _rows_of(self, record: Any) -> Iterable[tuple[Row, Any, dict[str, Any]]]:
-        def row(id_: str, of: Any, text: str, **more: Any) -> Row:
-            values: dict[str, Any] = {
-                **dict.fromkeys(("model", "model_rejected", "answer", "feedback_id", "evidence"), ""),
-                **dict.fromkeys(("index", "score", "rating", "margin", "suspicion", "q")),
-                **{"reasons": (), "state": State(), "source": record.source, "file": record.file, "line": record.line},
-                **{"excerpt": one_line(text, 160), "length": len(text), **more},
-            }
-            prompt = record.messages if isinstance(record, Dialogue) else record.prompt
-            title = one_line(prompt[-1].content, 160) if prompt else ""
-            pid = record.id if isinstance(record, Dialogue) else record.prompt_id
-            return Row(number=self._next(), id=id_, of=of, prompt_id=pid, title=title, **values)
+    Raises:
+        DataError: if it is none.
+    """
+    for name in _AUDITED:
+        if table_exists(folder / name):
+            return folder / name
+    stage = read_manifest(folder).get("stage") if (folder / MANIFEST).is_file() else None
+    what = f"is a run of '{stage}'" if stage else "is no run directory"
+    raise DataError(f"{folder} {what}: neither records nor an audit to review; make one with 'notus audit'")
 
-        if isinstance(record, Feedback):
-            for place, each in enumerate(record.completions):
-                scores = [item.overall_score for at, item in enumerate(record.completions) if at != place]
-                best = max((one for one in scores if one is not None), default=None)
-                yield (
-                    row(
-                        record.completion_id(place),
-                        "completion",
-                        each.text,
-                        answer=answer_digest(each.text),
-                        feedback_id=record.id,
-                        index=place,
-                        model=each.model,
-                        score=each.overall_score,
-                        rating=each.mean_rating,
-                        margin=None if best is None or each.overall_score is None else each.overall_score - best,
-                    ),
-                    record,
-                    {"aspect": [one.aspect for one in each.ratings if one.value is not None]},
-                )
-        elif isinstance(record, Preference):
-            margin = record.margin
-            if record.score_chosen is not None and record.score_rejected is not None:
-                margin = record.score_chosen - record.score_rejected
-            yield (
-                row(
-                    record.id,
-                    "pair",
-                    format_turns(record.chosen),
-                    feedback_id=record.feedback_id,
-                    score=record.score_chosen,
-                    margin=margin,
-                    model=record.model_chosen,
-                    model_rejected=record.model_rejected,
-                ),
-                record,
-                {},
-            )
-        elif isinstance(record, Unpaired):
-            yield row(record.id, "row", format_turns(record.answer), score=record.score, model=record.model), record, {}
-        else:
-            yield row(record.id, "dialogue", ""), record, {}
 
-    def _next(self) -> int:
-        self.number = getattr(self, "number", -1) + 1
-        return self.number
+def _records(folder: Path) -> Source:
+    """The records that a run left."""
+    place = records_in(folder)
+    assert place is not None, "asked before"
+    return open_source(str(place))
 
-    def refresh(self) -> int:
-        new = list(self.store.rulings(self.rulings[-1].number if self.rulings else 0)) if self.store else []
-        self.rulings += new
-        self.force = in_force(self.rulings)
-        return len(new)
 
-    def _state(self, row: Row) -> State:
-        own = [each for each in self.force if each.target in (row.id, row.feedback_id)]
-        verdicts = {each.what for each in own if each.what in ("keep", "drop", "swap", "cannot-tell")}
-        what = {each.what for each in own}
-        return State(
-            verdict=next(iter(verdicts)) if len(verdicts) == 1 else "",
-            conflict=len(verdicts) > 1,
-            who=tuple(dict.fromkeys(each.who for each in own)),
-            what=tuple(each for each in ACTIONS if each in what),
-        )
+def _source_read(run: Path, given: str) -> Source:
+    """What a run read, as it read it."""
+    place = _moved(given, run)
+    config = read_json(run / "config.json")
+    folder = Path(place)
+    if (folder / MANIFEST).is_file():
+        check_run(folder, weights=False)
+        if (records := records_in(folder)) is None:
+            raise DataError(f"{run} read {place}, which holds no records any more")
+        return open_source(str(records), limit=config.get("limit"))
+    if not folder.exists() and Path(given).is_absolute():
+        raise InputError(f"{given}, which {run} read, is gone; name where it lies now, and {run} as its audit")
+    return open_source(
+        place,
+        format=format_of(config),
+        limit=config.get("limit"),
+        split=config.get("split"),
+        config=config.get("config"),
+        encoding=config.get("encoding"),
+    )
 
-    def _has(self, key: str, row: Row, more: dict[str, Any]) -> list[str]:
-        if key == "decided":
-            state = self._state(row)
-            return [*state.what, "yes" if state.decided else "no", *(["conflict"] if state.conflict else [])]
-        if key == "who":
-            return list(self._state(row).who)
-        found = {
-            **{"source": [row.source], "model": [row.model], "rejected": [row.model_rejected]},
-            **{"reason": list(row.reasons)},
-        }
-        return [each or "-" for each in (found | more).get(key, [])]
 
-    def _lets(self, wanted: Filter, row: Row, more: dict[str, Any]) -> bool:
-        for key in ("source", "model", "rejected", "aspect", "rater", "reason", "decided", "who"):
-            values = getattr(wanted, key)
-            if values and not set(values) & set(self._has(key, row, more)):
-                return False
-        if wanted.not_who and set(wanted.not_who) & set(self._state(row).who):
-            return False
-        for key in NUMBERS:
-            if (range_ := getattr(wanted, key)) is not None and not _inside(range_, getattr(row, key)):
-                return False
-        ids = (row.id, row.prompt_id, row.feedback_id)
-        if wanted.id and not any(one.startswith(each) for one in ids for each in wanted.id):
-            return False
-        return wanted.text.casefold() in f"{row.title} {row.excerpt}".casefold()
+def _moved(path: str, child: Path) -> str:
+    """Where an input lies now: runs that lay side by side may have been moved together."""
+    beside = child.parent / Path(path).name
+    return str(beside) if not Path(path).exists() and beside.exists() else path
 
-    def _list(self, wanted: Filter) -> list[Row]:
-        from dataclasses import replace
 
-        found = [replace(row, state=self._state(row)) for row, _, more in self.rows if self._lets(wanted, row, more)]
-        key, down = (wanted.sort or "file").removeprefix("-"), wanted.sort.startswith("-")
-        if key == "random":
-            random.Random(wanted.seed).shuffle(found)
-        elif key == "file":
-            found = found[::-1] if down else found
-        else:
-            known = [row for row in found if getattr(row, key) is not None]
-            known.sort(key=lambda row: (-1 if down else 1) * getattr(row, key))
-            found = known + [row for row in found if getattr(row, key) is None]
+def _find_feedback(given: str, source: Source, opened: Opener, feedback: str | Path | None) -> _Found | None:
+    """The feedback that pairs or unpaired rows were made from."""
+    if source.record is Feedback or source.record is Dialogue:
+        if feedback is not None:
+            raise DataError(f"{given} holds no pairs that feedback could stand beside; leave --feedback out")
+        return None
+    if feedback is not None:
+        found = _find(str(feedback), opened, None)
+        if found.source.record is not Feedback:
+            raise DataError(f"{feedback} holds no feedback; name what the pairs of {given} were made from")
         return found
-
-    def page(self, filter: Filter, start: int = 0, count: int = 25) -> Page:  # noqa: A002
-        found = self._list(filter)
-        return Page(tuple(found[start : start + count]), start, len(found))
-
-    def count(self, filter: Filter) -> int:  # noqa: A002
-        return len(self._list(filter))
-
-    def facets(self, filter: Filter, keys: Sequence[str] | None = None, most: int = 12) -> tuple[Facet, ...]:  # noqa: A002
-        found = []
-        for key in keys or self.facts.facets:
-            other = filter.without(key)
-            counts = Counter(
-                v for row, _, more in self.rows if self._lets(other, row, more) for v in self._has(key, row, more)
-            )
-            chosen = getattr(filter, key)
-            choices = tuple(Choice(v, "none" if v == "-" else v, n, v in chosen) for v, n in counts.most_common(most))
-            found.append(Facet(key, _LABELS[key], choices, max(0, len(counts) - most)))
-        return tuple(found)
-
-    def histogram(self, filter: Filter, key: str, bars: int = 20) -> Histogram:  # noqa: A002, ARG002
-        if key not in self.facts.numbers:
-            raise ConfigError(f"there is no {key} here")
-        every = sorted({getattr(row, key) for row, *_ in self.rows} - {None})
-        values = [getattr(row, key) for row in self._list(filter.without(key))]
-        known = [each for each in values if each is not None]
-        counts = Counter(known)
-        return Histogram(
-            key,
-            _LABELS[key],
-            tuple(Bar(each, each, counts[each], str(Range(each, each))) for each in every[:40]),
-            len(values) - len(known),
-            len(values),
-            log=key == "length",
-        )
-
-    def grid(self, filter: Filter, x: str = "rating", y: str = "score") -> Grid:  # noqa: A002
-        found = self._list(filter.without(x, y))
-        hx, hy = self.histogram(filter.without(y), x), self.histogram(filter.without(x), y)
-        px, py = {bar.low: n for n, bar in enumerate(hx.bars)}, {bar.low: n for n, bar in enumerate(hy.bars)}
-        counts = Counter((px.get(getattr(r, x)), py.get(getattr(r, y))) for r in found)
-        cells = tuple(Cell(a, b, n) for (a, b), n in counts.items() if a is not None and b is not None)
-        none = len(found) - sum(each.count for each in cells)
-        return Grid(x, y, hx.label, hy.label, hx.bars, hy.bars, cells, none)
-
-    def record(self, id: str) -> RecordView:  # noqa: A002
-        row, record, _ = next((each for each in self.rows if each[0].id == id), (None, None, None))
-        if row is None or record is None:
-            raise InputError(f"there is no record {id}")
-        answers: tuple[Shown, ...] = ()
-        if isinstance(record, Feedback):
-            answers = tuple(
-                self._shown(
-                    each.answer, record.completion_id(n), "", n, each.model, each.overall_score, each.mean_rating, each
-                )
-                for n, each in enumerate(record.completions)
-            )
-        elif isinstance(record, Preference):
-            answers = (
-                self._shown(record.chosen, "", "chosen", None, record.model_chosen, record.score_chosen),
-                self._shown(record.rejected, "", "rejected", None, record.model_rejected, record.score_rejected),
-            )
-        elif isinstance(record, Unpaired):
-            answers = (self._shown(record.answer, "", "answer", None, record.model, record.score),)
-        own = [each for each in self.force if each.target in (row.id, row.feedback_id)]
-        from dataclasses import replace
-
-        return RecordView(
-            replace(row, state=self._state(row)),
-            record.messages if isinstance(record, Dialogue) else record.prompt,
-            answers,
-            row.index,
-            getattr(record, "rankings", ()),
-            record.extra,
-            False,
-            getattr(record, "desirable", None),
-            tuple(own),
-            tuple(each for each in self.rulings if each.target == id),
-        )
-
-    def _shown(
-        self,
-        turns: tuple[Message, ...],
-        id_: str,
-        role: str,
-        index: int | None,
-        model: str,
-        score: float | None,
-        rating: float | None = None,
-        item: Any = None,
-    ) -> Shown:
-        text = item.text if item else turns[-1].content
-        critique = item.critique if item else None
-        return Shown(
-            *(id_, answer_digest(text), role, index, model, text, turns, score, rating),
-            *(item.ratings if item else (), critique.text if critique else "", critique.rater if critique else ""),
-            *(item.principle if item else "", item.system_prompt if item else "", None, None, (), ""),
-            *(item.extra if item else {}, tuple(each for each in self.force if id_ and each.target == id_)),
-        )
-
-    def around(self, filter: Filter, id: str) -> Around:  # noqa: A002
-        ids = [row.id for row in self._list(filter)]
-        place = ids.index(id) if id in ids else None
-        if place is None:
-            return Around(None, len(ids), "", ids[0] if ids else "")
-        return Around(
-            place, len(ids), ids[place - 1] if place else "", ids[place + 1] if place + 1 < len(ids) else ""
-        )
-
-    def neighbours(self, id: str, count: int = 8) -> tuple[Neighbour, ...]:  # noqa: A002
-        own = self.record(id).row
-        words = set(own.title.casefold().split())
-        found = []
-        for row, *_ in self.rows:
-            other = set(row.title.casefold().split())
-            if row.prompt_id != own.prompt_id and words & other:
-                found.append(Neighbour(row, len(words & other) / len(words | other), "prompt"))
-        return tuple(sorted(found, key=lambda each: -each.similarity)[:count])
-
-    def sample(self, filter: Filter, count: int, seed: int = 0) -> Page:  # noqa: A002
-        return self.page(filter.put("sort", "random").put("seed", str(seed)), 0, count)
-
-    def targets(self, filter: Filter) -> tuple[Target, ...]:  # noqa: A002
-        return tuple(Target(r.id, r.of, r.prompt_id, r.answer, r.reasons) for r in self._list(filter))
-
-    def progress(self, filter: Filter) -> Progress:  # noqa: A002
-        found = self._list(filter.without("decided", "who", "not-who"))
-        people = Counter(who for row in found for who in row.state.who)
-        return Progress(
-            sum(row.state.decided for row in found),
-            len(found),
-            sum(row.state.conflict for row in found),
-            tuple(sorted(people.items())),
-        )
+    for place, read in _upward(given):
+        if read.record is Feedback:
+            return _Found(read, place)
+    return None
 
 
-def _inside(wanted: Range, value: float | None) -> bool:
-    if wanted.none or value is None:
-        return wanted.none and value is None
-    low = -math.inf if wanted.low is None else wanted.low
-    high = math.inf if wanted.high is None else wanted.high
-    return low <= value < high if wanted.without_high else low <= value <= high
+def _upward(given: str) -> Iterator[tuple[str, Source]]:
+    """What the runs on the way to a place read, the nearest first."""
+    if not (Path(given) / MANIFEST).is_file():
+        return
+    links: dict[str, Link] = {each.path: each for each in links_of(given)}
+    waiting, seen = [given], set[str]()
+    while waiting:
+        link = links.get(waiting.pop(0))
+        if link is None or link.path in seen or not link.stage:
+            continue
+        seen.add(link.path)
+        for setting, parent in zip(link.settings, link.parents, strict=True):
+            if setting.partition(".")[0] in _READ and links[parent].found:
+                yield parent, _source_read(Path(link.path), parent)
+                waiting.append(parent)

@@ -60,9 +60,11 @@ class Row:
     """A line of the list: one completion, pair, unpaired answer or dialogue."""
 
     number: int
-    """Its place in the order of the file, from 0: what ``at=`` of a URL may name too."""
+    """Its place in the order of the file, from 0."""
     id: str
     """What a ruling on it names as ``target``."""
+    key: str
+    """What ``record`` and ``around`` find it by: the id, and of a copy, which has the same id, its number too."""
     of: Of
     prompt_id: str
     feedback_id: str
@@ -146,8 +148,8 @@ class RecordView:
     row: Row
     prompt: tuple[Message, ...]
     answers: tuple[Shown, ...]
-    """Of feedback all, in their order (the row's own is ``asked``); of a pair chosen, rejected, then, where it is joined
-    with its feedback, the other answers; of an unpaired row its answer; of a dialogue none: all is in ``prompt``."""
+    """Of feedback all, in their order (the row's own is ``asked``); of a pair chosen, rejected, then, where it stands
+    beside its feedback, the other answers; of an unpaired row its answer; of a dialogue none: all is in ``prompt``."""
     asked: int | None
     """Which of the answers the row is of; None for a pair and a dialogue."""
     rankings: tuple[Ranking, ...]
@@ -259,9 +261,9 @@ class Around:
     """From 0; None: the filter does not let it through (any more)."""
     total: int
     before: str
-    """Id; empty at the beginning."""
+    """Key; empty at the beginning."""
     after: str
-    """Id; of a record that the filter no longer lets through, the one that stands where it stood."""
+    """Key; of a record that the filter no longer lets through, the one that stands where it stood."""
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,7 @@ class Facts:
     said: tuple[str, ...] = ()
     """What the reader must know: rows that could not be read, pairs without their feedback, no audit beside."""
     numbers: tuple[str, ...] = ()
-    """Keys of the numbers that are known here: of ``score``, ``rating``, ``margin``, ``length``, ``suspicion``, ``q``."""
+    """Keys of the numbers that are known here, of ``filter.NUMBERS``."""
     sorts: tuple[str, ...] = ()
     """What the list can be sorted by here."""
     facets: tuple[str, ...] = ()
