@@ -64,7 +64,7 @@ def grid_picture(grid: Grid, wanted: Filter, address: Callable[[Filter], str], w
         shown = number(cell.count)
         label = _cell_text(box, shown, dark=strength > 0.6) if text_width(shown, 10) < wide - 3 else ""
         key = f"{cell.x}-{cell.y}"
-        parts.append(_link(to, said, f"grid-{key}", on, _rect(box, "p-cell", strength, 2) + label))
+        parts.append(_link(to, said, f"grid-{key}", on, _rect(box, "p-cell", strength, 2)) + label)
     parts += _levels(grid.y, left, bottom, tall)
     parts += _columns(grid.x, left, bottom, wide, width)
     parts.append(_text(left + wide * len(grid.x) / 2, bottom + 32, grid.label_x, "p-axis", "middle"))
