@@ -15,7 +15,7 @@ TEXT = '{"a": 1}\n\n{"a": 2}\n{"a": 3}\n'
         ("rows.jsonl", TEXT.encode(), 4),
         ("rows.jsonl", TEXT.encode().rstrip(), 0),  # its last line may go on
         ("rows.jsonl", TEXT.replace("\n", "\r\n").encode(), 4),
-        ("rows.jsonl.gz", gzip.compress(TEXT.encode()), 0),
+        ("rows.jsonl.gz", gzip.compress(TEXT.encode(), mtime=0), 0),
         ("rows.json", b'[{"a": 1}]\n', 0),
         ("rows.csv", b"a,b\n1,2\n", 0),
     ],

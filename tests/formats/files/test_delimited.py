@@ -59,7 +59,7 @@ def written(delimiter: str = ",", line_end: str = "\r\n", quoting: Any = csv.QUO
         ("rows.tsv", written("\t").encode()),
         ("rows.txt", written("\t").encode("utf-16")),
         ("rows.csv", written().encode("utf-16")),
-        ("rows.csv.gz", gzip.compress(written().encode())),
+        ("rows.csv.gz", gzip.compress(written().encode(), mtime=0)),
         ("rows.csv.zst", pa.compress(written().encode(), "zstd", asbytes=True)),
         ("rows.jsonl", written().encode()),
         ("rows.data", written(";", quoting=csv.QUOTE_ALL).encode()),
