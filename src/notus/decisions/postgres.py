@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from notus.core.errors import ConfigError, InputError, RunError, require
-from notus.decisions.store import CREATE, INDEX, without_password
+from notus.decisions.database import CREATE, INDEX, without_password
 
 __all__ = ["Postgres"]
 
