@@ -11,6 +11,7 @@ through SQLAlchemy (``decisions.postgres``). Several processes may write at once
 reads up to a number misses nothing before it. Owns the table; which rulings count is owned by ``ruling``.
 """
 
+import os
 import sqlite3
 import threading
 import time
@@ -218,9 +219,10 @@ class _Sqlite:
         self._connection.execute(f"PRAGMA user_version = {_VERSION}")
         self._connection.execute(CREATE)
         self._connection.execute(INDEX)
-        for verb in ("UPDATE", "DELETE"):
+        replaced = "WHEN EXISTS(SELECT 1 FROM rulings WHERE number = NEW.number)"  # REPLACE asks no trigger of DELETE
+        for verb, when in (("UPDATE", ""), ("DELETE", ""), ("INSERT", replaced)):
             self._connection.execute(
-                f"CREATE TRIGGER no_{verb.lower()} BEFORE {verb} ON rulings "
+                f"CREATE TRIGGER no_{verb.lower()} BEFORE {verb} ON rulings {when} "
                 "BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END"
             )
 
@@ -286,7 +288,11 @@ def _connect(place: str | Path, *, uri: bool = False) -> sqlite3.Connection:
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing, not even the files beside that readers share."""
+    """A connection that writes no decision; where nothing can be written, not even the files that readers share."""
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        connection = _connect(path)  # it takes those files away again, which one that only reads leaves behind
+        connection.execute("PRAGMA query_only = ON")
+        return connection
     address = path.resolve().as_uri()
     connection = _connect(f"{address}?mode=ro", uri=True)
     try:
