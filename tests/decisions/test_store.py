@@ -249,7 +249,7 @@ def test_what_is_no_store_is_told(tmp_path):
         open_store(other, create=True)
     text = tmp_path / "rows.jsonl"
     text.write_text('{"a": 1}\n' * 100)
-    with pytest.raises(InputError, match="cannot open .*; is it a store of decisions"):
+    with pytest.raises(InputError, match=r"cannot open .*; is it a store of decisions"):
         open_store(text, create=True)
     assert text.read_text() == '{"a": 1}\n' * 100
     (tmp_path / "file").write_text("x")
@@ -272,7 +272,7 @@ def test_a_damaged_file_is_told_and_not_added_to(tmp_path):
     for page in range(4096, len(data) - 4096, 4096):
         data[page : page + 64] = b"\xff" * 64
     path.write_bytes(data)
-    with pytest.raises(InputError, match="cannot (open|read) "), open_store(path) as store:
+    with pytest.raises(InputError, match=r"cannot (open|read) "), open_store(path) as store:
         list(store.rulings())
     half = tmp_path / "half.sqlite"
     half.write_bytes(bytes(data[: len(data) // 2]))
@@ -334,7 +334,7 @@ def test_a_ruling_of_a_newer_version_is_not_passed_over(tmp_path):
     with raw:
         raw.execute("INSERT INTO rulings VALUES (2, 'b', 'pair', 'drop', 'ana', '', '', 0, ?)", (row,))
     raw.close()
-    with pytest.raises(InputError, match="cannot be read .*mood.*update Notus"), open_store(path) as store:
+    with pytest.raises(InputError, match=r"cannot be read .*mood.*update Notus"), open_store(path) as store:
         list(store.rulings())
 
 

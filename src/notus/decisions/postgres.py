@@ -51,7 +51,11 @@ class Postgres:
         self._text, self._error = sqlalchemy.text, sqlalchemy.exc.SQLAlchemyError
         try:
             self._engine = sqlalchemy.create_engine(f"postgresql+psycopg://{rest}", pool_pre_ping=True)
-            self._prepare(create=create)
+            try:
+                self._prepare(create=create)
+            except BaseException:
+                self._engine.dispose()
+                raise
         except self._error as error:
             raise InputError(f"cannot open {self._place}: {_first_line(error)}") from None
 
