@@ -1,15 +1,5 @@
 import pytest
 
-from tests.helpers.postgres import missing, running_server
-
-
-@pytest.fixture(scope="session")
-def new_database():
-    if why := missing():
-        pytest.skip(why)
-    with running_server() as database:
-        yield database
-
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request, tmp_path):
