@@ -155,7 +155,8 @@ class Data(Result):
         from notus.report.lineage import lineage_sections
 
         wanted = which if isinstance(which, str) else _id_of(self, which)
-        return Explained(lineage_sections(explain(wanted, str(self.place), decisions and str(decisions))))
+        store = None if decisions is None else str(decisions)
+        return Explained(lineage_sections(explain(wanted, str(self.place), store)))
 
     @cached_property
     def _read_tally(self) -> Tally:

@@ -50,7 +50,7 @@ def lineage_sections(explanation: Explanation) -> list[ReportSection]:
 def _decided(decided: Decided, asked: str) -> str:
     """A decision in one line: number, when, who, what, why, and what became of it."""
     each = decided.ruling
-    said = each.what
+    said: str = each.what
     if each.what == "undo":
         said = f"took back {each.undoes}"
     elif each.field:
