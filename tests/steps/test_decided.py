@@ -417,6 +417,13 @@ def test_a_password_stands_in_no_run(new_database, feedback, tmp_path):
     assert told(run) == "1 applied, 0 not in these data, 0 conflicts"
     for place in run.path.rglob("*"):
         assert not place.is_file() or b"hunter2" not in place.read_bytes()
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"name: secret\nrepair: {{data: {path}, decisions: '{url}'}}\n")
+    run_recipe(load_recipe(recipe), tmp_path / "whole", observer=Silent())
+    for place in (tmp_path / "whole").rglob("*"):
+        assert not place.is_file() or b"hunter2" not in place.read_bytes()
+    assert [each.ruling.what for each in explain(rows[0].id, str(run.path), url).decided] == ["drop"]
+    assert explain(rows[1].id, str(run.path)).decided == ()
 
 
 def test_an_audit_since_another_was_made_of_the_same_decisions(feedback, tmp_path):

@@ -4,11 +4,12 @@ Owns the statements that make the table, and nothing that opens one: see ``decis
 ``decisions.postgres`` for a server.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-__all__ = ["CREATE", "INDEX", "Backend", "Rows", "Writing", "is_url", "without_password"]
+__all__ = ["CREATE", "INDEX", "Backend", "Rows", "Writing", "is_url", "without_password", "without_passwords"]
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS rulings(
@@ -18,6 +19,7 @@ CREATE TABLE IF NOT EXISTS rulings(
 """
 INDEX = "CREATE INDEX IF NOT EXISTS rulings_by_target ON rulings(target)"
 Rows = list[Any]
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S*")
 
 
 class Writing(Protocol):
@@ -55,12 +57,21 @@ def is_url(place: str) -> bool:
 
 def without_password(place: str) -> str:
     """A URL as it may be shown and kept: without the password; a path as it is."""
-    scheme, mark, rest = place.partition("://")
-    if not mark:
+    if not _URL.fullmatch(place):
         return place
+    scheme, _, rest = place.partition("://")
     before, at, host = rest.rpartition("@")
     user, colon, _ = before.partition(":")
     shown = f"{scheme}://{user}{':***' if colon else ''}{at}{host}"
     address, question, query = shown.partition("?")
     kept = "&".join(each for each in query.split("&") if each and not each.lower().startswith("password="))
     return address + (f"{question}{kept}" if kept else "")
+
+
+def without_passwords(value: Any) -> Any:
+    """Plain values, such as the settings of a recipe, with all URLs as they may be shown and kept."""
+    if isinstance(value, str):
+        return without_password(value)
+    if isinstance(value, Mapping):
+        return {key: without_passwords(each) for key, each in value.items()}
+    return [without_passwords(each) for each in value] if isinstance(value, list | tuple) else value

@@ -269,6 +269,8 @@ def _link(path: str, reads: dict[str, Any], readable: bool) -> Link:
 
 def _find_moved(path: str, child: Path) -> str:
     """Where an input lies now: runs that lay side by side may have been moved together."""
+    if is_url(path):
+        return path
     beside = child.parent / Path(path).name
     return str(beside) if not Path(path).exists() and beside.exists() else path
 

@@ -528,7 +528,8 @@ def decided_for(config: Step, inputs: Mapping[str, str]) -> Applied | None:
     """
     if not isinstance(config, Decides) or not config.decides:
         return None
-    settled = read_settled(inputs["decisions"]) if "decisions" in inputs else Settled()
+    place = inputs.get("decisions", config.decisions)
+    settled = Settled() if place is None else read_settled(place)
     return Applied(settled, keep=config.kept_ids, drop=config.drop)
 
 
