@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from notus.engine.settings import Lora, Shape
+from tests.helpers.postgres import missing, running_server
 from tests.helpers.smollm2 import NAME, AbsentError, smollm2_folder
 
 TEXTS = [
@@ -110,3 +111,12 @@ def tiny_run(tiny_recipe, tmp_path_factory):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def new_database():
+    """Makes databases on a real PostgreSQL server."""
+    if why := missing():
+        pytest.skip(why)
+    with running_server() as database:
+        yield database

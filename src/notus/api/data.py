@@ -144,17 +144,19 @@ class Data(Result):
 
         return datasets.Dataset(self.to_arrow())
 
-    def explain(self, which: int | str) -> Explained:
+    def explain(self, which: int | str, decisions: str | Path | None = None) -> Explained:
         """What is known of a record: where it came from, what touched it, and, of a pair, why it is what it is.
 
         Args:
             which: its number, from 0, or its id, or the beginning of the id.
+            decisions: where decisions of persons are kept; None takes what the runs have read, or lies beside.
         """
         from notus.provenance.lineage import explain
         from notus.report.lineage import lineage_sections
 
         wanted = which if isinstance(which, str) else _id_of(self, which)
-        return Explained(lineage_sections(explain(wanted, str(self.place))))
+        store = None if decisions is None else str(decisions)
+        return Explained(lineage_sections(explain(wanted, str(self.place), store)))
 
     @cached_property
     def _read_tally(self) -> Tally:

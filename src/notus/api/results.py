@@ -126,7 +126,8 @@ def run_in_folder(
         ConfigError: for a wrong setting, with the nearest right one, and for one that would do nothing.
     """
     kind = step_class(step)
-    given = {key: value for key, value in settings.items() if value is not None} | dict(nulls or {})
+    found = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    given = {key: value for key, value in found.items() if value is not None} | dict(nulls or {})
     config = kind.parse(given, where=where)
     refuse_faults(check_step(kind.step_type, config), where)
     if out is not None:

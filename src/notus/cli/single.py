@@ -14,14 +14,19 @@ __all__ = ["explain", "forget", "ledger", "merge", "verify"]
 def explain(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Of a pair, prompt or completion; its beginning will do.")],
     run_dir: Annotated[str, typer.Option("--run", help="A run directory, that of a recipe, or a file.")],
+    decisions: Annotated[
+        str | None,
+        typer.Option(metavar="STORE", help="What persons decided; by default what the runs have read, or lies beside."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what became of a record: its source row, what touched it, why its rejected answer was taken."""
+    """Tell what became of a record: its source row, what touched it, what persons decided, why its rejected answer was
+    taken."""
     from notus.cli import terminal
     from notus.provenance.lineage import explain as explain_record
     from notus.report.lineage import lineage_fields, lineage_sections
 
-    found = explain_record(id_, run_dir)
+    found = explain_record(id_, run_dir, decisions)
     if as_json:
         terminal.print_json(lineage_fields(found))
     else:

@@ -14,6 +14,7 @@ from notus.collect.settings import JudgeSettings
 from notus.core.records import Critique, Decision, Feedback, Scale
 from notus.core.stage import Tally
 from notus.core.text import one_line
+from notus.decisions.note import decided_score
 from notus.llm.judge import SCORE_SCALE, Judged, Judges, Question, Unscored, ask, format_instruction
 from notus.llm.protocol import Generator, Request
 from notus.preferences.repair import BY_JUDGE, KEEP, Doubt
@@ -36,13 +37,14 @@ def place_of(feedback: Feedback, index: int) -> Place:
 def queued_questions(
     records: Iterable[Feedback], queue: Iterable[Doubt], judges: Judges
 ) -> Iterator[tuple[Place, Question[Critique]]]:
-    """The question for each queued answer that is among the records: that of a collection, with its principle."""
+    """The question for each queued answer that is among the records: that of a collection, with its principle. Of a
+    score on which a person has decided nobody is asked."""
     wanted = {(each.feedback_id, each.index, each.file, each.line) for each in queue}
     ids = {place[0] for place in wanted}
     for feedback in records:
         if feedback.id in ids:
             for index, item in enumerate(feedback.completions):
-                if (place := place_of(feedback, index)) in wanted:
+                if (place := place_of(feedback, index)) in wanted and not decided_score(item):
                     instruction = format_instruction(feedback.prompt)
                     question = judges.critique(instruction, item.text, principle=item.principle)
                     yield place, with_about(question, about=place)

@@ -8,7 +8,7 @@ a pure function of the row, the settings and the seed, so it is made again, and 
 Owns the search. What is shown of it is owned by ``report.lineage``.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
@@ -24,14 +24,26 @@ from notus.core.run import MANIFEST, check_run, read_json
 from notus.core.stage import Tally
 from notus.core.tables import read_table
 from notus.core.text import HubId
-from notus.decisions.store import is_url
+from notus.decisions.database import is_url, without_password
+from notus.decisions.read import place_in, read_rulings
+from notus.decisions.ruling import Ruling, in_force
 from notus.formats.mapping.decode import mapping_name
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import open_source
 from notus.preferences.raters import without_raters
 from notus.preferences.selection import Choice, Selection, choose
 
-__all__ = ["Event", "Explanation", "Link", "PairStory", "explain", "format_of", "links_of", "read_named_rows"]
+__all__ = [
+    "Decided",
+    "Event",
+    "Explanation",
+    "Link",
+    "PairStory",
+    "explain",
+    "format_of",
+    "links_of",
+    "read_named_rows",
+]
 
 _TABLES = (RAW_FEEDBACK, FEEDBACK, PREFERENCES, HELD_OUT)
 """Where a record may stand in a run directory."""
@@ -110,6 +122,19 @@ class Explanation:
     """Where it stands, and the row, for each different state of it."""
     pairs: tuple[PairStory, ...]
     events: tuple[Event, ...]
+    decided: tuple["Decided", ...] = ()
+    """What persons decided on it, or on what belongs to it, in their order; also what was taken back."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A decision of a person."""
+
+    store: str
+    """Where it stands, without a password."""
+    ruling: Ruling
+    state: str
+    """``counts``, ``taken back by 7``, or ``decided anew since``; of what takes another back empty."""
 
 
 @dataclass(frozen=True)
@@ -126,16 +151,18 @@ _Source = tuple[Link, str]
 _Row = tuple[_Source, Feedback | Preference]
 
 
-def explain(identifier: str, start: str) -> Explanation:
+def explain(identifier: str, start: str, decisions: str | None = None) -> Explanation:
     """Tell what is known of a record.
 
     Args:
         identifier: of a pair, a prompt, a feedback row or a completion, or its beginning; or ``file:line`` of a bad
             row.
         start: a run directory, the directory of a recipe that was run, or a file.
+        decisions: where decisions of persons are kept; None takes the files that the runs on the way have read, and
+            what lies in the run directory, beside it or beside the file.
 
     Raises:
-        InputError: if nothing has such an id, or several prompts have.
+        InputError: if nothing has such an id, or several prompts have; or if decisions cannot be read.
     """
     if not identifier.strip():
         raise InputError("an empty id fits every record; give the first digits of one")
@@ -153,7 +180,41 @@ def explain(identifier: str, start: str) -> Explanation:
     for (link, _), row in feedback:
         states.setdefault(msgspec.json.encode(row), (link.path, row))
     events = tuple(event for link in links for event in _find_events(link, ids))
-    return Explanation(match.id, match.kind, tuple(links), tuple(states.values()), pairs, events)
+    stores = [decisions] if decisions else _stores_of(links, Path(start))
+    decided = tuple(each for store in stores for each in _decided_on(store, ids, match.prompt))
+    return Explanation(match.id, match.kind, tuple(links), tuple(states.values()), pairs, events, decided)
+
+
+def _stores_of(links: Iterable[Link], start: Path) -> list[str]:
+    """The files of decisions that runs have read, and those that lie beside."""
+    found: dict[Path, str] = {}
+    for link in links:
+        for setting, parent in zip(link.settings, link.parents, strict=True):
+            if setting == "decisions" and Path(parent).exists():
+                place = place_in(Path(parent)) if Path(parent).is_dir() else Path(parent)
+                found |= {place.resolve(): str(place)} if place is not None else {}
+    above = start.parent.parent if start.parent.name == "steps" else start
+    for folder in (start, above, above.parent):
+        if folder.is_dir() and (place := place_in(folder)) is not None:
+            found.setdefault(place.resolve(), str(place))
+    return list(found.values())
+
+
+def _decided_on(store: str, ids: set[str], prompt: str) -> Iterator[Decided]:
+    """The decisions on one of the ids, or on something of the prompt, with what became of each."""
+    rulings = read_rulings(store)
+    counted = {each.number for each in in_force(rulings)}
+    undone = {each.undoes: each.number for each in rulings if each.what == "undo"}
+    own = {each.number for each in rulings if each.target in ids or (prompt and each.prompt == prompt)}
+    for each in rulings:
+        if each.number not in own:
+            continue
+        state = "counts" if each.number in counted else f"taken back by {undone.get(each.number, 0)}"
+        if each.what == "undo":
+            state = ""
+        elif each.number not in counted and each.number not in undone:
+            state = "decided anew since"
+        yield Decided(without_password(store), each, state)
 
 
 def links_of(start: str) -> list[Link]:
@@ -208,6 +269,8 @@ def _link(path: str, reads: dict[str, Any], readable: bool) -> Link:
 
 def _find_moved(path: str, child: Path) -> str:
     """Where an input lies now: runs that lay side by side may have been moved together."""
+    if is_url(path):
+        return path
     beside = child.parent / Path(path).name
     return str(beside) if not Path(path).exists() and beside.exists() else path
 
@@ -313,6 +376,8 @@ def _find_events(link: Link, ids: set[str]) -> Iterator[Event]:
         if row.get("suspicion"):
             what = f"margin {row['reward_margin']:+.3g} by {row['judged_by']}, place {row['suspicion']:,} by suspicion"
             yield Event(link.path, link.stage, f"pair {row['id']}: {what}")
+        if row.get("flags"):
+            yield Event(link.path, link.stage, f"pair {row['id']}: {_flags(row['flags'], row)}")
     for row in read_named_rows(DECISIONS.at(folder), "target", ids):
         what = f"{row['field']} of {row['target']}: {row['before']} → {row['after']} by {row['rule']} ({row['by']})"
         yield Event(link.path, link.stage, what)
@@ -339,7 +404,14 @@ def _describe_suspicion(row: dict[str, Any]) -> str:
     said = f"completion {row['index']}: {place}"
     said += f", disagreement {disagreement:+.3f}" if disagreement is not None else ""
     said += f", published rule: {row['repair']}" if row.get("repair") else ""
-    return said + (f", flags {', '.join(row['flags'])}" if row.get("flags") else "")
+    reasons = row.get("reasons")
+    said += f", reasons {', '.join(reasons)} ({row.get('evidence') or 'no figures'})" if reasons else ""
+    return said + (f", {_flags(row['flags'])}" if row.get("flags") else "")
+
+
+def _flags(flags: Iterable[str], row: Mapping[str, Any] | None = None) -> str:
+    evidence = row.get("evidence") if row else ""
+    return f"flags {', '.join(flags)}" + (f" ({evidence})" if evidence else "")
 
 
 def read_named_rows(path: Path, column: str, ids: set[str]) -> list[dict[str, Any]]:

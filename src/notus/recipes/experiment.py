@@ -20,6 +20,7 @@ from notus.core.artifacts import LABEL_TRIALS, SCORES, TRIALS
 from notus.core.errors import ConfigError, InputError
 from notus.core.run import MANIFEST, check_run, locked, read_json, read_manifest, write_json
 from notus.core.tables import read_records, read_table
+from notus.decisions.database import without_passwords
 from notus.evaluate.compare import Comparison, Score, compare
 from notus.evaluate.finders import (
     AuditedCompletion,
@@ -400,4 +401,4 @@ def _record(plan: Plan) -> dict[str, Any]:
     arms: dict[str, dict[str, dict[str, str]]] = {}
     for (arm, seed), steps in plan.arms.items():
         arms.setdefault(arm, {})[str(seed)] = {name: plan.steps[digest].folder for name, digest in steps.items()}
-    return {"recipe": {**plan.recipe.raw, **plan.recipe.head.resolved()}, "arms": arms}
+    return {"recipe": {**without_passwords(plan.recipe.raw), **plan.recipe.head.resolved()}, "arms": arms}

@@ -13,7 +13,7 @@ from notus.core.text import counted
 from notus.preferences.selection import Selection
 from notus.preferences.votes import Votes, majority
 from notus.provenance.forget import Forgotten, TouchedRun
-from notus.provenance.lineage import Explanation, Link, PairStory
+from notus.provenance.lineage import Decided, Explanation, Link, PairStory
 from notus.report.section import ReportSection
 from notus.report.table import Table
 
@@ -36,12 +36,32 @@ def lineage_sections(explanation: Explanation) -> list[ReportSection]:
     ]
     touched = tuple(f"{event.stage} in {event.run}: {event.what}" for event in explanation.events)
     sections.append(ReportSection("What touched it", touched or ("No rule, decision or drop has touched it.",)))
-    sections += [_pair_section(story) for story in explanation.pairs]
+    if explanation.decided:
+        told = tuple(_decided(each, explanation.id) for each in explanation.decided)
+        sections.append(ReportSection("What persons decided", told))
+    sections += [_pair_section(story, explanation.id) for story in explanation.pairs]
     before: Feedback | None = None
     for place, feedback in explanation.feedback:
-        sections += _feedback(place, feedback, before)
+        sections += _feedback(place, feedback, before, explanation.id)
         before = feedback
     return sections
+
+
+def _decided(decided: Decided, asked: str) -> str:
+    """A decision in one line: number, when, who, what, why, and what became of it."""
+    each = decided.ruling
+    said: str = each.what
+    if each.what == "undo":
+        said = f"took back {each.undoes}"
+    elif each.field:
+        value = "none" if each.value is None else f"{each.value:g}" if isinstance(each.value, float) else each.value
+        said = f"{each.what} {each.field}: {value}"
+    when = each.when[:16].replace("T", " ")
+    on = "this" if each.target == asked else each.target
+    parts = [f"{each.number}", *([when] if when else []), f"{each.who}: {said}", f"on {each.of} {on}"]
+    parts += [f"({each.why})"] if each.why else []
+    parts += [f"[{', '.join(each.reasons)}]"] if each.reasons else []
+    return " ".join(parts) + (f"; {decided.state}" if decided.state else "") + f" ({decided.store})"
 
 
 def forgotten_sections(found: Forgotten, *, withdrawn: bool) -> list[ReportSection]:
@@ -104,6 +124,10 @@ def lineage_fields(explanation: Explanation) -> dict[str, Any]:
             for link in explanation.links
         ],
         "events": [{"run": event.run, "stage": event.stage, "what": event.what} for event in explanation.events],
+        "decisions": [
+            {"store": each.store, "state": each.state or None, **to_builtins(each.ruling)}
+            for each in explanation.decided
+        ],
         "pairs": [_pair_fields(story) for story in explanation.pairs],
         "feedback": [_feedback_fields(place, feedback) for place, feedback in explanation.feedback],
     }
@@ -147,8 +171,9 @@ def _link(link: Link) -> str:
     return f"{link.stage}: {link.path}" + ("" if seed is None else f" (seed {seed})")
 
 
-def _feedback(place: str, feedback: Feedback, before: Feedback | None) -> Iterator[ReportSection]:
-    """The row in one of its states; of a later one, the completions that are not as they were ``before``."""
+def _feedback(place: str, feedback: Feedback, before: Feedback | None, asked: str) -> Iterator[ReportSection]:
+    """The row in one of its states; of a later one, the completions that are not as they were ``before``. What was
+    asked for is marked."""
     known = {} if before is None else {before.completion_id(i): item for i, item in enumerate(before.completions)}
     sentences = [f"prompt {feedback.prompt_id}, feedback {feedback.id}, source {feedback.source or '(none)'}"]
     sentences += [f"{turn.role}: {turn.content}" for turn in feedback.prompt]
@@ -162,8 +187,13 @@ def _feedback(place: str, feedback: Feedback, before: Feedback | None) -> Iterat
     for index, completion in enumerate(feedback.completions):
         if index in as_before:
             continue
-        heading = f"Completion {index} · {completion.model or '(no model)'} · {feedback.completion_id(index)}"
+        own = feedback.completion_id(index)
+        heading = f"Completion {index} · {completion.model or '(no model)'} · {own}{_ASKED if own == asked else ''}"
         yield ReportSection(heading, tuple(_completion(completion)))
+
+
+_ASKED = " · asked for"
+"""What stands behind the heading of what was asked for."""
 
 
 def _completion(completion: Completion) -> Iterator[str]:
@@ -208,12 +238,15 @@ def _ranking(ranking: Ranking) -> str:
     )
 
 
-def _pair_section(story: PairStory) -> ReportSection:
+def _pair_section(story: PairStory, asked: str) -> ReportSection:
     pair = story.pair
     part = "held out" if story.held_out else "in the set"
     sentences = [
+        *(f"{turn.role}: {turn.content}" for turn in pair.prompt if story.feedback is None),
         f"chosen: {pair.model_chosen or '(no model)'}, score {_score(pair.score_chosen)}",
+        *(f"{turn.role}: {turn.content}" for turn in pair.chosen),
         f"rejected: {pair.model_rejected or '(no model)'}, score {_score(pair.score_rejected)}",
+        *(f"{turn.role}: {turn.content}" for turn in pair.rejected),
     ]
     if story.choice is not None and story.selection is not None and story.feedback is not None:
         sentences += _explain_choice(story, story.selection, story.feedback)
@@ -221,7 +254,8 @@ def _pair_section(story: PairStory) -> ReportSection:
         sentences.append("Why it was made cannot be told: the feedback that the run was made from is not there.")
     else:
         sentences.append("It was read as a pair; there is no feedback behind it.")
-    return ReportSection(f"Pair {pair.id}, {part} of {story.run}", tuple(sentences))
+    heading = f"Pair {pair.id}, {part} of {story.run}{_ASKED if pair.id == asked else ''}"
+    return ReportSection(heading, tuple(sentences))
 
 
 def _explain_choice(story: PairStory, selection: Selection, feedback: Feedback) -> Iterator[str]:

@@ -384,7 +384,9 @@ class Context:
             UnseenError: that names it.
         """
         if self.decided is not None:
-            places = [place for key, place in self.inputs.items() if key not in ("decisions", "forget")]
+            refs = references_of(self.step).items()
+            data = [key for key, (_, of) in refs if of.reads and not of.rulings and MODEL not in of.reads]
+            places = [self.inputs[key] for key in data or self.inputs if key in self.inputs]
             self.decided.refuse_unseen(self.seen, " and ".join(dict.fromkeys(places)))
 
     @property
@@ -526,7 +528,8 @@ def decided_for(config: Step, inputs: Mapping[str, str]) -> Applied | None:
     """
     if not isinstance(config, Decides) or not config.decides:
         return None
-    settled = read_settled(inputs["decisions"]) if "decisions" in inputs else Settled()
+    place = inputs.get("decisions", config.decisions)
+    settled = Settled() if place is None else read_settled(place)
     return Applied(settled, keep=config.kept_ids, drop=config.drop)
 
 

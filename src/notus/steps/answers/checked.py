@@ -84,7 +84,7 @@ def judge(context: Context, config: RankWithCheck, feedback: list[Feedback]) -> 
         return ScoresAndCheck(ranker, ranked)
     places = {key: context.inputs[f"check_{key}"] for key in ("model", "reference") if f"check_{key}" in context.inputs}
     own = {key: value for key, value in context.inputs.items() if key not in ("model", "reference")} | places
-    other = Context(context.run, checking, own, None)
+    other = Context(context.run, checking, own, None, context.decided)
     return ScoresAndCheck(
         ranker, ranked, *scores_of(other, checking, feedback, context.tally("check", "parts"), _CHECKED)
     )
