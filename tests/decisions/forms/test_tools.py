@@ -122,7 +122,7 @@ def test_records_of_others_are_unknown(records):
     rows[2]["fields"]["answer"] = "changed"
     returned = back(folder, rows)
     assert len(returned.unknown) == 2
-    assert [line[:32] for line in returned.changed] == ["row 3: the text of 'answer' was"]
+    assert [line[:31] for line in returned.changed] == ["row 3: the text of 'answer' was"]
     with pytest.raises(DataError, match=r"is a folder without records\.json"):
         read_form(folder / ".argilla", who="a")
 
