@@ -248,3 +248,51 @@ def test_rows_that_repeat_another_and_rows_that_cannot_be_read_are_counted(tmp_p
     source.write_text("\n".join([json.dumps(row), json.dumps(row), "{broken", json.dumps(row | {"prompt": "q"})]))
     queue = export_queue(str(source), tmp_path / "x.jsonl").queue
     assert (len(queue.items), queue.of, queue.repeated, queue.unread) == (2, 3, 1, 1)
+
+
+def audited(folder, name, **settings):
+    run_step("audit", step_class("audit").parse(settings, where="test"), folder / name)
+    return str(folder / name)
+
+
+def test_the_source_of_an_audit_is_read_as_it_was_read(tmp_path):
+    """Mapped, cut off, and without what is withdrawn."""
+    rows = [{"ask": f"What {n}?", "good": f"Yes {n}.", "bad": f"No {n}."} for n in range(6)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    mapping = {"prompt": "ask", "chosen": "good", "rejected": "bad"}
+    run = audited(tmp_path, "a", data=str(tmp_path / "mine.jsonl"), map=mapping, limit=4)
+    queue = export_queue(run, tmp_path / "a.jsonl").queue
+    assert [item.texts["chosen"] for item in queue.items] == ["Yes 0.", "Yes 1.", "Yes 2.", "Yes 3."]
+    gone = {"id": queue.items[1].id, "kind": "pair", "prompt": queue.items[1].prompt}
+    (tmp_path / "forgotten.jsonl").write_text(json.dumps(gone) + "\n")
+    forget = str(tmp_path / "forgotten.jsonl")
+    run = audited(tmp_path, "b", data=str(tmp_path / "mine.jsonl"), map=mapping, forget=forget)
+    queue = export_queue(run, tmp_path / "b.jsonl").queue
+    assert [item.texts["chosen"] for item in queue.items] == ["Yes 0.", "Yes 2.", "Yes 3.", "Yes 4.", "Yes 5."]
+
+
+def test_an_audit_of_what_is_new_holds_the_old_rows_too(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    write_records(source / "a.parquet", [judged(n) for n in range(20)], Feedback)
+    first = audited(tmp_path, "first", data=str(source))
+    write_records(source / "b.parquet", [judged(n) for n in range(20, 30)], Feedback)
+    second = audited(tmp_path, "second", data=str(source), since=first)
+    queue = export_queue(second, tmp_path / "q.jsonl", top=100).queue
+    assert (len(queue.items), queue.of) == (90, 90)
+    assert {item.texts["answer"] for item in queue.items if item.file == "b.parquet"} == {
+        text for n in range(20, 30) for text in (f"=1+{n}", f"00{n}", f"1e{n}")
+    }
+
+
+def test_what_an_audit_shows_behind_masks_goes_out_behind_masks(tmp_path):
+    pytest.importorskip("email_validator")
+    rows = [{"prompt": f"Write to {n}.", "chosen": f"ann{n}@gmail.com", "rejected": "No."} for n in range(3)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    plain = export_queue(str(tmp_path / "pairs.jsonl"), tmp_path / "plain.jsonl").queue
+    run = audited(tmp_path, "audit", data=str(tmp_path / "pairs.jsonl"), private=True)
+    queue = export_queue(run, tmp_path / "q.csv").queue
+    assert "gmail.com" not in (tmp_path / "q.csv").read_text()
+    assert {item.id for item in queue.items} == {item.id for item in plain.items}
+    assert {item.editable for item in plain.items} == {("prompt", "chosen", "rejected")}
+    assert {item.editable for item in queue.items} == {("prompt", "rejected")}

@@ -27,19 +27,18 @@ from notus.core.records import Feedback, Preference, digest
 from notus.core.run import MANIFEST, check_run, read_json
 from notus.core.stage import Tally
 from notus.core.tables import read_at, read_columns
+from notus.core.text import HubId
 from notus.decisions.forms.item import Item
 from notus.decisions.forms.records import completion_item, items_of, pair_item, with_feedback
 from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import Source, open_source
 from notus.provenance.lineage import Link, links_of
-from notus.steps.base import HELD, open_records
+from notus.steps.base import HELD, Reads, open_records
 from notus.steps.data.audit import COMPLETIONS, PAIRS, Audit
 
 __all__ = ["Queue", "make_queue"]
 
-_READING = ("layout", "map", "limit", "split", "config", "encoding", "strict", "forget")
-"""Settings of an audit that say how its source is read."""
 _REPAIRS = ("set-to-1", "ask-again")
 
 
@@ -122,7 +121,7 @@ def _of_source(source: Source, top: int, random: int, seed: int, decided: Set[st
     """The first rows of a source, and as many drawn as were asked for."""
     tally, seen, rows = Tally("read"), set[str](), 0
     first: list[Item] = []
-    drawn: list[tuple[str, int, Item]] = []
+    drawn: list[tuple[int, int, Item]] = []
     left_out = 0
     for item in (item for record in source.records(tally, Quarantine()) for item in items_of(record)):
         rows += 1
@@ -204,10 +203,13 @@ def _audited_source(link: Link) -> Source:
     Raises:
         DataError: if it is gone.
     """
-    place = dict(zip(link.settings, link.parents, strict=True))["data"]
-    if not Path(place).exists() and "/" in place and Path(place).is_absolute():
-        raise DataError(f"{link.path} audited {place}, which is gone; name its source, or audit it again")
-    settings = {key: link.config[key] for key in _READING if link.config.get(key) is not None}
+    places = dict(zip(link.settings, link.parents, strict=True))
+    place = places["data"]
+    if not Path(place).exists() and HubId.parse(place) is None:
+        raise DataError(f"{link.path} audited {place}, which is gone; put it back, or audit what there is now")
+    # All that says how it was read: what is a setting stands in the config, what lies in a file among the inputs.
+    settings = {key: link.config[key] for key in Reads.model_fields if link.config.get(key) is not None}
+    settings |= {key: places[key] for key in Reads.model_fields if key in places}
     return open_records(Audit.parse(settings | {"data": place}, where=link.path), place)
 
 
@@ -266,8 +268,11 @@ def _makers(record: Data) -> Iterator[Callable[[Any], Item]]:
 
 def _behind_masks(item: Item, make: Callable[[Any], Item], record: Data) -> Item:
     """An item with its texts masked; what is masked cannot be edited, for the mask would stand in the data."""
-    assert isinstance(record, Feedback | Preference)
-    shown = make(masked(record))
+    if isinstance(record, Feedback):
+        shown = make(masked(record))
+    else:
+        assert isinstance(record, Preference)
+        shown = make(masked(record))
     same = tuple(name for name in item.editable if shown.texts[name] == item.texts[name])
     return msgspec.structs.replace(item, texts=shown.texts, critiques=shown.critiques, editable=same)
 

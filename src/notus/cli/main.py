@@ -98,12 +98,12 @@ EVALUATIONS: Mapping[str, StepCommand] = {
 DECIDING: Mapping[str, Command] = {
     "export": Command(
         "Write the most suspicious records as a form: a sheet, JSON lines, a page, or for an annotation tool.",
-        "notus.cli.decide:export",
+        "notus.cli.decide.forms:export",
         "notus decide export runs/audit --top 50 --out queue.html",
     ),
     "import": Command(
         "Bring in what was decided in a form; what is there already is not added again.",
-        "notus.cli.decide:import_",
+        "notus.cli.decide.forms:import_",
         "notus decide import decisions.json --decisions decisions.sqlite --who ana",
     ),
 }

@@ -1,4 +1,4 @@
-"""The page in a real browser: filled in by keys, saved and brought back; hostile texts do nothing; it reads anywhere."""
+"""The page in a real browser: filled in by keys, saved, brought back; hostile texts do nothing; it reads anywhere."""
 
 import json
 
@@ -13,11 +13,12 @@ from tests.helpers.browser import CHROMIUM, chromium
 from tests.helpers.decide_forms import FEEDBACK, PAIRS, decide, expected, made
 
 KEYS = {"keep": "k", "drop": "d", "swap": "s", "cannot-tell": "c"}
-BROWSER = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+
+
+def in_browser(test):
+    """Marks what needs one."""
+    test = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")(test)
+    return pytest.mark.slow(pytest.mark.filterwarnings("ignore::ResourceWarning")(test))
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +84,8 @@ def save(page, place):
 
 @pytest.mark.parametrize("data", [FEEDBACK, PAIRS], ids=["feedback", "pairs"])
 @pytest.mark.skipif(not FEEDBACK.is_file(), reason="the shared data are not there")
-@pytest.mark.parametrize("_", [pytest.param("", marks=BROWSER)])
-def test_fifty_records_are_decided_by_keys_and_come_back_on_their_rows(opened, tmp_path, data, _):
+@in_browser
+def test_fifty_records_are_decided_by_keys_and_come_back_on_their_rows(opened, tmp_path, data):
     exported = export_queue(str(data), tmp_path / "queue.html", top=50)
     page, complaints, asked = opened(tmp_path / "queue.html")
     page.fill("#who", "bo")
@@ -103,7 +104,7 @@ def test_fifty_records_are_decided_by_keys_and_come_back_on_their_rows(opened, t
     assert all(each.when for each in rulings)
     assert brought.returned.empty == 50 - len(wanted)
     assert complaints == []
-    assert asked == [(tmp_path / "queue.html").as_uri()] or all(url.startswith(("file:", "blob:")) for url in asked)
+    assert all(url.startswith(("file:", "blob:")) for url in asked)
 
 
 HOSTILE = [
@@ -178,8 +179,8 @@ def item_of(text, number):
     )
 
 
-@pytest.mark.parametrize("_", [pytest.param("", marks=BROWSER)])
-def test_hostile_texts_do_nothing(opened, tmp_path, _):
+@in_browser
+def test_hostile_texts_do_nothing(opened, tmp_path):
     assert len(HOSTILE) == 50
     items = [item_of(text, number) for number, text in enumerate(HOSTILE, 1)]
     write_form(items, tmp_path / "queue.html", "html", title="</title><script>window.harmed = 1</script>")
@@ -191,11 +192,10 @@ def test_hostile_texts_do_nothing(opened, tmp_path, _):
         assert page.text_content("#heading").startswith(f"Record {number + 1} of 50")
         if not any(ord(mark) < 32 or 0x2028 <= ord(mark) <= 0x2069 or ord(mark) >= 0xD800 for mark in text):
             assert shown["chosen"] == text
-        assert len(shown["rejected"]) >= min(len(text), 6)
+        assert "[U+202E]gnirts" in shown["chosen"] or "\u202e" not in text
         assert page.evaluate(tags) == before
         page.keyboard.press("k")
     assert page.evaluate("typeof window.harmed") == "undefined"
-    assert "[U+202E]gnirts" in page.evaluate("document.body.textContent") or True
     assert complaints == []
     assert [url for url in asked if not url.startswith(("file:", "blob:"))] == []
     returned = read_form(save(page, tmp_path / "decisions.json"), who="ana")
@@ -216,8 +216,8 @@ def test_no_text_ends_the_script_that_holds_it(tmp_path):
     assert "unsafe-inline" not in page
 
 
-@pytest.mark.parametrize("_", [pytest.param("", marks=BROWSER)])
-def test_what_was_decided_is_there_when_the_page_is_opened_again(opened, tmp_path, _):
+@in_browser
+def test_what_was_decided_is_there_when_the_page_is_opened_again(opened, tmp_path):
     items = [item_of(f"text {number}", number) for number in range(3)]
     write_form(items, tmp_path / "queue.html", "html")
     write_form(items[:2], tmp_path / "other.html", "html")
@@ -244,10 +244,10 @@ def test_what_was_decided_is_there_when_the_page_is_opened_again(opened, tmp_pat
     assert other.text_content("#count") == "0 of 2 decided"
 
 
-@pytest.mark.parametrize("_", [pytest.param("", marks=BROWSER)])
+@in_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 420])
-def test_it_reads_on_a_laptop_and_a_phone_light_and_dark(opened, tmp_path, scheme, width, _):
+def test_it_reads_on_a_laptop_and_a_phone_light_and_dark(opened, tmp_path, scheme, width):
     items = [item_of(f"{'word ' * 300}{'x' * 400}", number) for number in range(3)]
     write_form(items, tmp_path / "queue.html", "html")
     page, complaints, _ = opened(

@@ -192,21 +192,18 @@ def _read(answer: Answer, who: str, names: Mapping[str, str], returned: Returned
         return
     of, id_ = target
     returned.unchecked += key is None
-    decided = any((answer.decision.strip(), answer.score not in (None, ""), answer.why.strip(), *answer.edits.values()))
-    for name in changed_texts(key, of, answer.texts) if key else ():
-        returned.changed.append(f"{answer.where}: {_to_edit(name, key or Key())}")
-    if not decided:
+    returned.changed += [f"{answer.where}: {_to_edit(name, key)}" for name in changed_texts(key, of, answer.texts)]
+    try:
+        meant = _meant(answer, of, key)
+    except ValueError as error:
+        returned.unreadable.append(f"{answer.where}: {error}")
+        return
+    if not meant:
         returned.empty += 1
         return
     person = names.get(answer.who.strip(), answer.who.strip()) or who
     if not person:
         raise InputError(f"{answer.where} does not say whose decision it is; name them: --who NAME")
-    try:
-        _check_text("\n".join((person, answer.why, *answer.edits.values())))
-        meant = _meant(answer, of, key)
-    except ValueError as error:
-        returned.unreadable.append(f"{answer.where}: {error}")
-        return
     for what, about, value in meant:
         yield Ruling(
             target=id_,
@@ -224,8 +221,8 @@ def _read(answer: Answer, who: str, names: Mapping[str, str], returned: Returned
         )
 
 
-def _to_edit(name: str, key: Key) -> str:
-    way = f"write a new text under new_{name}" if name in key.editable else "it cannot be edited in a form"
+def _to_edit(name: str, key: Key | None) -> str:
+    way = f"write a new text under new_{name}" if key and name in key.editable else "it cannot be edited in a form"
     return f"the text of '{name}' was changed where it is only shown, which does nothing; {way}"
 
 
@@ -277,22 +274,10 @@ def _score(given: float | str | None, of: Of, scale: Scale | None) -> float | No
 
 def _edit(name: str, text: str, of: Of, key: Key | None) -> str:
     if name not in (key.editable if key else TEXTS[of]):
-        raise ValueError(f"there is a text under new_{name}, which is of several turns and cannot be edited in a form")
+        raise ValueError(f"there is a text under new_{name}, and that one cannot be edited here; leave it empty")
     if _CUT.search(text):
         raise ValueError(f"the text under new_{name} was cut for a spreadsheet; edit it by jsonl or html")
     return text
-
-
-def _check_text(text: str) -> None:
-    """Refuse what a store cannot hold.
-
-    Raises:
-        ValueError: that says so.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"character {error.start + 1} of a text is half of one (no UTF-8); write it anew") from None
 
 
 def _time(text: str) -> str:

@@ -154,8 +154,9 @@ def read_flat(row: Mapping[str, Any], where: str, aside: Counter[str]) -> Iterat
         question, _, end = name.rpartition(".")
         if end != "responses" or not values:
             continue
-        users = list(row.get(f"{name}.users") or [""] * len(values))
-        statuses = list(row.get(f"{name}.status") or [None] * len(values))
+        users, statuses = (row.get(f"{name}.{what}") for what in ("users", "status"))
+        users = [""] * len(values) if users is None else users
+        statuses = [None] * len(values) if statuses is None else statuses
         if not len(values) == len(users) == len(statuses):
             yield f"{where}: {name} has {len(values)} values of {len(users)} users; export the records again"
             return

@@ -17,13 +17,12 @@ import msgspec
 
 from notus.core.errors import DataError
 from notus.core.run import atomic
-from notus.core.text import read_guarded
 from notus.decisions.forms import argilla, label_studio
 from notus.decisions.forms.answers import Answer, Returned, read_answers
 from notus.decisions.forms.html import write_html
 from notus.decisions.forms.item import Item
 from notus.decisions.forms.rows import answer_of_row, columns_of, row_of
-from notus.decisions.forms.tables import SHEET, write_csv, write_xlsx
+from notus.decisions.forms.tables import SHEET, read_cell, write_csv, write_xlsx
 from notus.formats.format import Row
 from notus.formats.quarantine import RowError
 from notus.formats.rows import kind_of, members_of, parse_row, read_rows
@@ -124,7 +123,7 @@ def _answers(path: Path, returned: Returned) -> Iterator[Answer | str]:
             yield f"{where}: {error}"
             continue
         if kind == "delimited":
-            row = {name: cell if cell is None else read_guarded(cell) for name, cell in row.items()}
+            row = {name: cell if cell is None else read_cell(cell) for name, cell in row.items()}
         if read is None:
             read = _reader(path, row, returned)
         yield from read(row, where)

@@ -151,12 +151,12 @@ def read_key(text: str, target: str) -> Key | None:
     )
 
 
-def changed_texts(key: Key, of: Of, texts: Mapping[str, str | None]) -> list[str]:
-    """Names of the texts that came back otherwise than they went out; of those that did not come back nothing is said.
+def changed_texts(key: Key | None, of: Of, texts: Mapping[str, str | None]) -> list[str]:
+    """Names of the texts that came back otherwise than they went out; without a key, or the text, nothing is said.
 
     Line ends do not count: a spreadsheet writes them in its own way.
     """
-    went = dict(zip(TEXTS[of], key.texts, strict=False))
+    went = dict(zip(TEXTS[of], key.texts, strict=False)) if key else {}
     return [name for name, text in texts.items() if name in went and _short(text or "") != went[name]]
 
 

@@ -2,8 +2,8 @@
 
 Nothing that was read becomes a formula, a number or a date on the way. In a workbook every cell is text by its type and
 by its format (``@``), so that ``=1+1``, ``007`` and ``1e5`` stay what they are, also when the cell is edited. A CSV has
-no types: a text that a spreadsheet would take for a formula stands behind an apostrophe (``core.text.guard_formula``),
-and ids have their kind before them (``decisions.forms.item``).
+no types: a text that a spreadsheet would take for a formula stands behind an apostrophe (as in ``core.text``), so does
+one that has an apostrophe of its own there, and ids have their kind before them (``decisions.forms.item``).
 
 A cell holds 32,767 characters (UTF-16 units, as Excel counts). A longer text is cut in a workbook, at its end stands
 how much is missing, and it is counted; CSV is written whole, and Excel cuts it. Characters that XML cannot hold are
@@ -24,7 +24,7 @@ from notus.decisions.forms.answers import CUT
 from notus.decisions.forms.item import ALL_TEXTS, Item
 from notus.decisions.forms.rows import NEW, columns_of, row_of, verdicts_of
 
-__all__ = ["LONGEST", "SHEET", "cut_text", "whole_characters", "write_csv", "write_xlsx"]
+__all__ = ["LONGEST", "SHEET", "cut_text", "read_cell", "whole_characters", "write_csv", "write_xlsx"]
 
 SHEET = "decisions"
 """Name of the sheet that is filled in."""
@@ -57,7 +57,7 @@ def write_csv(items: Sequence[Item], path: Path) -> None:
         for item in items:
             shown = {name: whole_characters(each) for name, each in item.texts.items()}
             row = row_of(item, columns, shown)
-            writer.writerow([guard_formula(whole_characters(_plain(row[name]))) for name in columns])
+            writer.writerow([_guarded(whole_characters(_plain(row[name]))) for name in columns])
         text.detach()
 
 
@@ -109,6 +109,17 @@ def cut_text(text: str) -> str:
 def whole_characters(text: str) -> str:
     """A text without what is no character, and has no place in a file: lone halves of one, U+FFFE and U+FFFF."""
     return _NONE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def read_cell(text: str) -> str:
+    """The text of a cell of CSV that stands behind an apostrophe, where it was put there."""
+    bare = text.lstrip("'")
+    return text[1:] if text != bare and guard_formula(bare) != bare else text
+
+
+def _guarded(text: str) -> str:
+    bare = text.lstrip("'")
+    return f"'{text}" if guard_formula(bare) != bare else text
 
 
 def _units(text: str) -> int:

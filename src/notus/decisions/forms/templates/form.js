@@ -99,7 +99,8 @@
   }
 
   function card(item, name, text) {
-    const made = make("div", name === "prompt" ? "text wide" : "text");
+    const alone = name === "prompt" || item.texts.length < 3;
+    const made = make("div", alone ? "text wide" : "text");
     const model = item.models[name];
     made.append(make("h3", "", name + (model ? " · " + model : "")));
     const said = make("div", "said", text || "(empty)");
