@@ -328,8 +328,10 @@ def test_neighbours_are_those_of_the_highest_likeness(tmp_path):
     near = base.replace("seven", "eight")
     far = base.replace("quick brown fox jumps over", "slow grey cat sleeps under").replace("river bank", "city wall")
     rows = raw_rows(60)
-    for row, prompt in zip(rows, (base, near, far), strict=False):
+    for row, prompt in zip(rows[:3], (base, near, far), strict=True):
         row["instruction"] = prompt
+        for place, each in enumerate(row["completions"]):
+            each["response"] = " ".join(f"{row['source']}{place}x{word}" for word in range(30))
     rows[10]["completions"][0]["response"] = rows[20]["completions"][0]["response"] = near + " and so on and on"
     with open_review(write_rows(tmp_path / "near.jsonl", rows)) as review:
         first = review.page(Filter(), 0, 1).rows[0]
