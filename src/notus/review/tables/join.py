@@ -65,7 +65,7 @@ def add_audit(columns: Columns, table: Path) -> tuple[str, ...]:
         if np.isfinite(values).any():
             columns.numbers[name] = _taken(values, places)
     columns.words["reason"] = _reasons(audit, places)
-    columns.evidence = audit["evidence"].take(pa.array(places, mask=places < 0))
+    columns.evidence = audit["evidence"].combine_chunks().take(pa.array(places, mask=places < 0))
     said, name = [], table.parent.name
     if found < len(columns):
         said.append(f"{counted(len(columns) - found, 'row')} of {len(columns):,} are not in the audit {name}")
