@@ -88,13 +88,13 @@ class Site:
         place = int(start) if start.isascii() and start.isdigit() and len(start) < 9 else 0
         return _page(self.pages.listing(wanted, min(place, _MOST_START), self.who(request)))
 
-    def record(self, id_: str, request: Request) -> Response:
+    def record(self, key: str, request: Request) -> Response:
         """A record."""
         wanted, given = _parsed(request)
         self.desk.review.refresh()
         part = given.get("part") == "1"
         queue = queue_of(wanted, given.get("queue"))
-        return _page(self.pages.record(id_, wanted, queue, self.who(request), part=part))
+        return _page(self.pages.record(key, wanted, queue, self.who(request), part=part))
 
     def first(self, request: Request) -> Response:
         """The first record of a queue."""
@@ -181,7 +181,7 @@ def make_app(desk: Desk, access: Access, person: Person) -> Guard:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     get: dict[str, Callable[..., Response]] = {
         "/": site.listing,
-        "/record/{id_}": site.record,
+        "/record/{key}": site.record,
         "/bulk": site.preview,
         "/first": site.first,
         "/people": site.people,

@@ -46,7 +46,7 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the page asks for on one record, or on one answer of it."""
 
     target: str
-    """Id of the record."""
+    """Key or id of the record."""
     what: Action
     answer: str = ""
     """Id of one of the record's answers, where the ruling is on that."""
@@ -140,11 +140,9 @@ class Desk:
             raise InputError(f"'{asked.what}' is decided on one record at a time")
         _check_queue(asked.queue)
         self.review.refresh()
-        targets = self.review.targets(filter_)
-        if len(targets) != asked.count:
-            raise InputError(
-                f"{counted(len(targets), 'record')} match now, and {asked.count:,} did when you looked: look again"
-            )
+        targets, count = self.review.targets(filter_), self.review.count(filter_)
+        if count != asked.count:
+            raise InputError(f"{counted(count, 'record')} match now, and {asked.count:,} did when you looked: look again")
         if not targets:
             raise InputError("nothing matches: there is nothing to decide on")
         for of in {each.of for each in targets}:
@@ -165,7 +163,8 @@ class Desk:
             )
             for each in targets
         ]
-        return self._add(rulings, f"{_said(rulings[0])}: {counted(len(rulings), 'record')} at once")
+        copies = f", with {counted(count - len(rulings), 'copy', 'copies')}" if count > len(rulings) else ""
+        return self._add(rulings, f"{_said(rulings[0])}: {counted(len(rulings), 'record')} at once{copies}")
 
     def undo(self, who: str) -> Changed:
         """Take back what the person did last and is not taken back.

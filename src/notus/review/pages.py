@@ -68,7 +68,7 @@ class Pages:
     def __init__(self, review: Review, state: dict[str, Any]) -> None:
         self._review = review
         self._environment = _environment()
-        self._environment.globals |= {"facts": review.facts, "site": state}
+        self._state = state
 
     def listing(self, wanted: Filter, start: int, person: Person) -> str:
         """The list with its counts and pictures."""
@@ -93,15 +93,15 @@ class Pages:
             progress=progress,
         )
 
-    def record(self, id_: str, wanted: Filter, queue: str, person: Person, *, part: bool) -> str:
-        """A record whole; with ``part`` without the page around it, to be put into one.
+    def record(self, key: str, wanted: Filter, queue: str, person: Person, *, part: bool) -> str:
+        """A record whole, by its key; with ``part`` without the page around it, to be put into one.
 
         Raises:
-            InputError: if there is none of that id.
+            InputError: if there is none of that key.
         """
         review = self._review
-        view = _seen(review.record(id_), person)
-        around = review.around(wanted, id_)
+        view = _seen(review.record(key), person)
+        around = review.around(wanted, key)
         address = _record_url(wanted, queue)
         return self._render(
             "_record.html.j2" if part else "record.html.j2",
@@ -119,7 +119,7 @@ class Pages:
             record=address,
             scores=_scores(view),
             fields=_editable(view),
-            neighbours=review.neighbours(id_, 6),
+            neighbours=review.neighbours(key, 6),
         )
 
     def people(self, person: Person, figures: Any) -> str:
@@ -127,7 +127,7 @@ class Pages:
         wanted = Filter.parse([("decided", "conflict")])
         page = self._review.page(wanted, 0, 50)
         conflicts = [
-            (row, [each for each in self._review.record(row.id).rulings if each.what in _VERDICTS])
+            (row, [each for each in self._review.record(row.key).rulings if each.what in _VERDICTS])
             for row in page.rows
             if not person.blind or person.name in row.state.who
         ]
@@ -161,7 +161,7 @@ class Pages:
         return self._render("problem.html.j2", person=person, status=status, line=line)
 
     def _render(self, template: str, **values: Any) -> str:
-        return self._environment.get_template(template).render(**values)
+        return self._environment.get_template(template).render(facts=self._review.facts, site=self._state, **values)
 
     def _pictures(self, wanted: Filter) -> list[dict[str, Any]]:
         known = self._review.facts.numbers
@@ -215,7 +215,7 @@ class Pages:
     def first(self, wanted: Filter, queue: str) -> str:
         """Address of the first record of a queue; empty where nothing is in it."""
         page = self._review.page(wanted, 0, 1)
-        return _record_url(wanted, queue)(page.rows[0].id) if page.rows else ""
+        return _record_url(wanted, queue)(page.rows[0].key) if page.rows else ""
 
     def _queues(self, person: Person, people: Iterable[str]) -> list[dict[str, str]]:
         """Ways through the data, the one first that most people want first."""
@@ -243,7 +243,7 @@ def _list_url(wanted: Filter, start: int = 0) -> str:
 
 
 def _record_url(wanted: Filter, queue: str) -> Callable[[str], str]:
-    return lambda id_: f"/record/{id_}?{wanted.url(queue=queue)}"
+    return lambda key: f"/record/{key}?{wanted.url(queue=queue)}"
 
 
 def _seen(view: RecordView, person: Person) -> RecordView:
@@ -319,6 +319,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "count": lambda value: number(value),
         "short": _short,
+        "chance": lambda value: "< 0.01" if value < 0.01 else _short(value),
         "markdown": rendered,
         "plain": plain,
         "words": lambda slug: str(slug).replace("-", " ").replace("_", " "),

@@ -62,7 +62,7 @@ def grid_picture(grid: Grid, wanted: Filter, address: Callable[[Filter], str], w
         box = _Box(left + cell.x * wide + 0.75, bottom - (cell.y + 1) * tall + 0.75, wide - 1.5, tall - 1.5)
         strength = 0.14 + 0.86 * math.sqrt(cell.count / most)
         shown = number(cell.count)
-        label = _cell_text(box, shown, dark=strength > 0.6) if text_width(shown, 10) < wide - 3 else ""
+        label = _cell_text(box, shown, strength) if text_width(shown, 10) < wide - 3 else ""
         key = f"{cell.x}-{cell.y}"
         parts.append(_link(to, said, f"grid-{key}", on, _rect(box, "p-cell", strength, 2)) + label)
     parts += _levels(grid.y, left, bottom, tall)
@@ -154,8 +154,9 @@ def _rect(box: _Box, name: str, strength: float, corner: float) -> str:
     return f'<rect class="{name}" {place} rx="{corner:g}"{veil}/>'
 
 
-def _cell_text(box: _Box, shown: str, *, dark: bool) -> str:
-    name = "p-count p-on-dark" if dark else "p-count"
+def _cell_text(box: _Box, shown: str, strength: float) -> str:
+    """A count in a cell, in the colour that stands out from it: between the two it is dark in light and dark."""
+    name = "p-count deep" if strength > 0.86 else "p-count mid" if strength > 0.64 else "p-count"
     return _text(box.x + box.width / 2, box.y + box.height / 2 + 3.5, shown, name, "middle")
 
 
