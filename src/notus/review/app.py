@@ -67,7 +67,9 @@ class Site:
         folder = files("notus.review") / "static"
         self._files = {name: (folder / name).read_bytes() for name in STATIC}
         marks = {name: hashlib.sha256(data).hexdigest()[:12] for name, data in self._files.items()}
-        addresses = {name.partition(".")[0]: f"/static/{name}?v={mark}" for name, mark in marks.items() if name != "review.js"}
+        addresses = {
+            name.partition(".")[0]: f"/static/{name}?v={mark}" for name, mark in marks.items() if name != "review.js"
+        }
         state = {"csrf": access.csrf, "css": addresses["review"], "icon": addresses["icon"]}
         state["js"] = f"/static/review.js?v={marks['review.js']}"
         self.pages = Pages(desk.review, state)

@@ -142,7 +142,9 @@ class Desk:
         self.review.refresh()
         targets, count = self.review.targets(filter_), self.review.count(filter_)
         if count != asked.count:
-            raise InputError(f"{counted(count, 'record')} match now, and {asked.count:,} did when you looked: look again")
+            raise InputError(
+                f"{counted(count, 'record')} match now, and {asked.count:,} did when you looked: look again"
+            )
         if not targets:
             raise InputError("nothing matches: there is nothing to decide on")
         for of in {each.of for each in targets}:

@@ -1,7 +1,7 @@
 """What stands on each page: the values that its template is given, and the address of everything that can be clicked.
 
-Owns what is shown and what a blind reviewer is not shown; the marks around it are owned by ``review.templates``, what is
-found by ``review.query``. Every value that a template is given as text is escaped there.
+Owns what is shown and what a blind reviewer is not shown; the marks around it are owned by ``review.templates``, what
+is found by ``review.query``. Every value that a template is given as text is escaped there.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,19 +27,41 @@ COUNT = 25
 """Rows of a list."""
 _SAMPLE = 100
 _NAMES = {
-    **{"score": "Score", "rating": "Mean rating", "margin": "Margin", "length": "Length", "q": "q"},
-    **{"suspicion": "Suspicion", "file": "File order", "random": "Random"},
+    "score": "Score",
+    "rating": "Mean rating",
+    "margin": "Margin",
+    "length": "Length",
+    "q": "q",
+    "suspicion": "Suspicion",
+    "file": "File order",
+    "random": "Random",
 }
 _HIGH_FIRST = frozenset({"score", "rating", "length"})
 """Sorted downwards at the first click: what a reader wants to see first."""
 _FACTS = {
-    **{"source": "Source", "model": "Model", "rejected": "Rejected model", "aspect": "Aspect", "rater": "Rater"},
-    **{"reason": "Reason", "desirable": "Wanted", "decided": "Decided", "who": "Decided by", "text": "Text"},
-    **{"id": "Id", "not-who": "Not decided by", **_NAMES},
+    "source": "Source",
+    "model": "Model",
+    "rejected": "Rejected model",
+    "aspect": "Aspect",
+    "rater": "Rater",
+    "reason": "Reason",
+    "desirable": "Wanted",
+    "decided": "Decided",
+    "who": "Decided by",
+    "text": "Text",
+    "id": "Id",
+    "not-who": "Not decided by",
+    **_NAMES,
 }
 _VERDICTS = {
-    **{"keep": "kept", "drop": "dropped", "swap": "swapped", "cannot-tell": "cannot tell", "note": "noted"},
-    **{"set-score": "score set", "edit": "edited", "undo": "undone"},
+    "keep": "kept",
+    "drop": "dropped",
+    "swap": "swapped",
+    "cannot-tell": "cannot tell",
+    "note": "noted",
+    "set-score": "score set",
+    "edit": "edited",
+    "undo": "undone",
 }
 
 
@@ -63,7 +85,7 @@ def queue_of(wanted: Filter, given: str | None) -> str:
 
 
 class Pages:
-    """The pages over a review. ``state`` is what every page says: the page's secret, its name, the addresses of files."""
+    """The pages over a review. ``state`` is what every page says: the page's secret and the addresses of files."""
 
     def __init__(self, review: Review, state: dict[str, Any]) -> None:
         self._review = review
@@ -187,7 +209,9 @@ class Pages:
             first = f"-{key}" if key in _HIGH_FIRST else key
             to = (key if down else f"-{key}") if own and key != "random" else first
             said = "" if not own or key == "random" else ", highest first" if down else ", lowest first"
-            found.append({"name": _NAMES[key], "on": own, "down": down, "said": said, "to": _list_url(wanted.put("sort", to))})
+            found.append(
+                {"name": _NAMES[key], "on": own, "down": down, "said": said, "to": _list_url(wanted.put("sort", to))}
+            )
         return found
 
     def _choices(self, facet: Facet, wanted: Filter) -> list[dict[str, Any]]:
@@ -317,7 +341,7 @@ def _environment() -> jinja2.Environment:
         finalize=lambda value: visible(value, "[U+{:04X}]") if type(value) is str else value,
     )
     environment.filters |= {
-        "count": lambda value: number(value),
+        "count": number,
         "short": _short,
         "chance": lambda value: "< 0.01" if value < 0.01 else _short(value),
         "markdown": rendered,
@@ -376,5 +400,3 @@ def _ratings(ratings: tuple[Rating, ...]) -> list[dict[str, Any]]:
 
 def _level(value: float) -> str:
     return "low" if value <= 2 else "high" if value >= 4 else ""
-
-

@@ -50,7 +50,7 @@ def grid_picture(grid: Grid, wanted: Filter, address: Callable[[Filter], str], w
     bottom = top + tall * len(grid.y)
     parts = [
         _text(2, 12, grid.label_y, "p-axis"),
-        f'<rect class="p-ground" x="{left:.1f}" y="{top:.1f}" width="{wide * len(grid.x):.1f}" height="{bottom - top:.1f}"/>',
+        _rect(_Box(left, top, wide * len(grid.x), bottom - top), "p-ground", 1, 0),
     ]
     most = max(cell.count for cell in grid.cells)
     for cell in sorted(grid.cells, key=lambda each: (-each.y, each.x)):

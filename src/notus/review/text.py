@@ -86,7 +86,9 @@ class _Inert(RendererHTML):
         """A picture is what its author says of it."""
         del options, env
         token = tokens[idx]
-        return f'<span class="image">[picture: {plain(token.content)} ({plain(str(token.attrs.get("src", "")))})]</span>'
+        return (
+            f'<span class="image">[picture: {plain(token.content)} ({plain(str(token.attrs.get("src", "")))})]</span>'
+        )
 
     def fence(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         """Code, with its language as a word above it."""
@@ -131,7 +133,7 @@ def marked(chosen: str, rejected: str) -> tuple[Markup, Markup, str]:
 
 
 def _common(left: list[str], right: list[str]) -> list[tuple[int, int, int]]:
-    """Stretches that both have: what is equal at both ends first, so that a small change in a long text costs little."""
+    """Stretches that both have: what is equal at both ends first, so that a small change costs little."""
     head = 0
     while head < min(len(left), len(right)) and left[head] == right[head]:
         head += 1
@@ -157,4 +159,3 @@ def _with_marks(words: list[str], blocks: list[tuple[int, int, int]], side: int,
         parts.append(str(escape("".join(words[start : start + block[2]]))))
         place = max(place, start + block[2])
     return Markup("".join(parts))  # noqa: S704  every part is escaped
-
