@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from notus.core.artifacts import records_in
+from notus.core.columns import without_pandas
 from notus.core.errors import DataError, InputError
 from notus.core.parallel import usable_cores
 from notus.core.records import Dialogue, Feedback
@@ -82,6 +83,7 @@ def open_review(
         InputError: if there is nothing to read, or what is given does not belong together.
         MissingExtraError: if the extra ``review`` is not installed.
     """
+    without_pandas()
     found = _find(str(given), opened, audit)
     said = [*found.said, *([f"not read: {found.source.not_read}"] if found.source.not_read else [])]
     columns, records, search = _tables(found, cache, workers)

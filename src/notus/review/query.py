@@ -241,10 +241,9 @@ class Review:
 
     def progress(self, filter: Filter) -> Progress:  # noqa: A002
         """How far a queue is decided: the filter without what it says of decisions."""
-        mask = self.selection.mask(filter.without("decided", "who", "not-who"))
         people: Counter[str] = Counter()
         total = decided = conflicts = 0
-        for state, count in self.decided.counts(mask).items():
+        for state, count in self.selection.states(filter.without("decided", "who", "not-who")).items():
             total += count
             decided += count * state.decided
             conflicts += count * state.conflict

@@ -33,7 +33,7 @@ from notus.review.tables.parts import OF, Part, write_part
 
 __all__ = ["Built", "build", "cache_of"]
 
-_VERSION = 1
+_VERSION = 2
 """Raised whenever equal files give other tables than before."""
 _MANIFEST = ".tables.json"
 _WORTH_A_PROCESS = 4
@@ -65,6 +65,7 @@ class Built:
 
 
 class _Manifest(msgspec.Struct, frozen=True):
+    version: int
     content: str
     files: dict[str, tuple[int, int, int]]
     """Path → size, time and inode."""
@@ -124,6 +125,8 @@ def _find(cache: Path, place: str, stamps: dict[str, Any], content: str | None) 
             known = msgspec.json.decode(path.read_bytes(), type=_Manifest)
         except (OSError, msgspec.DecodeError):
             continue
+        if known.version != _VERSION:
+            continue
         if content is not None and known.content == content:
             _write_manifest(folder, msgspec.structs.replace(known, files=stamps))
         elif known.files != stamps or content is not None or not folder.name.endswith(known.content):
@@ -148,7 +151,7 @@ def _build(source: Source, cache: Path, name: str, stamps: dict[str, Any], worke
     part.mkdir()
     try:
         parts = _write_parts(source, part, workers)
-        known = _Manifest(name.rpartition("-")[2], stamps, OF[source.record], source.format, list(parts))
+        known = _Manifest(_VERSION, name.rpartition("-")[2], stamps, OF[source.record], source.format, list(parts))
         if not sum(each.rows for each in parts):
             dropped = sum(sum(each.dropped.values()) for each in parts)
             raise DataError(f"{source.name} holds nothing to review: none of its {dropped:,} rows can be read")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from notus.review.tables.build import Built
 from notus.review.tables.likeness import BINS, Signatures
-from notus.review.tables.parts import SEPARATOR, part_file
+from notus.review.tables.parts import SEPARATOR, WORDS, part_file
 
 __all__ = ["NONE", "Bins", "Columns", "Mask", "Numbers", "Words", "bins_of", "load"]
 
@@ -28,7 +29,6 @@ Mask = NDArray[np.bool_]
 Numbers = NDArray[np.float64]
 NONE = "-"
 """How a URL calls having no value."""
-_WORDS = ("file", "source", "model", "rejected", "aspects", "raters", "faults", "desirable")
 _STEPS = (1.0, 2.0, 2.5, 5.0)
 _WIDENING = (1, 2, 5)
 _FEW = 24
@@ -187,10 +187,7 @@ class Columns:
 
 def load(built: Built) -> Columns:
     """Read the columns of tables that are there."""
-    parts = [
-        pq.read_table(part_file(built.folder, "rows", part.number), read_dictionary=list(_WORDS), use_threads=False)
-        for part in built.parts
-    ]
+    parts = [_read(part_file(built.folder, "rows", part.number)) for part in built.parts]
     table = pa.concat_tables(parts).unify_dictionaries()
     row_starts = np.cumsum([0, *(part.rows for part in built.parts)])[:-1]
     record_starts = np.cumsum([0, *(part.records for part in built.parts)])[:-1]
@@ -200,7 +197,7 @@ def load(built: Built) -> Columns:
     titles = table["title"].drop_null().combine_chunks()
     first = np.flatnonzero(np.diff(group, prepend=-1))
     assert len(titles) == len(first) == sum(part.records for part in built.parts), "a record without a row"
-    words = {name: _words(table, name) for name in _WORDS}
+    words = {name: _words(table, name) for name in WORDS}
     return Columns(
         built,
         id=_array(table, "id"),
@@ -263,6 +260,11 @@ def _widening_borders(low: float, high: float) -> list[float]:
     first = max(place for place, border in enumerate(borders) if border <= low)
     last = min(place for place, border in enumerate(borders) if border > high)
     return borders[first : last + 1]
+
+
+def _read(path: Path) -> pa.Table:
+    with pq.ParquetFile(path, read_dictionary=list(WORDS)) as file:
+        return file.read()
 
 
 def _array(table: pa.Table, name: str) -> NDArray[Any]:

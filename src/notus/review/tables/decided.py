@@ -64,8 +64,7 @@ class Decided:
     @property
     def people(self) -> tuple[str, ...]:
         """All who decided anything here that stands."""
-        used = np.unique(self.codes).tolist()
-        return tuple(sorted({who for code in used for who in self.states[code].who}))
+        return tuple(sorted({who for state in self.counts(None) for who in state.who}))
 
     @property
     def elsewhere(self) -> int:
@@ -83,8 +82,10 @@ class Decided:
     def counts(self, mask: Mask | None) -> dict[State, int]:
         """State → rows of the mask that are in it."""
         codes, states = self.codes, self.states
+        if len(states) == 1:  # nothing is decided
+            return {states[0]: len(codes) if mask is None else int(np.count_nonzero(mask))}
         counts = np.bincount(codes if mask is None else codes[mask], minlength=len(states)).tolist()
-        return {state: count for state, count in zip(self.states, counts, strict=False) if count}
+        return {state: count for state, count in zip(states, counts, strict=False) if count}
 
     def state(self, row: int) -> State:
         """The state of a row."""

@@ -22,6 +22,11 @@ from notus.review.tables.parts import SEPARATOR
 
 __all__ = ["Beside", "add_audit", "add_feedback"]
 
+_READ = {
+    "completions.parquet": ("id", "suspicion", "q", "reasons", "flags", "evidence"),
+    "pairs.parquet": ("id", "suspicion", "q", "flags", "evidence"),
+}
+"""Table of an audit → the columns of it that are joined."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 Places = NDArray[np.int64]
 
@@ -49,7 +54,7 @@ def add_audit(columns: Columns, table: Path) -> tuple[str, ...]:
     Raises:
         DataError: if none of the rows is in the audit.
     """
-    audit = read_columns(table)
+    audit = read_columns(table, _READ[table.name])
     places = _places_of(columns, _ids(audit["id"]))
     found = int((places >= 0).sum())
     if not found:

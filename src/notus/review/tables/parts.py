@@ -45,6 +45,7 @@ __all__ = [
     "REJECTED",
     "ROWS",
     "SEPARATOR",
+    "WORDS",
     "Part",
     "decode",
     "fold",
@@ -70,13 +71,15 @@ _ANSWERS = 2_048
 _TEXTS = 8_192
 _NO_IDS = dict.fromkeys(("feedback", "answer", "answer_rejected"), 0)
 _SIGNATURE = pa.binary()
+WORDS = ("file", "source", "model", "rejected", "aspects", "raters", "faults", "desirable")
+"""Columns of words."""
 ROWS = pa.schema(
     [
         *((name, pa.uint64()) for name in ("id", "prompt", "feedback", "answer", "answer_rejected")),
         *(("group", pa.int32()), ("index", pa.int16()), ("line", pa.int64()), ("length", pa.int64())),
-        *((name, pa.string()) for name in ("file", "source", "model", "rejected", "aspects", "raters", "faults")),
+        *((name, pa.string()) for name in WORDS),
         *((name, pa.float64()) for name in ("score", "rating", "margin")),
-        *(("desirable", pa.string()), ("excerpt", pa.string()), ("signature", _SIGNATURE)),
+        *(("excerpt", pa.string()), ("signature", _SIGNATURE)),
         # Of the record: on its first row alone.
         *(("title", pa.string()), ("prompt_signature", _SIGNATURE)),
     ]
@@ -162,7 +165,7 @@ class _Writer:
     def __enter__(self) -> "_Writer":
         place = partial(part_file, self.folder, number=self.number)
         zstd = {"compression": "zstd", "compression_level": 1}
-        self.to_rows = pq.ParquetWriter(place("rows"), ROWS, **zstd)
+        self.to_rows = pq.ParquetWriter(place("rows"), ROWS, use_dictionary=list(WORDS), **zstd)
         self.to_texts = pq.ParquetWriter(
             place("texts"), _TEXT_TABLE, compression="lz4", use_dictionary=False, write_statistics=False
         )

@@ -139,6 +139,11 @@ class Selection:
         known = (key, other, self.decided.version if on_decisions else 0)
         return self._counts.get(known, lambda: self._count(other, key))
 
+    def states(self, wanted: Filter) -> dict[State, int]:
+        """State of decisions → rows of a filter that are in it."""
+        known = ("states", wanted.without("sort", "seed"), self.decided.version)
+        return self._counts.get(known, lambda: self.decided.counts(self.mask(wanted)))
+
     def binned(self, wanted: Filter, key: str, bars: int) -> list[int]:
         """Rows of a filter in each bar of a number, and in the end those in none."""
         known = ("bins", key, bars, wanted.without("sort", "seed"), self.decided.version if wanted.on_decisions else 0)
@@ -159,16 +164,15 @@ class Selection:
         return order if mask is None else order[mask[order]]
 
     def _count(self, wanted: Filter, key: str) -> dict[str, int]:
-        mask = self.mask(wanted)
         if key in ("decided", "who"):
             counts: dict[str, int] = {}
-            for state, count in self.decided.counts(mask).items():
+            for state, count in self.states(wanted).items():
                 for value in values_of(state) if key == "decided" else state.who:
                     counts[value] = counts.get(value, 0) + count
             return counts
         if (words := self.words(key)) is None:
             raise ConfigError(f"there is no {key} here; {nearest(key, self.keys)}")
-        return words.counts(mask)
+        return words.counts(self.mask(wanted))
 
     def _masks_of(self, wanted: Filter) -> Sequence[Mask]:
         asked: list[tuple[str, Any, Callable[[str, Any], Mask]]] = [
@@ -242,7 +246,7 @@ def _lets(wanted: Filter, state: State) -> bool:
 
 def _shuffled(ids: NDArray[np.uint64], seed: int) -> NDArray[np.int32]:
     """The rows in an order that only their ids and the seed decide: other rows beside them change nothing in it."""
-    mixed = ids ^ (np.uint64(seed + 1) * _MIX)
+    mixed = ids ^ (np.array([seed + 1], np.uint64) * _MIX)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return np.argsort(mixed ^ (mixed >> np.uint64(31)), kind="stable").astype(np.int32)
