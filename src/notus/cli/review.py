@@ -59,6 +59,7 @@ def review(
                 webbrowser.open(access.link)
 
         serve(make_app(Desk(opened, store), access, person), access, ready=tell)
+        print(f"\n{sum(1 for _ in store.rulings()):,} decisions are in {decisions}")
 
 
 def _free_port(host: str) -> int:

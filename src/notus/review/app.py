@@ -10,6 +10,7 @@ Owns addresses and answers; what stands on a page is owned by ``review.pages``, 
 """
 
 import hashlib
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -212,10 +213,14 @@ def serve(app: Guard, access: Access, *, ready: Callable[[], Any] = lambda: None
     """
     import uvicorn
 
+    try:
+        family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
+        listening = socket.create_server((access.host.strip("[]"), access.port), family=family)
+    except OSError as error:
+        where = f"{access.host}:{access.port}"
+        raise RunError(f"cannot listen on {where}: {error.strerror}; give another --port or --host") from None
     settings = uvicorn.Config(
         app,
-        host=access.host,
-        port=access.port,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -234,9 +239,9 @@ def serve(app: Guard, access: Access, *, ready: Callable[[], Any] = lambda: None
 
     threading.Thread(target=tell, daemon=True).start()
     try:
-        server.run()
-    except SystemExit as error:  # uvicorn's way to say that it could not listen
-        raise RunError(f"cannot listen on {access.host}:{access.port}; give another --port") from error
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:  # the way to end it; uvicorn has answered what was under way
+        pass
     finally:
         ended.set()
 
