@@ -125,7 +125,7 @@ def test_words_that_only_one_has_are_marked():
     ("chosen", "rejected", "said"),
     [
         ("same", "same", "the same"),
-        ("one two three four five six", "seven eight nine ten eleven twelve", "Next to no words"),
+        ("one two three four five six", "seven eight nine ten eleven twelve", "Few words"),
         ("word " * 9_000, "word " * 8_999 + "end", "Too long"),
     ],
 )

@@ -392,11 +392,15 @@ def _ratings(ratings: tuple[Rating, ...]) -> list[dict[str, Any]]:
             "value": "N/A" if each.value is None else number(each.value),
             "rater": each.rater,
             "why": each.rationale,
-            "level": "" if each.value is None or each.scale is not None else _level(each.value),
+            "level": _level(each),
         }
         for each in ratings
     ]
 
 
-def _level(value: float) -> str:
-    return "low" if value <= 2 else "high" if value >= 4 else ""
+def _level(rating: Rating) -> str:
+    """Whether a rating stands in the lowest or the highest quarter of its scale, where that is known."""
+    if rating.value is None or rating.scale is None or rating.scale.high <= rating.scale.low:
+        return ""
+    place = (rating.value - rating.scale.low) / (rating.scale.high - rating.scale.low)
+    return "low" if place <= 0.25 else "high" if place >= 0.75 else ""

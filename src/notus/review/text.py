@@ -26,8 +26,8 @@ made to be slow."""
 _MARKS = 4_000
 MARKED_WORDS = 3_000
 """Of longer texts differing words are not marked."""
-_LEAST_ALIKE = 0.08
-"""Where fewer words than this are in common, in order, marks would be on everything."""
+_LEAST_ALIKE = 0.2
+"""Where a smaller share than this is in common, in order, marks would be on everything."""
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -127,8 +127,8 @@ def marked(chosen: str, rejected: str) -> tuple[Markup, Markup, str]:
         return plain(chosen), plain(rejected), "Too long for words to be marked."
     blocks = _common(left, right)
     same = sum(len("".join(left[a : a + size]).strip()) for a, _, size in blocks)
-    if same < _LEAST_ALIKE * max(1, min(len(chosen), len(rejected))):
-        return plain(chosen), plain(rejected), "Next to no words in common: nothing is marked."
+    if 2 * same < _LEAST_ALIKE * (len(chosen) + len(rejected)):
+        return plain(chosen), plain(rejected), "Few words in common: nothing is marked."
     return _with_marks(left, blocks, 0, "del-ours"), _with_marks(right, blocks, 1, "del-theirs"), ""
 
 

@@ -216,7 +216,7 @@ function open(name) {
   if (!dialog || !dialog.firstElementChild) return say('Nothing of it can be changed here.');
   for (const each of dialog.querySelectorAll('form')) each.reset();
   dialog.showModal();
-  dialog.querySelector('textarea, input:not([type="radio"]), select')?.focus();
+  dialog.querySelector('textarea, input, select')?.focus();
 }
 
 const forms = {
