@@ -99,6 +99,11 @@ class Site:
         queue = queue_of(wanted, given.get("queue"))
         return _page(self.pages.record(key, wanted, queue, self.who(request), part=part))
 
+    def near(self, key: str, request: Request) -> Response:
+        """Records like one."""
+        wanted, given = _parsed(request)
+        return _page(self.pages.near(key, wanted, queue_of(wanted, given.get("queue")), self.who(request)))
+
     def first(self, request: Request) -> Response:
         """The first record of a queue."""
         wanted, given = _parsed(request)
@@ -185,6 +190,7 @@ def make_app(desk: Desk, access: Access, person: Person) -> Guard:
     get: dict[str, Callable[..., Response]] = {
         "/": site.listing,
         "/record/{key}": site.record,
+        "/near/{key}": site.near,
         "/bulk": site.preview,
         "/first": site.first,
         "/people": site.people,

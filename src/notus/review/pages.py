@@ -141,8 +141,18 @@ class Pages:
             record=address,
             scores=_scores(view),
             fields=_editable(view),
-            neighbours=review.neighbours(key, 6),
+            near=f"/near/{key}?{wanted.url(queue=queue)}",
         )
+
+    def near(self, key: str, wanted: Filter, queue: str, person: Person) -> str:
+        """Records like one.
+
+        Raises:
+            InputError: if there is none of that key.
+        """
+        found = self._review.neighbours(key, 8)
+        rows = [(_seen_row(each.row, person), each) for each in found]
+        return self._render("_near.html.j2", person=person, rows=rows, record=_record_url(wanted, queue))
 
     def people(self, person: Person, figures: Any) -> str:
         """Who decided how much, where they agree, and on what they don't."""
@@ -190,7 +200,7 @@ class Pages:
         found: list[dict[str, Any]] = []
         if "score" in known and "rating" in known:
             grid = self._review.grid(wanted)
-            drawn = {width: grid_picture(grid, wanted, _list_url, width) for width in (WIDE, NARROW)}
+            drawn = {width: grid_picture(grid, wanted, width) for width in (WIDE, NARROW)}
             note = f"{counted(grid.none, 'record')} without one of the two" if grid.none else ""
             title = f"{grid.label_y} against {grid.label_x.lower()}"
             found.append({"grid": True, "wide": drawn[WIDE], "narrow": drawn[NARROW], "note": note, "title": title})
@@ -198,7 +208,7 @@ class Pages:
             if key in ("suspicion", "q"):
                 continue
             histogram = self._review.histogram(wanted, key)
-            wide, narrow = (bars_picture(histogram, wanted, _list_url, width) for width in (WIDE / 2, NARROW))
+            wide, narrow = (bars_picture(histogram, wanted, width) for width in (WIDE / 2, NARROW))
             found.append({"grid": False, "wide": wide, "narrow": narrow, "note": "", "title": histogram.label})
         return found
 
