@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import stdev
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -45,15 +45,29 @@ from notus.audit.votes import Rankings, VoteAudit
 from notus.audit.wording import PROMPTS, TextModels, TextScores, learn_models
 from notus.core.records import ASPECTS, DESCRIPTIVE, Completion, Feedback, Scale, on_one_scale
 from notus.core.tables import read_at, read_columns, read_records, write_columns
+from notus.decisions.note import is_kept
 from notus.formats.families.ultrafeedback import RATED, SCORED, STATED_MEAN
 from notus.preferences.faults import has_text, is_empty
 from notus.preferences.repair import verdict
 from notus.stats.ranks import blocks, mid_ranks
 
-__all__ = ["FLAGS", "Accumulator", "Audit", "Placement", "StoredRows", "Suspicion", "audit", "audit_of", "write_audit"]
+__all__ = [
+    "FLAGS",
+    "KEPT",
+    "Accumulator",
+    "Audit",
+    "Placement",
+    "StoredRows",
+    "Suspicion",
+    "audit",
+    "audit_of",
+    "write_audit",
+]
 
 Measure = Literal["score-against-ratings", "spread-of-ratings", "none"]
 
+KEPT = "decided-keep"
+"""The flag of what is no suspect any more."""
 FLAGS = {
     "legacy-zero": "an aspect is rated 0, below the scale that its format promises; kept as it came",
     "off-scale": "another rating or overall score lies outside the scale that it is said to be on",
@@ -63,6 +77,7 @@ FLAGS = {
     "mean-mismatch": "the mean of the ratings is not the fine-grained score that the row states",
     "empty-answer": "the answer holds nothing that can be seen: white space, invisible characters",
     "unscored": "there is no rating, no overall score and no ranking",
+    KEPT: "a person decided to keep it as it is: it has no place by suspicion, and no reason is listed",
 }
 """Flag → what it says of a completion."""
 
@@ -231,7 +246,7 @@ class Accumulator:
         self.first: dict[str, Suspicion] = {}
         self.text_scores = TextScores(models or TextModels())
         self.ratings, self.rankings, self.aspects = Ratings(), Rankings(), AspectRatings()
-        self._spreads = array("d")
+        self._spreads, self._kept = array("d"), array("b")
 
     def __len__(self) -> int:
         """Number of completions that were taken in."""
@@ -248,6 +263,7 @@ class Accumulator:
         for completion in feedback.completions:
             spread = _spread(completion)
             self._spreads.append(math.nan if spread is None else spread)
+            self._kept.append(is_kept(completion))
         rows = _draft_rows(feedback)
         for row in rows:
             for flag in row.flags:
@@ -272,6 +288,7 @@ class Accumulator:
         self.flags.update(other.flags)
         self.first = other.first | self.first
         self._spreads.extend(other._spreads)
+        self._kept.extend(other._kept)
 
     def place(self, extras: Sequence[Extra] = ()) -> "Placement":
         """The second pass: of score and ratings where a completion has both, otherwise of the spread.
@@ -306,7 +323,9 @@ class Accumulator:
         values = spreads if either.all() else against
         # A share of fewer than twenty completions says nothing: there the disagreement alone is the suspicion.
         suspicion = reasons.combined.minus_log_p if len(values) >= FEWEST else values
-        return Placement(measure, of_mean, of_score, values, _places(suspicion), reasons, by_context)
+        kept = np.asarray(self._kept, dtype=np.bool_)
+        places = _places(np.where(kept, np.nan, suspicion) if kept.any() else suspicion)
+        return Placement(measure, of_mean, of_score, values, places, reasons, by_context, kept)
 
     def health(self) -> Health:
         """The health of all that was taken in."""
@@ -324,16 +343,21 @@ class Placement:
     suspicion: NDArray[np.uint32]
     reasons: Reasons
     by_context: ByContext
+    kept: NDArray[np.bool_]
+    """Completions that a person decided to keep: they are in all comparisons, and are no suspects."""
 
     @property
     def q(self) -> NDArray[np.float64]:
         """Of each completion; NaN in a set that is too small to tell."""
         q = self.reasons.combined.q
-        return q if len(q) >= FEWEST else np.full(len(q), np.nan)
+        if len(q) < FEWEST:
+            return np.full(len(q), np.nan)
+        return np.where(self.kept, np.nan, q) if self.kept.any() else q
 
     def suspects(self) -> NDArray[np.uint32]:
         """Numbers of the completions with a reason: see ``Audit.suspects``."""
-        return _in_order(self.reasons.suspects(), self.suspicion, self.q)
+        numbers = self.reasons.suspects()
+        return _in_order(numbers[~self.kept[numbers]], self.suspicion, self.q)
 
     def columns(self, start: int, stop: int) -> dict[str, pa.Array]:
         """The columns of the rows from ``start`` to before ``stop``."""
@@ -343,7 +367,10 @@ class Placement:
         }
         places = self.suspicion[start:stop]
         late = {"suspicion": pa.array(places, mask=places == 0)}
-        return floats | late | self.reasons.columns(start, stop) | self.by_context.columns(start, stop)
+        told = self.reasons.columns(start, stop)
+        if (kept := self.kept[start:stop]).any():
+            told = {name: _blank(column, kept) for name, column in told.items()}
+        return floats | late | told | self.by_context.columns(start, stop)
 
 
 def audit(records: Iterable[Feedback]) -> Audit:
@@ -514,8 +541,16 @@ def _flags_of(
         "mean-mismatch": isinstance(stated, (int, float)) and (mean is None or abs(stated - mean) > _ROUNDING),
         "empty-answer": is_empty(completion.turns) if completion.turns else not has_text(completion.text),
         "unscored": mean is None and not mixed and completion.overall_score is None and not ranked,
+        KEPT: is_kept(completion),
     }
     return tuple([name for name, raised in found.items() if raised]) if any(found.values()) else ()
+
+
+def _blank(column: pa.Array, where: NDArray[np.bool_]) -> pa.Array:
+    """A column without what it says of some rows."""
+    nothing: Any = [] if pa.types.is_list(column.type) else "" if pa.types.is_string(column.type) else None
+    values = [nothing if blank else value for value, blank in zip(column.to_pylist(), where.tolist(), strict=True)]
+    return pa.array(values, column.type)
 
 
 def _is_off_scale(value: float | None, scale: Scale | None) -> bool:

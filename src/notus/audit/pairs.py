@@ -23,6 +23,7 @@ from notus.audit.ratings.judgements import Signal
 from notus.audit.signals import FEWEST, REASON, Chance, format_odds, margin_signal, union_q
 from notus.core.records import Message, Preference
 from notus.core.text import counted, format_list
+from notus.decisions.note import is_kept
 from notus.preferences.faults import PAIR_FAULTS, margin_of, pair_faults
 from notus.stats.bradley_terry import Comparisons, bradley_terry
 from notus.stats.intervals import Estimate, Share, clip, clustered_mean, holm, p_value, proportion
@@ -30,6 +31,7 @@ from notus.stats.tests import Uniformity, uniformity
 
 __all__ = [
     "CHANCE_FLAGS",
+    "KEPT",
     "NO_FACTS",
     "PAIR_FLAGS",
     "Bias",
@@ -43,13 +45,17 @@ __all__ = [
     "bias_of",
     "model_bias",
     "share_of_pairs",
+    "without_kept",
 ]
 
+KEPT = "decided-keep"
+"""The flag of what is no suspect any more."""
 PAIR_FLAGS = PAIR_FAULTS | {
     "repeated-prompt": "other pairs have the same prompt",
     "label-against-text": "what is preferred elsewhere in the set is in the rejected answer",
     "reward-against-label": "a trained model's reward is far on the side of the rejected answer",
     "margin-against-label": "the scores speak for the rejected answer by far more than the other margins let expect",
+    KEPT: "a person decided to keep it as it is: it has no place by suspicion, and is not among the pairs shown",
 }
 """Flag → what it says of a pair."""
 
@@ -189,6 +195,15 @@ def audit_pairs(records: Iterable[Preference]) -> PairAudit:
     return PairAudit(told, _health(told, len(prompts)), chances)
 
 
+def without_kept(audit: PairAudit) -> PairAudit:
+    """The audit in which pairs that a person decided to keep have no place and no q; their flags stay, as facts."""
+    if not any(KEPT in row.flags for row in audit.rows):
+        return audit
+    nothing = {"suspicion": None, "place_by_text": None, "q": None}
+    rows = tuple(msgspec.structs.replace(row, **nothing) if KEPT in row.flags else row for row in audit.rows)
+    return replace(audit, rows=rows)
+
+
 def _with_margins(rows: Sequence[Pair], signal: Signal) -> list[Pair]:
     """The rows with what the other margins say of theirs."""
     q = union_q([signal.cautious])
@@ -253,7 +268,7 @@ def _pair(record: Preference) -> Pair:
         place_chosen=_place(record.extra.get("chosen_index"), of),
         place_rejected=_place(record.extra.get("rejected_index"), of),
         completions=of,
-        flags=pair_faults(record),
+        flags=(*pair_faults(record), *((KEPT,) if is_kept(record) else ())),
     )
 
 

@@ -27,7 +27,7 @@ and ``clean.truecase``.
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any, Literal, NamedTuple
@@ -63,6 +63,7 @@ from notus.core.records import (
 )
 from notus.core.stage import Tally
 from notus.core.tables import read_batch
+from notus.decisions.note import is_kept
 from notus.formats.format import Data, record_id
 from notus.preferences.faults import PAIR_FAULTS, pair_faults
 
@@ -297,23 +298,22 @@ def examine(records: Iterable[Data], settings: Cleaning, items: ItemIndex | None
     return Examined(Signatures.concat(signatures), Overlaps.concat(overlaps), forms)
 
 
-def decide(parts: Iterable[Examined], settings: Cleaning) -> Plans:
+def decide(parts: Iterable[Examined], settings: Cleaning, known: Callable[[], Set[str]] = frozenset[str]) -> Plans:
     """What the whole set tells of each row. See the module for the order.
 
     Args:
         parts: of the shards, in their order. Given one by one, they are let go of as they are put together.
         settings: of the cleaning.
+        known: asked when all parts are there: further ids that ``keep`` may hold, of answers.
 
     Raises:
-        ConfigError: if ``keep`` holds an id that no record and no prompt has.
+        ConfigError: if ``keep`` holds any other id that no record and no prompt has.
     """
     held = list(parts)
     sizes = [len(part.overlaps.scores) for part in held]
     starts = np.concatenate(([0], np.cumsum(sizes)))[: len(sizes)].astype(int)
-    overlaps, names = (
-        Overlaps.concat([part.overlaps for part in held]),
-        Forms.concat(part.forms for part in held).names(),
-    )
+    overlaps = Overlaps.concat([part.overlaps for part in held])
+    names = Forms.concat(part.forms for part in held).names()
     signed = [part.signatures for part in held]
     held.clear()
     matched = np.zeros(len(overlaps.scores), bool)
@@ -341,7 +341,7 @@ def decide(parts: Iterable[Examined], settings: Cleaning) -> Plans:
                 ids[row] = f"{int(signatures.prompts[row]):016x}"
         for each in found.found:
             gone[each.row] = (each.kind, f"of {ids[each.of]} in row {each.of + 1}, similarity {each.similarity:.2f}")
-    kept = _kept_rows(signatures, settings.keep).intersection(gone)
+    kept = _kept_rows(signatures, settings.keep, known()).intersection(gone)
     gone = {row: reason for row, reason in gone.items() if row not in kept}
     shown = {row for each in (*found.found, *found.spared[:SHOWN]) for row in (each.row, each.of)}
     shown |= {match.row for match in overlaps.matches}
@@ -359,8 +359,8 @@ def decide(parts: Iterable[Examined], settings: Cleaning) -> Plans:
     )
 
 
-def _kept_rows(signatures: Signatures, keep: Sequence[str]) -> set[int]:
-    """The rows that ids of records or of prompts name."""
+def _kept_rows(signatures: Signatures, keep: Sequence[str], known: Set[str]) -> set[int]:
+    """The rows that ids of records or of prompts name; ids that are known otherwise need none."""
     rows: set[int] = set()
     for name in keep:
         try:
@@ -368,7 +368,7 @@ def _kept_rows(signatures: Signatures, keep: Sequence[str]) -> set[int]:
         except (ValueError, OverflowError):
             raise ConfigError(f"keep: '{name}' is no id; ids are hexadecimal, as in duplicates.parquet") from None
         found = np.flatnonzero((signatures.rows == number) | (signatures.prompts == number)).tolist()
-        if not found:
+        if not found and name not in known:
             raise ConfigError(f"keep: no record and no prompt has the id '{name}'; ids stand in duplicates.parquet")
         rows.update(found)
     return rows
@@ -564,24 +564,19 @@ def _filter_answers(record: Data, seen: Seen, settings: Cleaning, evidence: Evid
         return None
     filters = settings.filters_of(type(record))
     if isinstance(record, Preference):
-        if (fault := next((name for name in pair_faults(record) if name in filters), None)) is not None:
+        fault = next((name for name in pair_faults(record) if name in filters), None)
+        if fault is not None and not _spared(record, fault, tally):
             tally.drop(record_id(record), fault, PAIR_FAULTS[fault], at=record, asked_by="filters")
             return None
         filters = tuple(name for name in filters if name not in PAIR_FAULTS)
     answers = answers_of(seen.record) if filters else []
-    not_english = [other_language(text) if _BY_LANGUAGE & set(filters) else None for text in answers]
-    for slug in ENGLISH_ONLY & set(filters) if any(not_english) else ():
-        tally.count(f"not-applied:{slug}")
+    not_english = _not_english(answers, filters, tally)
     faults = dict(seen.completions)
     for index, text in enumerate(answers):
-        if (
-            not text
-            and isinstance(record, Feedback)
-            and any(turn.tool_calls for turn in record.completions[index].answer)
-        ):
-            continue  # a call of a tool is an answer without a word
+        if not text and _calls_a_tool(record, index):
+            continue  # an answer without a word
         found = _first_fault(text, filters, settings.language, not_english[index])
-        if index not in faults and found is not None:
+        if index not in faults and found is not None and not _spared(record, found[0], tally, index):
             faults[index] = found
             if not isinstance(record, Feedback):
                 tally.drop(record_id(record), *found, at=record, asked_by="filters")
@@ -589,6 +584,26 @@ def _filter_answers(record: Data, seen: Seen, settings: Cleaning, evidence: Evid
     if isinstance(record, Feedback):
         return _without_bad_completions(record, seen, faults, evidence, tally)
     return seen.record
+
+
+def _not_english(answers: Sequence[str], filters: Sequence[str], tally: Tally) -> list[str | None]:
+    """What language each answer is in, if not English, where a filter asks; those of English alone are not applied."""
+    found = [other_language(text) if _BY_LANGUAGE & set(filters) else None for text in answers]
+    for slug in ENGLISH_ONLY & set(filters) if any(found) else ():
+        tally.count(f"not-applied:{slug}")
+    return found
+
+
+def _calls_a_tool(record: Data, index: int) -> bool:
+    return isinstance(record, Feedback) and any(turn.tool_calls for turn in record.completions[index].answer)
+
+
+def _spared(record: Data, fault: str, tally: Tally, index: int = 0) -> bool:
+    """Whether a person decided to keep what a filter would take out; that is counted."""
+    if not is_kept(record.completions[index] if isinstance(record, Feedback) else record):
+        return False
+    tally.count(f"kept:{fault}")
+    return True
 
 
 def _without_bad_completions(

@@ -37,6 +37,7 @@ __all__ = [
     "ROUNDS",
     "ROWS",
     "ROWS_TABLE",
+    "RULINGS",
     "SCORES",
     "TRIALS",
     "TRUTH",
@@ -87,6 +88,8 @@ PROMPTS = Artifact("prompts", "prompts.parquet", Dialogue)
 OUTPUTS = Artifact("outputs", "outputs.parquet", Output)
 VERDICTS = Artifact("verdicts", "verdicts.parquet", Verdict)
 DECISIONS = Artifact("decisions", "decisions.parquet", Decision)
+RULINGS = Artifact("rulings", "decisions.jsonl")
+"""What persons decided, a ``decisions.ruling.Ruling`` a line: what the setting ``decisions`` reads of a step."""
 QUEUE = Artifact("queue", "queue.parquet")
 """Scores in doubt, for a judge or a person: ``preferences.repair.Doubt``."""
 SCORES = Artifact("scores", "scores.parquet")

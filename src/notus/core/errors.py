@@ -4,7 +4,8 @@
     ├── InputError        what the user gave cannot be used          exit code 2
     │   ├── ConfigError   a config, a recipe or a ``--set``
     │   ├── DataError     a file, a row, a layout
-    │   │   └── LossError  more rows are lost than may be
+    │   │   ├── LossError  more rows are lost than may be
+    │   │   └── UnseenError  an id that was named is in no row
     │   └── MissingExtraError  a library that an optional part needs
     ├── RunError          what was given is fine, the work failed    exit code 1
     │   └── ChangedInputError  somebody wrote to what was being read
@@ -36,6 +37,7 @@ __all__ = [
     "MissingExtraError",
     "NotusError",
     "RunError",
+    "UnseenError",
     "as_told",
     "cannot_write",
     "check_space",
@@ -68,6 +70,10 @@ class DataError(InputError):
 
 class LossError(DataError):
     """So many rows cannot be used, for reasons that no setting asked for, that the result would be another set."""
+
+
+class UnseenError(DataError):
+    """An id that was named is in nothing that was read."""
 
 
 class MissingExtraError(InputError):

@@ -58,6 +58,8 @@ CHECKPOINTS = "checkpoints"
 _BEGUN = frozenset(["config.json", "inputs.json", "log.txt"])
 _WITHDRAWN = "input.forget"
 """What differs where rows were withdrawn since."""
+_DECIDED = "input.decisions"
+"""What differs where persons decided more since."""
 _LEFT_BEFORE = frozenset(["dropped.parquet", "metrics.jsonl", "quarantine.jsonl", "tally.json"])
 _NOTHING_MADE = _BEGUN | _LEFT_BEFORE
 """All that a run leaves which was stopped before it made anything: another run may take its directory."""
@@ -293,6 +295,11 @@ class Run:
                 raise InputError(
                     f"{self.path} holds a run made before rows were withdrawn ({self.sources.get('forget')}); choose "
                     "another --out, or remove it and do it again without them"
+                )
+            if changed.keys() == {_DECIDED} and changed[_DECIDED][1] is not None:
+                raise InputError(
+                    f"{self.path} holds a run made of other decisions than stand in {self.sources.get('decisions')} "
+                    "now; choose another --out, or remove it and do it again"
                 )
             keys = ", ".join(f"{key} ({old!r} there, {new!r} now)" for key, (old, new) in list(changed.items())[:4])
             raise InputError(f"{self.path} holds another run; it differs in {keys}; choose another --out or remove it")

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
+from notus.core.records import Decision
+
 __all__ = [
     "REMEDIES",
     "Dropped",
@@ -100,6 +102,10 @@ class Tally:
     given: int = 0
     dropped: list[Dropped] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    changes: list[Decision] = field(default_factory=list)
+    """What persons had decided, and was changed for it while the records were read."""
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    """Decisions whose target was met: target and slot (``decisions.settle``)."""
 
     def drop(self, record: str, reason: str, detail: str = "", *, at: Placed | None = None, asked_by: str = "") -> None:
         """Note that a record is not kept.
@@ -129,6 +135,8 @@ class Tally:
         self.given += other.given
         self.dropped += other.dropped
         self.counts.update(other.counts)
+        self.changes += other.changes
+        self.seen |= other.seen
 
     def summary(self) -> dict[str, Any]:
         """The tally as plain JSON values."""

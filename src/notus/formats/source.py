@@ -43,7 +43,7 @@ from notus.core.tables import part_path, record_kind, write_columns, write_recor
 from notus.core.text import DATA_SUFFIXES, HubId
 from notus.formats.files.columns import own_batches, own_rows
 from notus.formats.files.encoding import check_encoding, refuse_not_utf8
-from notus.formats.format import Data, Format, Row
+from notus.formats.format import Data, Format, Row, Sifts
 from notus.formats.join import join_rows
 from notus.formats.lookup import format_named
 from notus.formats.quarantine import REPEATED, Entry, Quarantine, RowError, entry_of, repeats_key
@@ -128,6 +128,8 @@ class Source:
     """Which splits and configurations are not read, in words; empty where all is read."""
     withdrawn: Sieve | None = None
     """What must not be read, and is dropped."""
+    decided: Sifts | None = None
+    """What is done to the records that are left, by decisions of persons."""
 
     @property
     def record(self) -> type[Data]:
@@ -145,8 +147,12 @@ class Source:
         Args:
             without: dotted names of fields, for example ``completions.ratings.rationale``.
         """
-        known = self.withdrawn is None  # by its texts, among others
-        ours = known and self.part is None and self.format in OWN and all(path in self.written for path in self.paths)
+        ours = (
+            not self._is_sifted
+            and self.part is None
+            and self.format in OWN
+            and all(path in self.written for path in self.paths)
+        )
         return replace(self, without=frozenset(without)) if ours else self
 
     def records(self, tally: Tally, quarantine: Quarantine) -> Iterator[Data]:
@@ -167,11 +173,15 @@ class Source:
             yield record
 
     def _sifted(self, records: Iterable[Data], tally: Tally) -> Iterator[Data]:
-        """The records without what is withdrawn."""
-        sieve = self.withdrawn
-        if sieve is None:
-            return iter(records)
-        return (kept for record in records if (kept := sieve.sift(record, tally)) is not None)
+        """The records without what is withdrawn, and as persons have decided on them."""
+        for sieve in filter(None, (self.withdrawn, self.decided)):
+            records = _sift(sieve, records, tally)
+        return iter(records)
+
+    @property
+    def _is_sifted(self) -> bool:
+        """Whether records are taken out or changed as they are read: they are known by their texts, among others."""
+        return self.withdrawn is not None or self.decided is not None
 
     def located(self) -> Iterator[tuple[Path, int, Data]]:
         """The records once more, each with its file and its line (of Parquet its number); bad rows are passed over.
@@ -219,7 +229,7 @@ class Source:
         Args:
             rows: records that there are; None is given where the files hold another number, for some rows are bad.
         """
-        if self.limit is not None or self.withdrawn is not None or self.format not in OWN or any(self.members):
+        if self.limit is not None or self._is_sifted or self.format not in OWN or any(self.members):
             return None
         found = [own_rows(path, self.part, self.record) for path in self.paths]
         if sum(count or 0 for count in found) != rows or None in found:
@@ -428,6 +438,10 @@ def write_jsonl(path: Path, rows: Iterable[object]) -> int:
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from None
     return count
+
+
+def _sift(sieve: Sifts, records: Iterable[Data], tally: Tally) -> Iterator[Data]:
+    return (kept for record in records if (kept := sieve.sift(record, tally)) is not None)
 
 
 def _decode_row(own: Format, payload: Payload) -> Data:

@@ -19,6 +19,7 @@ import msgspec
 
 from notus.core.records import Completion, Decision, Feedback, Record, format_turns
 from notus.core.stage import Tally
+from notus.decisions.note import decided_score
 from notus.formats.families.ultrafeedback import RATED, SCORED
 
 __all__ = [
@@ -116,7 +117,9 @@ def verdict(completion: Completion) -> RepairVerdict:
 
 
 def is_settled(completion: Completion) -> bool:
-    """Whether wording or a judge has confirmed the overall score, or a judge has given it: they leave a note."""
+    """Whether wording, a judge or a person has confirmed the overall score, or given it: they leave a note."""
+    if decided_score(completion):
+        return True
     note = completion.extra.get("repair") if completion.extra else None
     if not isinstance(note, dict) or note.get("verdict") != KEEP:
         return False

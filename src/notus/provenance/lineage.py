@@ -24,6 +24,7 @@ from notus.core.run import MANIFEST, check_run, read_json
 from notus.core.stage import Tally
 from notus.core.tables import read_table
 from notus.core.text import HubId
+from notus.decisions.database import is_url
 from notus.formats.mapping.decode import mapping_name
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import open_source
@@ -194,7 +195,7 @@ def format_of(config: dict[str, Any]) -> str | None:
 def _link(path: str, reads: dict[str, Any], readable: bool) -> Link:
     folder = Path(path)
     if not (folder / "inputs.json").is_file():
-        found = folder.exists() or HubId.parse(path) is not None
+        found = folder.exists() or HubId.parse(path) is not None or is_url(path)
         chosen = {key: reads.get(key) for key in ("split", "config", "encoding")}
         of = format_of(reads)
         return Link(path, "", {}, (), format=of, chosen=chosen, readable=readable and found, found=found)

@@ -338,7 +338,7 @@ def make_plan(recipe: Recipe, out: Path | None = None) -> Plan:
     """
     plan = Plan(recipe)
     folder = (out or Path("runs") / recipe.head.name) / "steps" / "step"
-    read: dict[str, Given] = {}
+    read: dict[tuple[str, bool], Given] = {}
     for arm, steps in recipe.arms.items():
         for seed in recipe.head.seeds:
             done: dict[str, str] = {}
@@ -465,18 +465,22 @@ def _resolve(
     done: Mapping[str, str],
     seed: int,
     threads: int,
-    read: dict[str, Given],
+    read: dict[tuple[str, bool], Given],
     folder: Path,
 ) -> PlannedStep:
     config = with_forgotten(steps[name], folder)
-    refs = refs_of(config)
-    needs = {key: done[target] for key, target in refs.items() if target in steps}
-    given = {key: target for key, target in refs.items() if target not in steps}
+    refs = references_of(config)
+    needs = {key: done[target] for key, (target, _) in refs.items() if target in steps}
+    given = {key: target for key, (target, _) in refs.items() if target not in steps}
+    found: dict[str, Given] = {}
     for key, target in given.items():
-        if target not in read:
-            read[target] = read_given(f"step '{name}', '{key}'", target, steps)
+        reference = refs[key][1]
+        once = (target, reference.rulings)  # a file is hashed otherwise where it is read as decisions
+        if once not in read:
+            read[once] = read_given(f"step '{name}', '{key}'", target, steps, reference)
+        found[key] = read[once]
     chance = config.pinned_seed(seed)
-    inputs = needs | {key: read[target].hash for key, target in given.items()} | code_of(config)
-    stamps = {key: read[target].stamps for key, target in given.items()}
+    inputs = needs | {key: each.hash for key, each in found.items()} | code_of(config)
+    stamps = {key: each.stamps for key, each in found.items()}
     digest = digest_of_step(name, config, chance, inputs, threads=threads if config.computes else None)
     return PlannedStep(name, config, chance, needs, given, digest, inputs, stamps)

@@ -13,7 +13,7 @@ import numpy as np
 from notus.audit.feedback import FLAGS, Audit
 from notus.audit.health import Columns, Group
 from notus.audit.models import ModelComparisons
-from notus.audit.pairs import CHANCE_FLAGS, NO_FACTS, PAIR_FLAGS, Bias, Pair, PairAudit, bias_of
+from notus.audit.pairs import CHANCE_FLAGS, KEPT, NO_FACTS, PAIR_FLAGS, Bias, Pair, PairAudit, bias_of
 from notus.audit.signals import REASON, SIGNALS, SURE, Chance
 from notus.core.records import Feedback, Preference
 from notus.core.text import counted
@@ -269,7 +269,7 @@ def _pair_flags(audit: PairAudit, records: Mapping[int, Preference], source: str
             f"{have} a q of at most {SURE:g}; at most {max(max(sure) * len(sure), 0.1):.1f} of them should be sound."
         )
     numbers = flagged_numbers(audit, len(records))
-    total = sum(bool(row.flags) for row in audit.rows)
+    total = sum(bool(row.flags) and KEPT not in row.flags for row in audit.rows)
     if records and total > len(numbers):
         said.append(
             f"{len(numbers):,} flagged pairs are shown whole; {total - len(numbers):,} more stand in the table."
@@ -282,7 +282,7 @@ def flagged_numbers(audit: PairAudit, limit: int) -> list[int]:
     """Numbers of flagged pairs to be shown whole: one of each flag in turn, the least sound and the first of each."""
     queues: dict[str, list[tuple[float, int]]] = {}
     for number, row in enumerate(audit.rows):
-        for flag in row.flags:
+        for flag in row.flags if KEPT not in row.flags else ():
             queues.setdefault(flag, []).append((row.q if row.q is not None and flag in CHANCE_FLAGS else 1.0, number))
     waiting = [iter(sorted(queues[flag])) for flag in PAIR_FLAGS if flag in queues]
     found: dict[int, None] = {}

@@ -18,9 +18,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from notus.core.errors import InputError
+from notus.core.errors import ConfigError, InputError, nearest
 from notus.core.text import counted
-from notus.review.filter import DECIDED, Filter, Range
+from notus.review.filter import DECIDED, NUMBERS, Filter, Range
 from notus.review.records import (
     Around,
     Bar,
@@ -210,14 +210,13 @@ class Review:
         by_answer = [each for each in rows if columns.group[each] != group]
         texts = self.views.texts([*dict.fromkeys((number, *by_prompt, *by_answer))])
         own = texts[number]
-        found: dict[int, tuple[float, str]] = {}
+        found: dict[int, Neighbour] = {}
         for side, (by, numbers) in enumerate((("prompt", by_prompt), ("answer", by_answer))):
             for each in numbers:
-                same = likeness(own[side], texts[each][side])
-                if same >= _LIKE and same > found.get(each, (0.0, ""))[0]:
-                    found[each] = same, by
-        order = sorted(found, key=lambda each: (-found[each][0], each))[: max(0, count)]
-        return tuple(Neighbour(self.views.row(each), *found[each]) for each in order)
+                same, other = likeness(own[side], texts[each][side]), int(columns.group[each])
+                if same >= _LIKE and (other not in found or same > found[other].similarity):
+                    found[other] = Neighbour(self.views.row(each), same, by)
+        return tuple(sorted(found.values(), key=lambda each: (-each.similarity, each.row.number))[: max(0, count)])
 
     def sample(self, filter: Filter, count: int, seed: int = 0) -> Page:  # noqa: A002
         """A random sample, the same for the same seed: the first ``count`` of ``sort=random``."""
@@ -252,6 +251,8 @@ class Review:
         return Progress(decided, total, conflicts, tuple(sorted(people.items())))
 
     def _facet(self, wanted: Filter, key: str, most: int) -> Facet:
+        if key not in LABELS or key in NUMBERS:
+            raise ConfigError(f"there is no {key[:40]} here; {nearest(key[:40], self.facts_before.facets)}")
         counts = self.selection.counts(wanted, key)
         asked = getattr(wanted, key)
         if key == "decided":
@@ -269,13 +270,12 @@ class Review:
         return self.views.row(int(found[place])).key if 0 <= place < len(found) else ""
 
     def _number(self, key: str) -> int:
-        identifier, _, copy = key.partition(".")
+        identifier, dot, copy = key.partition(".")
         rows = self.columns.rows_of_id(number_of(identifier))
-        place = int(copy) if copy.isascii() and copy.isdigit() and len(copy) < 9 else 0
-        if not copy and len(rows):
-            return int(rows[0])
-        if not place < len(rows) or (copy and not place):
-            raise InputError(f"there is no record {key[:40]} here")
+        known = copy.isascii() and copy.isdigit() and len(copy) < 9 and int(copy) > 0
+        place = int(copy) if known else 0
+        if (dot and not known) or place >= len(rows):
+            raise InputError(f"there is no record '{key[:40]}' here")
         return int(rows[place])
 
 

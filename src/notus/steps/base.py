@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
 
 import msgspec
 import pydantic
@@ -40,6 +40,7 @@ from notus.core.artifacts import (
     RAW_FEEDBACK,
     ROWS,
     ROWS_TABLE,
+    RULINGS,
     UNPAIRED,
     Artifact,
     find_model,
@@ -54,6 +55,9 @@ from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import MANIFEST, Run, atomic, check_run, read_manifest
 from notus.core.stage import Tally
 from notus.core.tables import read_records, table_exists, write_records, write_table
+from notus.decisions.apply import Applied
+from notus.decisions.read import read_settled
+from notus.decisions.settle import Settled
 from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine, RowReader
 from notus.formats.source import Source, open_source, read_counted, sharded
@@ -66,6 +70,8 @@ __all__ = [
     "HELD",
     "TABLES",
     "Context",
+    "Decides",
+    "DecisionsRef",
     "DialoguesRef",
     "DialoguesRefs",
     "FeedbackRef",
@@ -88,6 +94,7 @@ __all__ = [
     "Serving",
     "SourceRef",
     "Step",
+    "decided_for",
     "held_out_beside",
     "open_records",
     "read_findings",
@@ -99,6 +106,7 @@ __all__ = [
 ]
 
 R = TypeVar("R", bound=msgspec.Struct)
+D = TypeVar("D", Feedback, Preference, Unpaired, Dialogue)
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,8 @@ class Reference:
 
     reads: tuple[Artifact, ...] = ()
     """What is read of a step: one of these. Empty for what is no artifact of a step, or may be anything."""
+    rulings: bool = False
+    """Whether these are decisions: they count by what is in force of them, and may lie in a database."""
 
 
 _FEEDBACK = (FEEDBACK, RAW_FEEDBACK, ROWS, ROWS_TABLE)
@@ -119,6 +129,7 @@ OptionalRef = Annotated[str | None, Reference()]
 Refs = Annotated[tuple[str, ...], Reference()]
 FileRef = Annotated[str, Reference(), _Text]
 OptionalFileRef = Annotated[str | None, Reference()]
+DecisionsRef = Annotated[str | None, Reference((RULINGS,), rulings=True)]
 SourceRef = Annotated[str, Reference(_SOURCE), _Text]
 FeedbackRef = Annotated[str, Reference(_FEEDBACK), _Text]
 OptionalFeedbackRef = Annotated[str | None, Reference(_FEEDBACK)]
@@ -212,7 +223,37 @@ class MayLose(Config):
     for; otherwise that is an error. It changes no row, and is no part of what a run is named and compared by."""
 
 
-class Reads(Step, MayLose):
+class Decides(Config):
+    """What all steps share that read rows on which persons may have decided."""
+
+    decisions: DecisionsRef = None
+    """What persons decided (``notus decide``, ``notus review``), which is done to the rows while they are read: a file,
+    the URL of a team's database, a folder with ``decisions.sqlite`` or ``decisions.jsonl``; in a recipe, a step too."""
+    drop: tuple[str, ...] = ()
+    """Ids of records and answers, or of prompts, that are left out, whatever was decided before."""
+
+    settings_if_given: ClassVar[frozenset[str]] = frozenset(["decisions", "drop", "keep"])
+    """Settings that are part of what a run is only where they are given: one from before they were there stays good."""
+
+    @property
+    def decides(self) -> bool:
+        """Whether anything is said of decisions."""
+        return bool(self.decisions or self.drop or self.kept_ids)
+
+    @property
+    def kept_ids(self) -> tuple[str, ...]:
+        """Ids that stay, whatever was decided before. Of a training ``keep`` is a number of checkpoints."""
+        found = getattr(self, "keep", ())
+        return found if isinstance(found, tuple) else ()
+
+    @pydantic.model_validator(mode="after")
+    def _kept_or_dropped(self) -> Self:
+        if both := sorted(set(self.kept_ids) & set(self.drop)):
+            raise ValueError(f"'keep' and 'drop' both name {both[0]}; leave it out of one")
+        return self
+
+
+class Reads(Step, MayLose, Decides):
     """What all steps that read a source share."""
 
     layout: str | None = None
@@ -235,6 +276,9 @@ class Reads(Step, MayLose):
     forget: OptionalFileRef = None
     """File of withdrawn ids (``notus forget``), whose rows are dropped; null takes ``forgotten.jsonl`` of the folder of
     runs, where there is one."""
+    keep: tuple[str, ...] = ()
+    """Ids of records and answers, or of prompts, that stay as they are, whatever was decided before: no score of theirs
+    is repaired, no filter takes them out."""
     workers: int | None = pydantic.Field(default=None, ge=1, exclude=True)
     """Number of processes for a large source; null takes the cores that may be used. The result does not depend on it,
     and it is no part of what a run is named and compared by."""
@@ -264,10 +308,14 @@ class Context:
         inputs: setting → run directory of the step that it refers to, or path or hub id; one that names several is
             numbered: ``against.0``.
         seed: None for a step that draws nothing.
+        decided: what persons decided on the rows that it reads.
     """
 
-    def __init__(self, run: Run, step: Step, inputs: Mapping[str, str], seed: int | None) -> None:
+    def __init__(
+        self, run: Run, step: Step, inputs: Mapping[str, str], seed: int | None, decided: Applied | None = None
+    ) -> None:
         self.run, self.step, self.inputs, self._seed = run, step, inputs, seed
+        self.decided = decided
 
     @property
     def seed(self) -> int:
@@ -307,7 +355,7 @@ class Context:
 
     def open(self, config: Reads, given: str) -> Source:
         """Open records as ``open_records`` does, note which splits and configurations are not read, and see to room."""
-        source = open_records(config, given)
+        source = open_records(config, given, self.decided if config.decides else None)
         if source.not_read:
             before = self.run.summary.get("not_read")
             self.note(not_read=f"{before}; {source.not_read}" if before else source.not_read)
@@ -317,6 +365,32 @@ class Context:
             size = sum(path.stat().st_size for path in source.paths)
             check_space(self.run.path, config.least_written * size, f"what is made of {source.name}")
         return source
+
+    def decided_records(self, records: Iterable[D], tally: Tally) -> Iterator[D]:
+        """Records of a table of ours as persons have decided on them; the tally counts what comes and what stays."""
+        for record in records:
+            tally.taken += 1
+            found = record if self.decided is None else self.decided.sift(record, tally)
+            if found is not None:
+                tally.given += 1
+                yield cast("D", found)  # of the kind that it was
+
+    def check_decided(self) -> None:
+        """Refuse an id of ``keep`` or ``drop`` that is in nothing that was read.
+
+        It is called when a step is done; one that works long on what it has read calls it before.
+
+        Raises:
+            UnseenError: that names it.
+        """
+        if self.decided is not None:
+            places = [place for key, place in self.inputs.items() if key not in ("decisions", "forget")]
+            self.decided.refuse_unseen(self.seen, " and ".join(dict.fromkeys(places)))
+
+    @property
+    def seen(self) -> set[tuple[str, str]]:
+        """The decisions whose target was met in what was read so far."""
+        return set().union(*(tally.seen for tally in self.run.tallies))
 
     def shards(self, source: Source, work: Any, workers: int | None = None, *, again: bool = False) -> Iterator[Any]:
         """Work on a source shard by shard, in processes; see ``formats.source.sharded``."""
@@ -432,15 +506,37 @@ def settings_of(config: Step) -> dict[str, Any]:
     found, refs = config.resolved(), refs_of(config)
     for key in type(config).model_fields:
         value = getattr(config, key)
-        if key in refs:
+        only_if_given = isinstance(config, Decides) and key in config.settings_if_given
+        if key in refs or (only_if_given and value in (None, ())):
             del found[key]
         elif isinstance(value, tuple) and value and isinstance(value[0], Portion):
             found[key] = [{name: of for name, of in each.items() if name != "source"} for each in found[key]]
     return found
 
 
-def open_records(config: Reads, given: str) -> Source:
+def decided_for(config: Step, inputs: Mapping[str, str]) -> Applied | None:
+    """What persons decided on the rows that a step reads; None where nothing is said of it.
+
+    Args:
+        config: its settings.
+        inputs: setting → run directory of the step that it refers to, or path or URL.
+
+    Raises:
+        InputError: if decisions cannot be read.
+    """
+    if not isinstance(config, Decides) or not config.decides:
+        return None
+    settled = read_settled(inputs["decisions"]) if "decisions" in inputs else Settled()
+    return Applied(settled, keep=config.kept_ids, drop=config.drop)
+
+
+def open_records(config: Reads, given: str, decided: Applied | None = None) -> Source:
     """Open what a setting means: a run directory's records, or a file, a folder, a hub id.
+
+    Args:
+        config: how they are read.
+        given: a path or a hub id.
+        decided: what persons decided on them; see ``decided_for``.
 
     Raises:
         DataError: if it is a run directory that holds no records, or the directory of a whole recipe.
@@ -478,6 +574,7 @@ def open_records(config: Reads, given: str) -> Source:
     )
     written = {folder / name: told["sha256"] for name, told in outputs.items()}
     source = replace(source, written={path: written[path] for path in source.paths if path in written})
+    source = replace(source, decided=decided)
     return replace(source, withdrawn=read_sieve(Path(config.forget))) if config.forget else source
 
 

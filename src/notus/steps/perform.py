@@ -7,12 +7,14 @@ decided by a recipe (``recipes.recipe``) or by a single command. No torch.
 import inspect
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from notus.core.artifacts import DIALOGUES, HELD_OUT, MODEL, PREFERENCES, QUARANTINE, UNPAIRED
+import msgspec
+
+from notus.core.artifacts import DECISIONS, DIALOGUES, HELD_OUT, MODEL, PREFERENCES, QUARANTINE, UNPAIRED
 from notus.core.config import digest_of
 from notus.core.disk.hashes import Stamps, check_stamps, hash_file, hash_folder, stamps_of
 from notus.core.disk.outputs import hash_run
@@ -24,17 +26,32 @@ from notus.core.errors import (
     InputError,
     InterruptedRunError,
     LossError,
+    UnseenError,
     nearest,
     require,
 )
 from notus.core.parallel import kept_workers
 from notus.core.plugins import hash_code, is_python, source_file
+from notus.core.records import Decision
 from notus.core.run import MANIFEST, Run, check_run, locked, read_manifest
-from notus.core.tables import read_records
+from notus.core.tables import read_records, table_exists, write_records
 from notus.core.text import HubId, counted
+from notus.decisions.apply import Applied, describe_counts
+from notus.decisions.database import is_url, without_password
+from notus.decisions.read import read_settled
 from notus.engine.bases import base_of, is_adapter
 from notus.formats.lookup import format_digest
-from notus.steps.base import Context, Reads, Step, refs_of, settings_of, with_forgotten
+from notus.steps.base import (
+    Context,
+    Reads,
+    Reference,
+    Step,
+    decided_for,
+    references_of,
+    refs_of,
+    settings_of,
+    with_forgotten,
+)
 from notus.train.run.trackers import check_trackers, start_trackers
 
 __all__ = ["Given", "PlannedStep", "code_of", "digest_of_step", "do_step", "read_given", "run_step"]
@@ -87,7 +104,8 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
     if config.results > 1:  # so that a directory that is named again is not taken for what an older version made
         settings["results"] = config.results
     with locked(path):
-        run = Run(path, stage=config.step_type, config=settings, inputs=step.inputs, sources=dict(inputs))
+        sources = {key: without_password(place) for key, place in inputs.items()}
+        run = Run(path, stage=config.step_type, config=settings, inputs=step.inputs, sources=sources)
         run.allow_losses = getattr(config, "allow_losses", False)
         if not run.finished:
             _check_inputs(step, path, inputs)
@@ -100,7 +118,7 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
                 check_trackers(getattr(config, "report_to", ()))
             with kept_workers(), run:
                 start_trackers(run, getattr(config, "report_to", ()))
-                _run(run, step, Context(run, config, inputs, step.seed))
+                _run(run, step, Context(run, config, inputs, step.seed, _decided(step, inputs)))
                 run.artifacts = {artifact.name: artifact.file for artifact in config.leaves if artifact.is_in(path)}
             return run
         check_run(path)
@@ -110,6 +128,21 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
         if not run.allow_losses and (losses := summary.get("losses")):
             raise LossError(f"{path} was made with --allow-losses: {losses} give it again, or another --out")
     return run
+
+
+def _decided(step: PlannedStep, inputs: Mapping[str, str]) -> Applied | None:
+    """What persons decided on what a step reads, as it was when the step was planned.
+
+    Raises:
+        ChangedInputError: if somebody has decided more since.
+    """
+    decided = decided_for(step.config, inputs)
+    if decided is not None and "decisions" in step.given and decided.settled.digest != step.inputs["decisions"]:
+        raise ChangedInputError(
+            f"more was decided in {without_password(inputs['decisions'])} since this was begun; give the same command "
+            "again: what is done is kept"
+        )
+    return decided
 
 
 def _refuse_withdrawn(out: Path, inputs: Mapping[str, str]) -> None:
@@ -145,12 +178,40 @@ def _run(run: Run, step: PlannedStep, context: Context) -> None:
             if not isinstance(stopped, InterruptedRunError | KeyboardInterrupt | SystemExit):
                 _check_inputs(step, run.path)
         run.check_losses()
-    except (LossError, ChangedInputError):
+        if context.decided is not None:
+            _tell_decided(run, context, context.decided)
+    except (LossError, ChangedInputError, UnseenError):
         for artifact in config.leaves:
             place = artifact.at(run.path)
             if artifact is not QUARANTINE and artifact is not MODEL and place.exists():
                 shutil.rmtree(place) if place.is_dir() else place.unlink()
         raise
+
+
+def _tell_decided(run: Run, context: Context, decided: Applied) -> None:
+    """Note what became of the decisions, and trace what they changed beside what the step has changed itself.
+
+    Raises:
+        UnseenError: if an id that was typed is in nothing that was read.
+    """
+    context.check_decided()
+    told = describe_counts(decided.counts(context.seen))
+    run.note(decisions=told)
+    run.log(f"decisions: {told}")
+    changes = {msgspec.json.encode(each): each for tally in run.tallies for each in tally.changes}
+    if not changes:
+        return
+    place, whole = DECISIONS.at(run.path), run.path / ".decided.parquet"
+
+    def all_of_them() -> Iterator[Decision]:
+        yield from changes.values()
+        if table_exists(place):
+            yield from read_records(place, Decision)
+
+    write_records(whole, all_of_them(), Decision)
+    if place.is_dir():
+        shutil.rmtree(place)
+    whole.replace(place)
 
 
 def _check_inputs(step: PlannedStep, out: Path, made: Mapping[str, str] | None = None) -> None:
@@ -187,7 +248,10 @@ def run_step(name: str, config: Step, out: Path | None, seed: int | None = None)
     """
     config = with_forgotten(config, out or Path("runs") / name)
     refs = refs_of(config)
-    read = {key: read_given(f"notus {name}", target) for key, target in refs.items()}
+    read = {
+        key: read_given(f"notus {name}", target, reference=reference)
+        for key, (target, reference) in references_of(config).items()
+    }
     inputs = {key: given.hash for key, given in read.items()} | code_of(config)
     seed = config.pinned_seed(seed or 0)
     digest = digest_of_step(name, config, seed, inputs)
@@ -202,8 +266,10 @@ def digest_of_step(name: str, config: Step, seed: int | None, inputs: Mapping[st
     return digest_of({**decides, "seed": seed, "inputs": dict(inputs), **more})[:10]
 
 
-def read_given(who: str, target: str, steps: Iterable[str] = ()) -> Given:
+def read_given(who: str, target: str, steps: Iterable[str] = (), reference: Reference | None = None) -> Given:
     """Hash what a path names, a file or a folder; a hub id stands for itself.
+
+    Decisions count by what is in force of them: a store's bytes change where nothing was decided, a database has none.
 
     What a finished run left is compared with what its manifest lists. Code counts with what of the user's it imports,
     an adapter with its base.
@@ -212,12 +278,15 @@ def read_given(who: str, target: str, steps: Iterable[str] = ()) -> Given:
         who: who refers to it, for the error.
         target: a path or a hub id.
         steps: names that would have been possible too, for the error.
+        reference: what the setting refers to.
 
     Raises:
         ConfigError: if it is neither a path that exists nor of the form of a hub id.
         DataError: if it is of a finished run, and something of that is missing or damaged.
     """
     path = Path(target)
+    if reference is not None and reference.rulings and (is_url(target) or path.exists()):
+        return Given(read_settled(target).digest)
     try:
         if path.exists():
             stamps = {target: stamps_of(path)}

@@ -33,6 +33,7 @@ from notus.clean.private.language import UNDETERMINED, check_languages, language
 from notus.core.config import Config
 from notus.core.records import Decision, Feedback, Preference, ToolCall, Unpaired
 from notus.core.stage import Tally
+from notus.decisions.note import is_kept
 from notus.formats.format import Data, record_id
 
 __all__ = ["MASK_RULE", "Found", "Guard", "Privacy", "Seen", "Treatment", "answers_of", "asked_by", "masked"]
@@ -191,6 +192,13 @@ class Guard:
             tally.count("masked")
         return Seen(masked, tuple(found), tuple(decisions), fault, completions)
 
+    def _unwanted(self, code: str) -> tuple[str, str] | None:
+        """Reason and evidence, where an answer's language is not among those that are wanted."""
+        wanted = self._settings.languages
+        if wanted is None or code in (*wanted, UNDETERMINED):
+            return None
+        return "unwanted-language", f"an answer is in '{code}'"
+
     def _answers(self, seen: Seen, tally: Tally) -> Seen:
         wanted, most = self._settings.languages, self._settings.toxicity
         if wanted is None and most is None:
@@ -203,15 +211,15 @@ class Guard:
         fault = seen.fault
         skipped, toxic = False, False
         for index, (text, code) in enumerate(zip(answers, spoken, strict=True)):
-            why: tuple[str, str] | None = None
-            if wanted is not None and code not in (*wanted, UNDETERMINED):
-                why = "unwanted-language", f"an answer is in '{code}'"
+            why = self._unwanted(code)
             if most is not None and code not in _TOXIC_LANGUAGES:
                 skipped = True
             elif most is not None and (score := toxicity_of(text)) > most:
                 toxic = True
                 why = why or ("toxic", f"a sentence is toxic with probability {score:.2f}")
-            if why and isinstance(seen.record, Feedback):
+            if why and _is_kept(seen.record, index):
+                tally.count(f"kept:{why[0]}")
+            elif why and isinstance(seen.record, Feedback):
                 faults.setdefault(index, why)
             else:
                 fault = fault or why
@@ -219,6 +227,11 @@ class Guard:
             if is_so:
                 tally.count(what)
         return Seen(seen.record, seen.found, seen.decisions, fault, faults)
+
+
+def _is_kept(record: Data, index: int) -> bool:
+    """Whether a person decided to keep an answer: its language and tone are no reason to drop it, what it holds is."""
+    return is_kept(record.completions[index]) if isinstance(record, Feedback) else is_kept(record)
 
 
 def asked_by(reason: str) -> str:

@@ -177,11 +177,14 @@ class Columns:
         return self._bins[key, bars]
 
     def order(self, sort: str) -> NDArray[np.int32]:
-        """The rows in the order of a number; those without it last, and equals in the order of the file."""
+        """The rows in the order of a number; those without it last. Of equals the more suspicious comes first, where an
+        audit says it, and otherwise the first in the file."""
         if sort not in self._orders:
             values = self.numbers[sort.removeprefix("-")]
-            keys = -values if sort.startswith("-") else values
-            self._orders[sort] = np.argsort(keys, kind="stable").astype(np.int32)  # NaN sorts last
+            keys = [-values if sort.startswith("-") else values]
+            if "suspicion" in self.numbers:
+                keys.insert(0, self.numbers["suspicion"])
+            self._orders[sort] = np.lexsort(keys).astype(np.int32)  # NaN sorts last
         return self._orders[sort]
 
 

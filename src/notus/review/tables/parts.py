@@ -69,6 +69,7 @@ _LOOKED_AT = 2_000
 _ANSWERS = 2_048
 """Rows after which the columns are written: what a worker holds."""
 _TEXTS = 8_192
+_HEX = frozenset("0123456789abcdef")
 _NO_IDS = dict.fromkeys(("feedback", "answer", "answer_rejected"), 0)
 _SIGNATURE = pa.binary()
 WORDS = ("file", "source", "model", "rejected", "aspects", "raters", "faults", "desirable")
@@ -116,10 +117,8 @@ def storable(text: str) -> str:
 
 def number_of(identifier: str) -> int:
     """An id of 16 hexadecimal digits as a number; 0 for what is none."""
-    try:
-        return int(identifier, 16) if len(identifier) == 16 else 0
-    except ValueError:
-        return 0
+    known = len(identifier) == 16 and _HEX.issuperset(identifier)
+    return int(identifier, 16) if known else 0
 
 
 def decode(data: bytes, kind: type[Data]) -> Data:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import pydantic
 
@@ -14,7 +14,7 @@ from notus.audit.context.answers import SecondScores
 from notus.audit.feedback import Accumulator, StoredRows, Suspicion, write_audit
 from notus.audit.feedback import Audit as FeedbackAudit
 from notus.audit.labels import LabelTexts, learn_labels
-from notus.audit.pairs import Pair, PairAudit, audit_pairs
+from notus.audit.pairs import Pair, PairAudit, audit_pairs, without_kept
 from notus.audit.raters import RaterRow
 from notus.audit.wording import TextModels, learn_models, sample_prompts, sample_records
 from notus.clean.private.guard import Found, Guard, Privacy, masked
@@ -200,10 +200,12 @@ def _audit_what_is_new(context: Context, source: Source) -> _Audited:
 
 
 def _read_second(context: Context, config: Audit) -> SecondScores | None:
-    """The second scores that a setting names. How the first are to be read says nothing of them."""
+    """The second scores that a setting names. How the first are to be read, and what was decided on them, says nothing
+    of them."""
     if not config.second:
         return None
-    how = config.model_copy(update=dict.fromkeys(("layout", "map", "limit", "split", "config", "encoding")))
+    nothing: dict[str, Any] = dict.fromkeys(("layout", "map", "limit", "split", "config", "encoding", "decisions"))
+    how = config.model_copy(update=nothing | {"keep": (), "drop": ()})
     source = context.open(how, context.inputs["second"])
     require_feedback(source)
     return SecondScores(context.records(source, "read-second"))
@@ -212,6 +214,7 @@ def _read_second(context: Context, config: Audit) -> SecondScores | None:
 def _audited_pairs(context: Context, source: Source, config: Audit) -> list[ReportSection]:
     texts = LabelTexts(*learn_labels(pair for pair in sample_records(source) if isinstance(pair, Preference)))
     pairs, said = texts.lay_beside(audit_pairs(texts.watch(_preferences(_records(context, source), source))))
+    pairs = without_kept(pairs)
     contradictions: list[ReportSection] = []
     context.note(layout=source.format, pairs=pairs.health.pairs)
     context.note(figures=estimates_as_json(pairs.health, "share"))

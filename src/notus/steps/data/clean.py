@@ -84,10 +84,14 @@ class Clean(Reads, Cleaning):
         PRIVATE,
     )
     draws: ClassVar[bool] = False
+    settings_if_given: ClassVar[frozenset[str]] = frozenset(["decisions", "drop"])
     data: SourceRef = "data"
     """A file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
     against: Refs = pydantic.Field(default=(), exclude=True)
     """Files of questions of benchmarks, or folders of such files. What is in them counts, not where they lie."""
+    keep: tuple[str, ...] = ()
+    """Ids of records and answers, or of prompts, that stay: no filter takes them out, and no decision that was made
+    before; records and prompts also where their prompt repeats another or holds an item."""
     controls: bool = True
     """Whether controls are looked for too, which the curve of the thresholds needs; it takes about as long again."""
     dry_run: bool = False
@@ -105,7 +109,8 @@ class Clean(Reads, Cleaning):
         if source.record is Feedback and not self.keep and not self.truecases(Feedback):
             first = source.lean(_BESIDE_THE_PROMPT)
         try:
-            plans = decide(context.shards(first, partial(_examine_shard, self, against), self.workers), self)
+            parts = context.shards(first, partial(_examine_shard, self, against), self.workers)
+            plans = decide(parts, self, lambda: {target for target, _ in context.seen})
         finally:
             _shield_quarantine(QUARANTINE.at(context.path), guard)
         shown, examples, found = _second_reading(context, self, source, plans)

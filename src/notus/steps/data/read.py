@@ -85,7 +85,8 @@ class Read(Reads):
         if kept and self.fold:
             context.note(not_read=f"{pairs_beside(kept)} beside them, which are in no fold")
         elif kept:
-            held_out = write_records(aside, read_records(kept, Preference), Preference)
+            beside = context.decided_records(read_records(kept, Preference), context.tally("read-held-out", "rows"))
+            held_out = write_records(aside, beside, Preference)
             context.note(not_read=f"{counted(held_out, 'held-out pair')} beside them")
         elif not held_out:
             write_records(aside, (), Preference)
@@ -122,7 +123,7 @@ def _say_other_splits(context: Context, config: Read, source: Source, table: Pat
             context.log(f"the split {name}, which would have to be fetched, is not compared with what is read")
             continue
         try:
-            other = open_records(config.model_copy(update={"split": name}), source.name)
+            other = open_records(config.model_copy(update={"split": name}), source.name, context.decided)
         except NotusError as error:
             context.log(f"the split {name} is not compared with what is read: {error}")
             continue

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from notus.audit.pairs import Pair, PairAudit
+from notus.audit.pairs import Pair, PairAudit, without_kept
 from notus.audit.rewards import AGAINST, Contradictions, RewardCheck, contradicted
 from notus.clean.private.guard import masked
 from notus.core.artifacts import (
@@ -45,6 +45,7 @@ def audit_by_rewards(
         private: whether texts are shown with what is private behind masks.
     """
     audit, found = contradicted(audit, [_read_check(place) for place in context.places("rewards")])
+    audit = without_kept(audit)
     context.note(judged=found.scored, label_contradicted=found.against.count, **_worth_a_line(found))
     places = ((row.suspicion, number) for number, row in enumerate(audit.rows) if row.suspicion is not None)
     measured = _measure_detection(context, audit.rows, context.place("truth")) if context.has("truth") else None

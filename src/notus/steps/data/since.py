@@ -130,6 +130,7 @@ def audit_since(context: Context, source: Source) -> Since:
     held = _read_held(context, source, folder)
     table = read_columns(folder / "completions.parquet", _COLUMNS)
     _refuse_withdrawn(context, source, folder, table)
+    _refuse_decided(context, folder)
     news = find_news(source, held)
     models = restored_models(held.models)
     new, drafts = Accumulator(models), context.path / ".drafts.parquet"
@@ -271,6 +272,16 @@ def _refuse_withdrawn(context: Context, source: Source, folder: Path, table: pa.
     count = pc.sum(pc.is_in(table["prompt_id"], gone)).as_py() or 0
     if count:
         raise _whole(f"{folder} holds {counted(count, 'completion')} to prompts of which something is withdrawn by now")
+
+
+def _refuse_decided(context: Context, folder: Path) -> None:
+    """Refuse a table that was made before something else was decided on its rows."""
+    settings = read_json(folder / "config.json")
+    then = read_json(folder / "inputs.json").get("decisions", {}).get("hash")
+    now = context.run.inputs.get("decisions")
+    same = all((settings.get(key) or []) == (context.run.config.get(key) or []) for key in ("keep", "drop"))
+    if then != now or not same:
+        raise _whole(f"{folder} was made of other decisions than these")
 
 
 def _whole(why: str) -> DataError:

@@ -6,7 +6,7 @@ answers those that are wanted, and of feedback none, for which of its answers is
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import pydantic
 
@@ -19,6 +19,7 @@ from notus.core.splits import PROMPT, Division
 from notus.core.stage import Tally
 from notus.core.tables import read_records, table_exists
 from notus.core.text import counted
+from notus.decisions.apply import Applied
 from notus.steps.base import Context
 from notus.steps.data.division import BEFORE, say_leaks
 from notus.train.mixture import Mixture, Order, Portion, Source, draw_rows, in_several
@@ -31,10 +32,12 @@ __all__ = [
     "first_of_each",
     "held_out_of",
     "pairs_or_rows",
+    "sifted",
     "with_scores",
 ]
 
 R = TypeVar("R", Preference, Unpaired)
+D = TypeVar("D", Preference, Unpaired, Dialogue)
 Read = Callable[[Path], tuple[Sequence[Any], Sequence[Any]]]
 """Reads the rows of a run directory to train on, and those that are held out."""
 
@@ -132,7 +135,24 @@ _STATED = ("label", "score", "rating", "reward", "quality", "split")
 """What a dialogue may say of itself in further columns, and what SFT makes no use of."""
 
 
-def dialogues_of(folder: Path, tally: Tally) -> list[Dialogue]:
+def sifted(records: Iterable[D], decided: Applied | None, tally: Tally | None = None) -> Iterator[D]:
+    """Records as persons have decided on them.
+
+    Args:
+        records: of a run directory.
+        decided: what was decided; None: nothing.
+        tally: what takes those that are dropped, of whoever counts what comes and what stays; None: nobody counts.
+    """
+    told = tally or Tally("decided")
+    for record in records:
+        found = record if decided is None else decided.sift(record, told)
+        if found is not None:
+            yield cast("D", found)  # of the kind that it was
+        elif tally is not None:
+            tally.taken += 1
+
+
+def dialogues_of(folder: Path, tally: Tally, decided: Applied | None = None) -> list[Dialogue]:
     """What SFT trains on: dialogues, or the chosen answers of preferences, or the wanted ones of labelled answers.
 
     Args:
@@ -140,25 +160,26 @@ def dialogues_of(folder: Path, tally: Tally) -> list[Dialogue]:
         tally: takes unwanted answers as dropped (``undesirable``), and counts pairs whose scores contradict their label
             (``reversed``) or whose answers are the same (``same-text``), and columns of dialogues that say something of
             the answer and are not used (``label-unused``, …).
+        decided: what persons decided on the rows.
 
     Raises:
         DataError: if it holds none of these.
     """
     if table_exists(DIALOGUES.at(folder)):
-        return list(_counted(read_records(DIALOGUES.at(folder), Dialogue), tally))
+        return list(_counted(sifted(read_records(DIALOGUES.at(folder), Dialogue), decided, tally), tally))
     if table_exists(UNPAIRED.at(folder)) and not table_exists(PREFERENCES.at(folder)):
-        return list(_wanted(read_records(UNPAIRED.at(folder), Unpaired), tally))
+        return list(_wanted(sifted(read_records(UNPAIRED.at(folder), Unpaired), decided, tally), tally))
     if not table_exists(PREFERENCES.at(folder)) and any(each.is_in(folder) for each in (FEEDBACK, RAW_FEEDBACK)):
         raise DataError(
             f"{folder} holds feedback, and which of its answers are to be imitated is not decided: make pairs with "
             "notus binarize, or dialogues of the best answers with notus export --layout ultrachat"
         )
-    return list(_chosen(_pairs(PREFERENCES.at(folder)), tally))
+    return list(_chosen(sifted(_pairs(PREFERENCES.at(folder)), decided, tally), tally))
 
 
-def chosen_of(path: Path, tally: Tally) -> list[Dialogue]:
+def chosen_of(path: Path, tally: Tally, decided: Applied | None = None) -> list[Dialogue]:
     """The prompts of a table of pairs with their chosen answers; empty where there is no such table."""
-    return list(_chosen(_pairs(path), tally)) if table_exists(path) else []
+    return list(_chosen(sifted(_pairs(path), decided, tally), tally)) if table_exists(path) else []
 
 
 def pairs_or_rows(folder: Path) -> list[Preference] | list[Unpaired]:

@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from notus.core.artifacts import MODEL, Artifact, find_model
 from notus.core.stage import Tally, apply
 from notus.report.training.page import write_training_page
-from notus.steps.base import Context, MayLose, ModelRef, OptionalModelRef, OptionalRef, PairsRefs, Seed, Step
-from notus.steps.train.data import Mixing, drawn_sources, first_of_each, held_out_of, pairs_or_rows, with_scores
+from notus.steps.base import (
+    Context,
+    Decides,
+    MayLose,
+    ModelRef,
+    OptionalModelRef,
+    OptionalRef,
+    PairsRefs,
+    Seed,
+    Step,
+    decided_for,
+)
+from notus.steps.train.data import Mixing, drawn_sources, first_of_each, held_out_of, pairs_or_rows, sifted, with_scores
 from notus.train.losses.base import UnpairedLoss
 from notus.train.losses.objective import needs
 from notus.train.settings import PreferenceTraining
@@ -19,7 +30,7 @@ if TYPE_CHECKING:  # needs transformers
 __all__ = ["Dpo"]
 
 
-class Dpo(Step, MayLose, Mixing, PreferenceTraining):
+class Dpo(Step, MayLose, Decides, Mixing, PreferenceTraining):
     """Preference optimisation, by pairs or by single rows."""
 
     step_type: ClassVar[str] = "dpo"
@@ -46,13 +57,14 @@ class Dpo(Step, MayLose, Mixing, PreferenceTraining):
         scored = context.tally("scores") if "scores" in needs(self.loss) else None
 
         def read(folder: Path) -> tuple[list[Any], list[Any]]:
-            sides: list[list[Any]] = [[*pairs_or_rows(folder)], [*held_out_of(folder)]]
-            tally.count_all(sum(map(len, sides)))
+            found: tuple[list[Any], list[Any]] = (pairs_or_rows(folder), held_out_of(folder))
+            sides = [list(context.decided_records(side, tally)) for side in found]
             if scored is not None:
                 sides = [list(apply(with_scores, side, scored)) for side in sides]
             return sides[0], sides[1]
 
         rows, held_out, mixture = drawn_sources(context, "pairs", self.pairs, self.order, read)
+        context.check_decided()
         if scored is not None:
             context.run.check_losses()
         reference = context.model("reference") if context.has("reference") else None
@@ -72,8 +84,11 @@ class Dpo(Step, MayLose, Mixing, PreferenceTraining):
 
         del seed
 
+        decided = decided_for(self, inputs)
+
         def read(place: Path) -> list[Any]:
-            rows: list[Any] = [*pairs_or_rows(place)]
+            found: list[Any] = [*pairs_or_rows(place)]
+            rows: list[Any] = list(sifted(found, decided))
             return list(apply(with_scores, rows, Tally("scores"))) if "scores" in needs(self.loss) else rows
 
         rows, of = first_of_each(inputs, "pairs", read, count)

@@ -26,6 +26,7 @@ from notus.steps.base import (
     PairsRef,
     Reads,
     Seed,
+    decided_for,
     held_out_beside,
     open_records,
 )
@@ -59,6 +60,9 @@ class TrainRanker(Reads, RankerTraining):
     """Another training's run directory, or one of its checkpoints, to go on from: with the same rows, batch size and
     seed; epochs, learning rate and the like may be others. What was stopped itself goes on without it."""
     seed: Seed | None = None
+    keep: int = pydantic.Field(default=0, ge=0, exclude=True)  # type: ignore[assignment]  # a training's, and no ids
+    """Checkpoints that are left when the training is done: so many of the newest, and the best. While it goes on, two
+    at the least. It is no part of what a run is named and compared by either."""
 
     @pydantic.model_validator(mode="after")
     def _size_of_what_is_made(self) -> Self:
@@ -74,6 +78,7 @@ class TrainRanker(Reads, RankerTraining):
 
         source = context.source("pairs")
         preferences, held_out = _read_pairs(context, self, source)
+        context.check_decided()
         start = context.model("start") if context.has("start") else None
         path = train_ranker(
             context.run,
@@ -100,7 +105,7 @@ class TrainRanker(Reads, RankerTraining):
         from notus.train.preview import preview_ranker
         from notus.train.ranker import ranker_tokenizer
 
-        source = open_records(self, inputs["pairs"])
+        source = open_records(self, inputs["pairs"], decided_for(self, inputs))
         _require_pairs(source)
         read = source.records(Tally("read"), Quarantine())
         pairs = list(_readable(self.form)((pair for pair in read if isinstance(pair, Preference)), Tally("answers")))
@@ -120,8 +125,7 @@ def _read_pairs(context: Context, config: TrainRanker, source: Source) -> tuple[
     readable = _readable(config.form)
     records = list(apply(readable, found, tally))
     if kept := held_out_beside(source):
-        read = list(read_records(kept, Preference))
-        context.tally("read-held-out", "rows").count_all(len(read))
+        read = context.decided_records(read_records(kept, Preference), context.tally("read-held-out", "rows"))
         aside = list(apply(readable, read, tally))
         say_leaks(context, compare_sides(records, aside, Division(0.0, 0)), PROMPT, BEFORE)
         return records, aside

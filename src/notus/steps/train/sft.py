@@ -10,12 +10,14 @@ from notus.core.stage import Tally
 from notus.report.training.page import write_training_page
 from notus.steps.base import (
     Context,
+    Decides,
     DialoguesRefs,
     MayLose,
     ModelRef,
     OptionalRef,
     Seed,
     Step,
+    decided_for,
 )
 from notus.steps.train.data import Mixing, chosen_of, dialogues_of, drawn_sources, first_of_each
 from notus.train.settings import Training
@@ -26,7 +28,7 @@ if TYPE_CHECKING:  # needs transformers
 __all__ = ["Sft"]
 
 
-class Sft(Step, MayLose, Mixing, Training):
+class Sft(Step, MayLose, Decides, Mixing, Training):
     """Supervised fine-tuning on dialogues, on the chosen answers of preferences, or on answers labelled as wanted."""
 
     step_type: ClassVar[str] = "sft"
@@ -49,9 +51,11 @@ class Sft(Step, MayLose, Mixing, Training):
         tally, aside = context.tally("data", "rows"), context.tally("held-out", "rows")
 
         def read(folder: Path) -> tuple[list[Dialogue], list[Dialogue]]:
-            return dialogues_of(folder, tally), chosen_of(HELD_OUT.at(folder), aside)
+            held = chosen_of(HELD_OUT.at(folder), aside, context.decided)
+            return dialogues_of(folder, tally, context.decided), held
 
         dialogues, held_out, mixture = drawn_sources(context, "data", self.data, self.order, read)
+        context.check_decided()
         train_sft(
             context.run,
             self,
@@ -70,5 +74,8 @@ class Sft(Step, MayLose, Mixing, Training):
         from notus.train.preview import preview_rows
 
         del seed
-        rows, of = first_of_each(inputs, "data", lambda place: dialogues_of(place, Tally("data", "rows")), count)
+        decided = decided_for(self, inputs)
+        rows, of = first_of_each(
+            inputs, "data", lambda place: dialogues_of(place, Tally("data", "rows"), decided), count
+        )
         return preview_rows(load_tokenizer(find_model(inputs["start"])), self.limits, rows, of=of)
