@@ -19,7 +19,7 @@ import msgspec
 
 from notus.core.errors import InputError
 from notus.core.text import counted
-from notus.decisions.ruling import Action, Of, Ruling
+from notus.decisions.ruling import EDITABLE, Action, Of, Ruling
 from notus.decisions.store import Store
 from notus.review.filter import Filter
 from notus.review.query import Review
@@ -32,14 +32,6 @@ QUEUES = ("filter", "suspicion", "random", "conflicts")
 _MOST_NAME = 64
 _MOST_TEXT = 400_000
 _IN_BULK: frozenset[Action] = frozenset({"keep", "drop", "swap", "cannot-tell", "set-score", "note"})
-_FIELDS: dict[Of, tuple[str, ...]] = {
-    "completion": ("answer",),
-    "pair": ("prompt", "chosen", "rejected"),
-    "row": ("prompt", "answer"),
-    "feedback": ("prompt",),
-    "dialogue": ("prompt", "answer"),
-}
-"""Which texts of a record can be edited: of several turns the last of the prompt, and the last of the assistant's."""
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -287,8 +279,8 @@ def _check(what: Action, of: Of, field: str, value: float | str | None, why: str
     if what == "set-score":
         _check_score(of, field, value)
     elif what == "edit":
-        if field not in _FIELDS[of]:
-            raise InputError(f"'{field[:40]}' of such a record can't be edited; what can: {', '.join(_FIELDS[of])}")
+        if field not in EDITABLE[of]:
+            raise InputError(f"'{field[:40]}' of such a record can't be edited; what can: {', '.join(EDITABLE[of])}")
         if not isinstance(value, str) or not value.strip():
             raise InputError("an edited text is not empty; to take the record out, drop it")
     elif field or value is not None:
