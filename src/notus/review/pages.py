@@ -26,6 +26,8 @@ __all__ = ["COUNT", "Pages", "Person", "queue_of"]
 COUNT = 25
 """Rows of a list."""
 _SAMPLE = 100
+_KEPT = 32
+"""Filters whose pictures are kept: some 200 kB each."""
 _NAMES = {
     "score": "Score",
     "rating": "Mean rating",
@@ -91,6 +93,7 @@ class Pages:
         self._review = review
         self._environment = _environment()
         self._state = state
+        self._kept: dict[str, list[dict[str, Any]]] = {}
 
     def listing(self, wanted: Filter, start: int, person: Person) -> str:
         """The list with its counts and pictures."""
@@ -196,6 +199,17 @@ class Pages:
         return self._environment.get_template(template).render(facts=self._review.facts, site=self._state, **values)
 
     def _pictures(self, wanted: Filter) -> list[dict[str, Any]]:
+        """The pictures of a filter; the newest are kept, for they are the same on every page of a list."""
+        if wanted.on_decisions:
+            return self._drawn(wanted)
+        key = wanted.url()
+        found = self._kept.pop(key, None) or self._drawn(wanted)
+        self._kept[key] = found
+        while len(self._kept) > _KEPT:
+            self._kept.pop(next(iter(self._kept), key), None)
+        return found
+
+    def _drawn(self, wanted: Filter) -> list[dict[str, Any]]:
         known = self._review.facts.numbers
         found: list[dict[str, Any]] = []
         if "score" in known and "rating" in known:
@@ -242,8 +256,8 @@ class Pages:
         for key, value in wanted.params():
             if key not in ("sort", "seed"):
                 rest = wanted.toggle(key, value) if key not in (*NUMBERS, "text") else wanted.without(key)
-                said = {"-": "none"}.get(value, value).replace("..", " to ") if key in NUMBERS else value
-                found.append({"name": _FACTS.get(key, key), "value": said.strip(), "to": _list_url(rest)})
+                said = _range(value) if key in NUMBERS else {"-": "none"}.get(value, value)
+                found.append({"name": _FACTS.get(key, key), "value": said, "to": _list_url(rest)})
         return found
 
     def first(self, wanted: Filter, queue: str) -> str:
@@ -269,6 +283,16 @@ class Pages:
             {"name": name, "note": note, "to": f"/first?{wanted.url(queue=queue)}"}
             for name, queue, wanted, note in found
         ]
+
+
+def _range(value: str) -> str:
+    """A range in words: ``9 to 10``, ``under 3``, ``from 9``, ``1 to under 1.5``."""
+    low, dots, high = value.partition("..")
+    if not dots:
+        return value
+    under = "under " if high.startswith("<") else "" if low else "up to "
+    high = under + high.removeprefix("<")
+    return f"from {low}" if not high.strip() or high == "up to " else f"{low} to {high}" if low else high
 
 
 def _list_url(wanted: Filter, start: int = 0) -> str:
