@@ -9,6 +9,7 @@ looked for on the way from the run to its sources, the nearest first. Owns what 
 of what could not be read or found.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ __all__ = ["open_review"]
 
 _AUDITED = ("completions.parquet", "pairs.parquet")
 """Tables of an audit: of feedback, of pairs."""
+_MANY = 20_000
 _READ = ("data", "path")
 """Settings that name what a run read."""
 
@@ -106,6 +108,8 @@ def open_review(
         said.append("no audit stands beside: there is no suspicion to sort by")
     decided = Decided(columns, decisions)
     decided.refresh()
+    if len(columns) > _MANY:  # while the page is opened
+        threading.Thread(target=columns.warm, daemon=True).start()
     selection = Selection(columns, decided, search, beside, critiques)
     views = Views(columns, records, decided, beside, others)
     closing = tuple(each.close for each in (records, search, others, critiques) if each is not None)

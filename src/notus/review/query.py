@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from notus.core.errors import ConfigError, InputError, nearest
 from notus.core.text import counted
-from notus.review.filter import DECIDED, NUMBERS, Filter, Range
+from notus.review.filter import DECIDED, NUMBERS, Filter
 from notus.review.records import (
     Around,
     Bar,
@@ -36,7 +36,7 @@ from notus.review.records import (
     RecordView,
     Target,
 )
-from notus.review.tables.columns import NONE, Bins, Columns
+from notus.review.tables.columns import BARS, NONE, Bins, Columns
 from notus.review.tables.decided import Decided
 from notus.review.tables.likeness import alike, likeness
 from notus.review.tables.parts import number_of
@@ -63,7 +63,6 @@ LABELS = {
     "q": "q",
 }
 """Key of the filter → what it is called."""
-_BARS = 20
 _COMPARED = 24
 """Texts that are compared with one, of those whose signatures are like its."""
 _LIKE = 0.3
@@ -131,7 +130,7 @@ class Review:
         """
         return tuple(self._facet(filter, key, most) for key in (self.facts_before.facets if keys is None else keys))
 
-    def histogram(self, filter: Filter, key: str, bars: int = _BARS) -> Histogram:  # noqa: A002
+    def histogram(self, filter: Filter, key: str, bars: int = BARS) -> Histogram:  # noqa: A002
         """How a number is distributed, of the filter without the number's own range. The bars are those of the whole
         set whatever the filter, so that two pictures can be compared.
 
@@ -151,7 +150,7 @@ class Review:
         """
         for key in (x, y):
             self.selection.require_number(key)
-        across, up = self.columns.bins(x, _BARS), self.columns.bins(y, _BARS)
+        across, up = self.columns.bins(x, BARS), self.columns.bins(y, BARS)
         mask = self.selection.mask(filter.without(x, y))
         width, height = len(across.edges), len(up.edges)
         codes_x, codes_y = (each.codes if mask is None else each.codes[mask] for each in (across, up))
@@ -280,9 +279,5 @@ class Review:
 
 
 def _bars(bins: Bins, counts: Sequence[int]) -> tuple[Bar, ...]:
-    last = len(bins.edges) - 1
-    found = []
-    for place, ((low, high), count) in enumerate(zip(bins.edges, counts, strict=True)):
-        span = Range(low, high, without_high=low != high and place < last)
-        found.append(Bar(low, high, count, str(span)))
-    return tuple(found)
+    whole = zip(bins.edges, bins.ranges, counts, strict=True)
+    return tuple(Bar(low, high, count, span) for (low, high), span, count in whole)

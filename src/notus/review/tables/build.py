@@ -12,9 +12,13 @@ ones.
 Owns the folder. What is in the tables is owned by ``tables.parts``.
 """
 
+import fcntl
 import os
 import shutil
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +28,9 @@ import msgspec
 
 from notus.core.config import digest_of
 from notus.core.disk.hashes import hash_file, stamps_of
-from notus.core.errors import DataError, InputError, cannot_write
+from notus.core.errors import DataError, InputError, RunError, cannot_write
 from notus.core.parallel import kept_workers, map_shards, start_workers, usable_cores
-from notus.core.run import atomic, locked
+from notus.core.run import atomic
 from notus.decisions.ruling import Of
 from notus.formats.source import Source
 from notus.review.tables.parts import OF, Part, write_part
@@ -37,6 +41,7 @@ _VERSION = 2
 """Raised whenever equal files give other tables than before."""
 _MANIFEST = ".tables.json"
 _WORTH_A_PROCESS = 4
+_PATIENCE_S = 600
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def build(source: Source, cache: Path, workers: int | None = None) -> Built:
     Raises:
         DataError: if the source cannot be read, or none of its rows can.
         InputError: if the tables cannot be written.
-        RunError: if another process is building there.
+        RunError: if another process has been building there for ten minutes.
     """
     place = _place_of(source)
     stamps = {str(path): tuple(stamps_of(path)[str(path)]) for path in source.paths}
@@ -96,7 +101,7 @@ def build(source: Source, cache: Path, workers: int | None = None) -> Built:
         return found
     content = digest_of([_VERSION, [hash_file(path) for path in source.paths]])
     _make_cache(cache)
-    with locked(cache):
+    with _alone(cache):
         if (found := _find(cache, place, stamps, content)) is not None:
             return found
         try:
@@ -133,6 +138,26 @@ def _find(cache: Path, place: str, stamps: dict[str, Any], content: str | None) 
             continue
         return Built(folder, known.of, known.format, tuple(known.parts))
     return None
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Hold the folder, behind whoever holds it now: what they build may be what is wanted here."""
+    handle = os.open(cache, os.O_RDONLY)
+    try:
+        for _ in range(_PATIENCE_S * 10):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.1)
+        else:
+            raise RunError(
+                f"another review has been at work in {cache} for {_PATIENCE_S} s; start again when it is done"
+            )
+        yield
+    finally:
+        os.close(handle)  # the lock ends with it
 
 
 def _make_cache(cache: Path) -> None:

@@ -19,14 +19,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from notus.review.filter import Range
 from notus.review.tables.build import Built
 from notus.review.tables.likeness import BINS, Signatures
 from notus.review.tables.parts import SEPARATOR, WORDS, part_file
 
-__all__ = ["NONE", "Bins", "Columns", "Mask", "Numbers", "Words", "bins_of", "load"]
+__all__ = ["BARS", "NONE", "Bins", "Columns", "Mask", "Numbers", "Words", "bins_of", "load"]
 
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.float64]
+BARS = 20
+"""Bars of a picture, where nothing is said."""
 NONE = "-"
 """How a URL calls having no value."""
 _STEPS = (1.0, 2.0, 2.5, 5.0)
@@ -83,6 +86,15 @@ class Bins:
     codes: NDArray[np.int16]
     widening: bool = False
 
+    @cached_property
+    def ranges(self) -> tuple[str, ...]:
+        """What a URL calls each bar."""
+        last = len(self.edges) - 1
+        return tuple(
+            str(Range(low, high, without_high=low != high and place < last))
+            for place, (low, high) in enumerate(self.edges)
+        )
+
     def counts(self, mask: Mask | None) -> list[int]:
         """Rows of the mask in each bar, and in the end those in none."""
         codes = self.codes if mask is None else self.codes[mask]
@@ -108,14 +120,14 @@ class Columns:
     """Key of the filter → the numbers; NaN is none. A key without any number is left out."""
     words: dict[str, Words]
     file: Words
-    excerpt: pa.ChunkedArray
+    excerpt: pa.Array
     title: pa.Array
     """Of each record."""
     signatures: Signatures
     """Of the answers, turned: of shape (BINS, rows)."""
     prompt_signatures: Signatures
     """Of the prompts, turned: of shape (BINS, records)."""
-    evidence: pa.ChunkedArray | None = None
+    evidence: pa.Array | None = None
     row_starts: tuple[int, ...] = ()
     """Where the rows of each part begin."""
     record_starts: tuple[int, ...] = ()
@@ -176,6 +188,14 @@ class Columns:
             self._bins[key, bars] = bins_of(self.numbers[key], bars, widening=widening)
         return self._bins[key, bars]
 
+    def warm(self) -> None:
+        """Work out what is worked out once, before somebody waits for it."""
+        self.copy  # noqa: B018
+        for key in self.numbers:
+            self.bins(key, BARS)
+            for sort in (key, f"-{key}"):
+                self.order(sort)
+
     def order(self, sort: str) -> NDArray[np.int32]:
         """The rows in the order of a number; those without it last. Of equals the more suspicious comes first, where an
         audit says it, and otherwise the first in the file."""
@@ -214,7 +234,7 @@ def load(built: Built) -> Columns:
         numbers={name: values for name, values in numbers.items() if np.isfinite(values).any()},
         words=words,
         file=words["file"],
-        excerpt=table["excerpt"],
+        excerpt=_one_chunk(table["excerpt"]),
         title=titles,
         signatures=_signatures(table, "signature"),
         prompt_signatures=_signatures(table, "prompt_signature"),
@@ -268,6 +288,11 @@ def _widening_borders(low: float, high: float) -> list[float]:
 def _read(path: Path) -> pa.Table:
     with pq.ParquetFile(path, read_dictionary=list(WORDS)) as file:
         return file.read()
+
+
+def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """A column of texts as one piece, of which a value is found at once, whatever their length together."""
+    return pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in column.chunks])
 
 
 def _array(table: pa.Table, name: str) -> NDArray[Any]:

@@ -65,7 +65,7 @@ def add_audit(columns: Columns, table: Path) -> tuple[str, ...]:
         if np.isfinite(values).any():
             columns.numbers[name] = _taken(values, places)
     columns.words["reason"] = _reasons(audit, places)
-    columns.evidence = audit["evidence"].take(pa.array(places, mask=places < 0))
+    columns.evidence = audit["evidence"].combine_chunks().take(pa.array(places, mask=places < 0))
     said, name = [], table.parent.name
     if found < len(columns):
         said.append(f"{counted(len(columns) - found, 'row')} of {len(columns):,} are not in the audit {name}")
@@ -114,10 +114,10 @@ def _find_answers(rows: Columns, feedback: Columns) -> tuple[Places, Places, int
     by_id = chosen >= 0
     keys = feedback.prompt ^ (feedback.answer * _MIX)
     order = np.argsort(keys, kind="stable")
-    for place in np.flatnonzero(~by_id).tolist():
-        wanted = rows.prompt[place] ^ (rows.answer[place] * _MIX)
-        first, last = (int(np.searchsorted(keys, wanted, side=side, sorter=order)) for side in ("left", "right"))
-        for row in order[first:last].tolist():
+    wanted = rows.prompt ^ (rows.answer * _MIX)
+    first, last = (np.searchsorted(keys, wanted, side=side, sorter=order) for side in ("left", "right"))
+    for place in np.flatnonzero(~by_id & (first < last)).tolist():
+        for row in order[first[place] : last[place]].tolist():
             other = _beside(feedback, row, rows.answer_rejected[place])
             if other is not None:
                 chosen[place], rejected[place] = row, other

@@ -107,10 +107,10 @@ def part_file(folder: Path, table: str, number: int) -> Path:
 
 def fold(text: str) -> str:
     """A text as it is looked through: without case, composed (NFC), and without what is no character."""
-    return text.casefold() if text.isascii() else unicodedata.normalize("NFC", storable(text).casefold())
+    return text.casefold() if text.isascii() else unicodedata.normalize("NFC", _storable(text).casefold())
 
 
-def storable(text: str) -> str:
+def _storable(text: str) -> str:
     """The text with a question mark for each half of a character, which no file holds."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
@@ -188,8 +188,8 @@ class _Writer:
         first = True
         for row, texts, answer in _rows_of(record):
             self.texts += [(kind, self.rows, fold(text)) for kind, text in texts if text]
-            row |= {"group": self.records, "line": record.line, "file": storable(record.file)}
-            row |= {"source": storable(record.source), "title": title if first else None}
+            row |= {"group": self.records, "line": record.line, "file": _storable(record.file)}
+            row |= {"source": _storable(record.source), "title": title if first else None}
             for name, column in self.columns.items():
                 column.append(row.get(name))
             self.answers.append(answer)
@@ -254,7 +254,7 @@ def _prompt_of(record: Data) -> tuple[str, str]:
 
 
 def _beginning(text: str) -> str:
-    return storable(one_line(text[:_LOOKED_AT].replace(SEPARATOR, " "), _SHOWN))
+    return _storable(one_line(text[:_LOOKED_AT].replace(SEPARATOR, " "), _SHOWN))
 
 
 def _rows_of(record: Data) -> _Rows:
@@ -285,7 +285,7 @@ def _completions(record: Feedback) -> _Rows:
             "answer": number_of(answer_digest(each.text)),
             "answer_rejected": 0,
             "index": place,
-            "model": storable(each.model),
+            "model": _storable(each.model),
             "score": own,
             "rating": each.mean_rating,
             "margin": own - max(others) if own is not None and others else None,
@@ -313,8 +313,8 @@ def _pair(record: Preference) -> tuple[dict[str, Any], list[tuple[int, str]], st
         "answer": number_of(answer_digest(last)),
         "answer_rejected": number_of(answer_digest(_last(record.rejected))),
         "index": MISSING,
-        "model": storable(record.model_chosen),
-        "rejected": storable(record.model_rejected),
+        "model": _storable(record.model_chosen),
+        "rejected": _storable(record.model_rejected),
         "score": record.score_chosen,
         "margin": margin_of(record),
         "length": len(last),
@@ -333,7 +333,7 @@ def _unpaired(record: Unpaired) -> tuple[dict[str, Any], list[tuple[int, str]], 
         "answer": number_of(answer_digest(last)),
         "answer_rejected": 0,
         "index": MISSING,
-        "model": storable(record.model),
+        "model": _storable(record.model),
         "score": record.score,
         "length": len(last),
         "excerpt": _beginning(last),
@@ -349,7 +349,7 @@ def _last(turns: tuple[Message, ...]) -> str:
 
 def _joined(values: Any) -> str:
     """Several values as a cell; a separator in one of them would make two of it."""
-    return SEPARATOR.join(sorted({storable(value).replace(SEPARATOR, " ") for value in values}))
+    return SEPARATOR.join(sorted({_storable(value).replace(SEPARATOR, " ") for value in values}))
 
 
 def _encode(record: Data) -> bytes:
