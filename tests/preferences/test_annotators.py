@@ -89,20 +89,18 @@ def test_what_is_unsure_is_dropped_and_said():
 
 
 def test_what_cannot_be_told_is_refused():
-    with pytest.raises(DataError, match="1 raters have a name"):
+    several = {"question": "better"}, {"question": "safer"}
+    cases = {
+        "1 raters have a name": [voted(1, [A], names="a")],
+        "votes of two raters": [voted(1, [A], names="a"), voted(2, [A], names="b")],
+        "several questions": [voted(n, [A, A], **fields) for n, fields in enumerate(several)],
+    }
+    for told, rows in cases.items():
         held = VoteLabels()
-        held.add(voted(1, [A], names="a"))
-        held.fit("mace")
-    with pytest.raises(DataError, match="votes of two raters"):
-        held = VoteLabels()
-        held.add(voted(1, [A], names="a"))
-        held.add(voted(2, [A], names="b"))
-        held.fit("mace")
-    with pytest.raises(ConfigError, match="several questions"):
-        held = VoteLabels()
-        held.add(voted(1, [A, A], question="better"))
-        held.add(voted(2, [A, A], question="safer"))
-        held.fit("mace")
+        for row in rows:
+            held.add(row)
+        with pytest.raises((DataError, ConfigError), match=told):
+            held.fit("mace")
     with pytest.raises(ConfigError, match="is about votes"):
         Binarize.parse({"data": "x", "strategy": "critique", "consensus": "mace"}, where="test")
     with pytest.raises(ConfigError, match="least posterior"):

@@ -106,6 +106,11 @@ DECIDING: Mapping[str, Command] = {
         "notus.cli.decide.forms:import_",
         "notus decide import decisions.json --decisions decisions.sqlite --who ana",
     ),
+    "figures": Command(
+        "Tell how people agree, how often each reason was right, and what a random sample shows.",
+        "notus.cli.decide.figures:figures",
+        "notus decide figures decisions.sqlite",
+    ),
 }
 """What stands below ``notus decide``."""
 COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command | StepCommand]]] = {
