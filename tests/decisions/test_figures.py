@@ -167,7 +167,7 @@ def test_what_is_undone_counts_nowhere():
     assert found.reasons[0].right.of == 1
 
 
-def test_nothing_decided_is_said(tmp_path):
+def test_nothing_decided_is_said():
     found = figures([])
     assert (found.targets, found.reasons, found.depths, found.alpha) == (0, (), (), None)
     assert [section.heading for section in decided_sections(found)] == ["Decisions", "Random sample"]

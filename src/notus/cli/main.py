@@ -223,6 +223,11 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
         hide=("model", "reference", "check_model", "check_reference"),
     ),
     "eval": ("Evaluate: published benchmarks, rewards, judges.", EVALUATIONS),
+    "arena": Command(
+        "Set the answers of two runs side by side without names: votes by one key, win rate, pairs.",
+        "notus.cli.decide.arena:arena",
+        "notus arena runs/before runs/after --out runs/arena",
+    ),
     "compare": Command(
         "Compare arms, of one run or of several: means with intervals, and what can be told apart.",
         "notus.cli.recipes:compare",
