@@ -18,7 +18,7 @@ from notus.cli.streams import guarded_streams
 from notus.core.errors import InputError, as_told
 from notus.core.text import visible
 
-__all__ = ["COMMANDS", "EVALUATIONS", "TRAININGS", "app", "main"]
+__all__ = ["COMMANDS", "DECIDING", "EVALUATIONS", "TRAININGS", "app", "main"]
 
 _READING = {key: ("read", key) for key in ("held_out", "held_out_by", "layout", "limit", "strict", "map", "encoding")}
 """How ``notus train`` reads what is no run directory yet."""
@@ -95,7 +95,25 @@ EVALUATIONS: Mapping[str, StepCommand] = {
     ),
 }
 """What stands below ``notus eval``."""
-COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepCommand]]] = {
+DECIDING: Mapping[str, Command] = {
+    "export": Command(
+        "Write the most suspicious records as a form: a sheet, JSON lines, a page, or for an annotation tool.",
+        "notus.cli.decide.forms:export",
+        "notus decide export runs/audit --top 50 --out queue.html",
+    ),
+    "import": Command(
+        "Bring in what was decided in a form; what is there already is not added again.",
+        "notus.cli.decide.forms:import_",
+        "notus decide import decisions.json --decisions decisions.sqlite --who ana",
+    ),
+    "figures": Command(
+        "Tell how people agree, how often each reason was right, and what a random sample shows.",
+        "notus.cli.decide.figures:figures",
+        "notus decide figures decisions.sqlite",
+    ),
+}
+"""What stands below ``notus decide``."""
+COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command | StepCommand]]] = {
     "demo": Command(
         "The whole way in the toy world, to a report with error bars.",
         "notus.cli.recipes:demo",
@@ -129,6 +147,7 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
         "audit",
         "notus audit feedback.jsonl --out runs/audit",
     ),
+    "decide": ("Decide on records: forms out and in, and what is decided.", DECIDING),
     "repair": StepCommand(
         "Repair overall scores by ratings or by wording: each change recorded, what is in doubt queued.",
         "repair",
@@ -167,7 +186,7 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
     ),
     "review": Command(
         "Look at records in the browser and decide: sort, filter by pictures, keep, drop, swap, score, by one key.",
-        "notus.cli.review:review",
+        "notus.cli.decide.review:review",
         "notus review runs/audit --who ana",
     ),
     "export": StepCommand(
@@ -209,6 +228,11 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, StepComma
         hide=("model", "reference", "check_model", "check_reference"),
     ),
     "eval": ("Evaluate: published benchmarks, rewards, judges.", EVALUATIONS),
+    "arena": Command(
+        "Set the answers of two runs side by side without names: votes by one key, win rate, pairs.",
+        "notus.cli.decide.arena:arena",
+        "notus arena runs/before runs/after --out runs/arena",
+    ),
     "compare": Command(
         "Compare arms, of one run or of several: means with intervals, and what can be told apart.",
         "notus.cli.recipes:compare",
