@@ -1,4 +1,4 @@
-"""The file of axe-core, which looks for what a screen reader or a keyboard stumbles over; it is no part of the project."""
+"""The file of axe-core, which looks for what a screen reader or a keyboard stumbles over; it is not ours."""
 
 import os
 import shutil

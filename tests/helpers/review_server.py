@@ -30,7 +30,9 @@ FLAGS = (
 ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 
 
-def feedback_row(prompt: str, answers: Sequence[tuple[str, float, float, str]], source: str = "plain") -> dict[str, Any]:
+def feedback_row(
+    prompt: str, answers: Sequence[tuple[str, float, float, str]], source: str = "plain"
+) -> dict[str, Any]:
     """A row in UltraFeedback's layout.
 
     Args:
@@ -102,7 +104,11 @@ class Served:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)
             answer = connection.getresponse()
-            return answer.status, answer.read().decode("utf-8", "replace"), {k.lower(): v for k, v in answer.getheaders()}
+            return (
+                answer.status,
+                answer.read().decode("utf-8", "replace"),
+                {k.lower(): v for k, v in answer.getheaders()},
+            )
         finally:
             connection.close()
 

@@ -19,7 +19,12 @@ def feedback_file(tmp_path_factory):
     rows = []
     for number in range(40):
         odd = number % 5 == 0
-        good = (f"**River {number}** is long.\n\n- it starts in hills\n- it ends in a sea", 8.0, 4 + number % 2, "Right and clear.")
+        good = (
+            f"**River {number}** is long.\n\n- it starts in hills\n- it ends in a sea",
+            8.0,
+            4 + number % 2,
+            "Right and clear.",
+        )
         bad = (f"No idea {number}.", 10.0 if odd else 2.0, 1 if odd else 1 + number % 2, "Wrong: it names no river.")
         rows.append(feedback_row(f"Name river number {number}.", [good, bad], "odd" if odd else "plain"))
     return write_rows(tmp_path_factory.mktemp("review") / "feedback.jsonl", rows)

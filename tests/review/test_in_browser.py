@@ -21,7 +21,9 @@ class Tab:
         self.page = self.context.new_page()
         self.page.set_default_timeout(15_000)
         self.complaints, self.outside = [], []
-        self.page.on("console", lambda each: self.complaints.append(each.text) if each.type in ("error", "warning") else 0)
+        self.page.on(
+            "console", lambda each: self.complaints.append(each.text) if each.type in ("error", "warning") else 0
+        )
         self.page.on("pageerror", lambda each: self.complaints.append(str(each)))
         self.page.on("request", lambda each: self._note(each.url, page.url))
 
@@ -131,7 +133,12 @@ def test_every_key(browser, page):
         for key, value in (("7", 7.0), ("1", 1.0), ("0", 10.0)):
             here = tab.shown()
             tab.press(key, f"Score set to {value:g}")
-            assert (last().target, last().what, last().field, last().value) == (here, "set-score", "overall_score", value)
+            assert (last().target, last().what, last().field, last().value) == (
+                here,
+                "set-score",
+                "overall_score",
+                value,
+            )
         here = tab.shown()
         tab.page.keyboard.press("o")
         tab.page.wait_for_selector("#score[open]")
@@ -235,7 +242,7 @@ def test_rows_of_the_list_are_decided_by_keys_too(browser, page):
 
 
 def test_two_people_at_once_blind_and_in_conflict(browser, feedback_file, tmp_path):
-    with served(feedback_file, tmp_path / "decisions.sqlite", blind=True) as page:
+    with served(feedback_file, tmp_path / "decisions.sqlite", blind=True) as page:  # noqa: SIM117  tabs end first
         with tab_on(browser, page, "/?sort=file") as ana, tab_on(browser, page, "/?sort=file") as ben:
             ben.page.locator("[data-open=who]").click()
             ben.page.locator("#who input").fill("ben")
@@ -321,7 +328,7 @@ def test_on_a_phone_nothing_is_cut(browser, page, scheme):
         # Its own picture: letters are as large as they should be, and every cell can be hit.
         narrow = tab.page.locator("figure.grid .narrow svg")
         box = narrow.bounding_box()
-        assert 0 <= box["x"]
+        assert box["x"] >= 0
         assert box["x"] + box["width"] <= 420
         assert box["width"] / 360 > 0.9
         assert not tab.page.locator("figure.grid .wide").is_visible()
@@ -403,7 +410,9 @@ def test_two_hundred_hostile_texts_are_inert(browser, tmp_path):
                 break
             tab.page.keyboard.press("m")  # the other view
             tab.page.keyboard.press("j")
-            tab.page.wait_for_function("id => document.getElementById('record').dataset.id !== id", arg=here, polling=10)
+            tab.page.wait_for_function(
+                "id => document.getElementById('record').dataset.id !== id", arg=here, polling=10
+            )
         assert tab.page.evaluate("window.ran") == 0
         assert len(seen) >= 200
         assert all(each.startswith(page.url) for each in left)

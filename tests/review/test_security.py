@@ -47,7 +47,9 @@ def test_a_hundred_ways_out_of_the_folder_lead_nowhere(page):
         assert "def make_app" not in text, path
 
 
-@pytest.mark.parametrize("path", ["/static/", "/static/app.py", "/static/review.css.bak", "/templates/base.html.j2", "/docs"])
+@pytest.mark.parametrize(
+    "path", ["/static/", "/static/app.py", "/static/review.css.bak", "/templates/base.html.j2", "/docs"]
+)
 def test_only_files_of_the_table_are_served(page, path):
     assert page.request("GET", path)[0] == 404
 
@@ -61,8 +63,20 @@ def test_the_files_of_the_table_are(page):
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:{}", "127.0.0.1.evil.example:{}", "localhost.evil.example:{}", "127.0.0.1:1", "0.0.0.0:{}"]
-    + ["[::2]:{}", "", "127.0.0.1:{}@evil.example", "169.254.169.254:{}", "127.0.0.1:-{}", "127.0.0.1:{}:{}"],
+    [
+        "evil.example",
+        "evil.example:{}",
+        "127.0.0.1.evil.example:{}",
+        "localhost.evil.example:{}",
+        "127.0.0.1:1",
+        "0.0.0.0:{}",
+        "[::2]:{}",
+        "",
+        "127.0.0.1:{}@evil.example",
+        "169.254.169.254:{}",
+        "127.0.0.1:-{}",
+        "127.0.0.1:{}:{}",
+    ],
 )
 def test_a_name_that_was_made_to_point_here_is_refused(page, target, host):
     named = host.replace("{}", str(page.port))
@@ -215,15 +229,24 @@ def test_tokens_and_hosts():
         Access.make("0.0.0.0", 80, "short")
     with pytest.raises(ConfigError, match="letters, digits"):
         Access.make("0.0.0.0", 80, "x" * 16 + "&y=1")
-    assert [is_loopback(each) for each in ("localhost", "127.8.8.8", "::1", "0.0.0.0", "example.org", "192.168.1.1")] == (
-        [True, True, True, False, False, False]
-    )
+    assert [
+        is_loopback(each) for each in ("localhost", "127.8.8.8", "::1", "0.0.0.0", "example.org", "192.168.1.1")
+    ] == ([True, True, True, False, False, False])
 
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{", b'{"target":1,"what":"drop"}', b'{"target":"x","what":"burn"}', b'{"target":"x","what":"drop","more":1}']
-    + [b"\xff\xfe", b"[" * 10_000, b'{"target":"x","what":"drop","value":1e999}'],
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"target":1,"what":"drop"}',
+        b'{"target":"x","what":"burn"}',
+        b'{"target":"x","what":"drop","more":1}',
+        b"\xff\xfe",
+        b"[" * 10000,
+        b'{"target":"x","what":"drop","value":1e999}',
+    ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(page, body):
     status, text, _ = page.request("POST", "/decide", headers=page.own_headers(), body=body)

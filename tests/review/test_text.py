@@ -9,7 +9,28 @@ import pytest
 from notus.review.text import RENDERED_CHARACTERS, marked, plain, rendered
 from tests.helpers.hostile import HOSTILE
 
-HARMLESS = set("p ul ol li em strong code pre div span table thead tbody tr th td blockquote hr br mark".split())
+HARMLESS = {
+    "p",
+    "ul",
+    "ol",
+    "li",
+    "em",
+    "strong",
+    "code",
+    "pre",
+    "div",
+    "span",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "blockquote",
+    "hr",
+    "br",
+    "mark",
+}
 ATTRIBUTES = {("ol", "start")}
 
 
@@ -43,7 +64,9 @@ def test_two_hundred_hostile_texts_become_harmless_elements():
 
 
 def test_markdown_is_rendered():
-    html = rendered("# Title\n\nSome **bold** `code`.\n\n3. three\n4. four\n\n```python\nx < 1\n```\n\n|a|b|\n|-|-:|\n|1|2|\n")
+    html = rendered(
+        "# Title\n\nSome **bold** `code`.\n\n3. three\n4. four\n\n```python\nx < 1\n```\n\n|a|b|\n|-|-:|\n|1|2|\n"
+    )
     assert '<p class="heading h1">Title</p>' in html
     assert "<strong>bold</strong>" in html
     assert '<ol start="3">' in html
@@ -66,7 +89,16 @@ def test_a_picture_is_what_is_said_of_it():
 def test_long_and_crooked_texts_are_shown_as_they_are_and_in_time():
     assert 'class="verbatim"' in rendered("x" * (RENDERED_CHARACTERS + 1))
     started = time.perf_counter()
-    for text in ("[" * 19_000, "![" * 9_000, "*a " * 6_000, "`a" * 9_000, ">" * 19_000, "[a](" * 4_900, "**x" * 6_000, "[" * 3_900):
+    for text in (
+        "[" * 19_000,
+        "![" * 9_000,
+        "*a " * 6_000,
+        "`a" * 9_000,
+        ">" * 19_000,
+        "[a](" * 4_900,
+        "**x" * 6_000,
+        "[" * 3_900,
+    ):
         rendered(text)
     assert time.perf_counter() - started < 6
 
@@ -93,7 +125,7 @@ def test_words_that_only_one_has_are_marked():
     ("chosen", "rejected", "said"),
     [
         ("same", "same", "the same"),
-        ("one two three four five six", "seven eight nine ten eleven twelve", "Next to no words"),
+        ("one two three four five six", "seven eight nine ten eleven twelve", "Few words"),
         ("word " * 9_000, "word " * 8_999 + "end", "Too long"),
     ],
 )

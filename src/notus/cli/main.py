@@ -106,6 +106,11 @@ DECIDING: Mapping[str, Command] = {
         "notus.cli.decide.forms:import_",
         "notus decide import decisions.json --decisions decisions.sqlite --who ana",
     ),
+    "figures": Command(
+        "Tell how people agree, how often each reason was right, and what a random sample shows.",
+        "notus.cli.decide.figures:figures",
+        "notus decide figures decisions.sqlite",
+    ),
 }
 """What stands below ``notus decide``."""
 COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command | StepCommand]]] = {
@@ -181,7 +186,7 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
     ),
     "review": Command(
         "Look at records in the browser and decide: sort, filter by pictures, keep, drop, swap, score, by one key.",
-        "notus.cli.review:review",
+        "notus.cli.decide.review:review",
         "notus review runs/audit --who ana",
     ),
     "export": StepCommand(
@@ -223,6 +228,11 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
         hide=("model", "reference", "check_model", "check_reference"),
     ),
     "eval": ("Evaluate: published benchmarks, rewards, judges.", EVALUATIONS),
+    "arena": Command(
+        "Set the answers of two runs side by side without names: votes by one key, win rate, pairs.",
+        "notus.cli.decide.arena:arena",
+        "notus arena runs/before runs/after --out runs/arena",
+    ),
     "compare": Command(
         "Compare arms, of one run or of several: means with intervals, and what can be told apart.",
         "notus.cli.recipes:compare",

@@ -7,10 +7,12 @@ Owns the records that are made, what is counted, and the reasons for which a pro
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import DESCRIPTIVE, Completion, Feedback, Preference, Scale
 from notus.core.stage import Stage, Tally
+from notus.preferences.annotators import KEY
 from notus.preferences.faults import is_empty
 from notus.preferences.scores import applied, check_scales, strategy_named
 from notus.preferences.selection import Choice, Selection, choose
@@ -155,6 +157,7 @@ def _preference(feedback: Feedback, choice: Choice, chosen: int, rejected: int) 
         extra["votes"] = {"chosen": found.won, "rejected": found.lost, "tied": found.tied}
         extra |= {"raters": found.raters} if found.raters else {}
         extra |= {"question": question} if (question := choice.votes.rankings[0].question) else {}
+        extra |= _consensus(feedback, chosen, rejected)
         margin = found.strength
     elif raters := _raters(choice.strategy, answer, other):
         extra["raters"] = raters
@@ -173,6 +176,20 @@ def _preference(feedback: Feedback, choice: Choice, chosen: int, rejected: int) 
         file=feedback.file,
         line=feedback.line,
     )
+
+
+def _consensus(feedback: Feedback, chosen: int, rejected: int) -> dict[str, object]:
+    """What raters say together of two answers, and how they voted, where their votes were made one before."""
+    note: dict[str, Any] = feedback.extra.get(KEY) or {"said": ()}
+    for each in note["said"]:
+        places = [each["first"], each["second"]]
+        if {chosen, rejected} == set(places):
+            one = places.index(chosen)
+            votes = [*each["votes"], 0]
+            counts = {"chosen": votes[one], "rejected": votes[1 - one], "tied": votes[2]}
+            told = {"by": note["by"], "posterior": each["posterior"][one]}
+            return {"votes": counts, "raters": sum(counts.values()), KEY: told}
+    return {}
 
 
 def _raters(strategy: str, *answers: Completion) -> int:

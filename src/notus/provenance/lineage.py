@@ -30,6 +30,7 @@ from notus.decisions.ruling import Ruling, in_force
 from notus.formats.mapping.decode import mapping_name
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import open_source
+from notus.preferences.annotators import consensus, said_of
 from notus.preferences.raters import without_raters
 from notus.preferences.selection import Choice, Selection, choose
 
@@ -350,8 +351,17 @@ def _tell_pair(link: Link, pair: Preference, feedback: list[tuple[_Source, Feedb
         return PairStory(link.path, held_out, pair)
     if names := link.config.get("without_raters"):
         row = next(without_raters(names)([row], Tally("explain")))
+    row = next(iter(_put_together(link, row)), row)
     choice = choose(row, selection, selection.score(), seed)
     return PairStory(link.path, held_out, pair, selection, seed, row, choice)
+
+
+def _put_together(link: Link, row: Feedback) -> Iterator[Feedback]:
+    """The row with the votes of its raters made one, where the run did so."""
+    if method := link.config.get("consensus"):
+        parts = read_named_rows(Path(link.path) / "posteriors.parquet", "feedback_id", {row.id})
+        said = {row.id: tuple(said_of(part) for part in parts)}
+        yield from consensus(said, method, link.config.get("sure") or 0.0)([row], Tally("explain"))
 
 
 def _selection(link: Link) -> Selection | None:

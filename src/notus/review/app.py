@@ -10,6 +10,7 @@ Owns addresses and answers; what stands on a page is owned by ``review.pages``, 
 """
 
 import hashlib
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -67,7 +68,9 @@ class Site:
         folder = files("notus.review") / "static"
         self._files = {name: (folder / name).read_bytes() for name in STATIC}
         marks = {name: hashlib.sha256(data).hexdigest()[:12] for name, data in self._files.items()}
-        addresses = {name.partition(".")[0]: f"/static/{name}?v={mark}" for name, mark in marks.items() if name != "review.js"}
+        addresses = {
+            name.partition(".")[0]: f"/static/{name}?v={mark}" for name, mark in marks.items() if name != "review.js"
+        }
         state = {"csrf": access.csrf, "css": addresses["review"], "icon": addresses["icon"]}
         state["js"] = f"/static/review.js?v={marks['review.js']}"
         self.pages = Pages(desk.review, state)
@@ -88,13 +91,18 @@ class Site:
         place = int(start) if start.isascii() and start.isdigit() and len(start) < 9 else 0
         return _page(self.pages.listing(wanted, min(place, _MOST_START), self.who(request)))
 
-    def record(self, id_: str, request: Request) -> Response:
+    def record(self, key: str, request: Request) -> Response:
         """A record."""
         wanted, given = _parsed(request)
         self.desk.review.refresh()
         part = given.get("part") == "1"
         queue = queue_of(wanted, given.get("queue"))
-        return _page(self.pages.record(id_, wanted, queue, self.who(request), part=part))
+        return _page(self.pages.record(key, wanted, queue, self.who(request), part=part))
+
+    def near(self, key: str, request: Request) -> Response:
+        """Records like one."""
+        wanted, given = _parsed(request)
+        return _page(self.pages.near(key, wanted, queue_of(wanted, given.get("queue")), self.who(request)))
 
     def first(self, request: Request) -> Response:
         """The first record of a queue."""
@@ -181,7 +189,8 @@ def make_app(desk: Desk, access: Access, person: Person) -> Guard:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     get: dict[str, Callable[..., Response]] = {
         "/": site.listing,
-        "/record/{id_}": site.record,
+        "/record/{key}": site.record,
+        "/near/{key}": site.near,
         "/bulk": site.preview,
         "/first": site.first,
         "/people": site.people,
@@ -210,10 +219,14 @@ def serve(app: Guard, access: Access, *, ready: Callable[[], Any] = lambda: None
     """
     import uvicorn
 
+    try:
+        family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
+        listening = socket.create_server((access.host.strip("[]"), access.port), family=family)
+    except OSError as error:
+        where = f"{access.host}:{access.port}"
+        raise RunError(f"cannot listen on {where}: {error.strerror}; give another --port or --host") from None
     settings = uvicorn.Config(
         app,
-        host=access.host,
-        port=access.port,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -232,9 +245,9 @@ def serve(app: Guard, access: Access, *, ready: Callable[[], Any] = lambda: None
 
     threading.Thread(target=tell, daemon=True).start()
     try:
-        server.run()
-    except SystemExit as error:  # uvicorn's way to say that it could not listen
-        raise RunError(f"cannot listen on {access.host}:{access.port}; give another --port") from error
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:  # the way to end it; uvicorn has answered what was under way
+        pass
     finally:
         ended.set()
 

@@ -19,7 +19,7 @@ import msgspec
 
 from notus.core.errors import InputError
 from notus.core.text import counted
-from notus.decisions.ruling import Action, Of, Ruling
+from notus.decisions.ruling import EDITABLE, Action, Of, Ruling
 from notus.decisions.store import Store
 from notus.review.filter import Filter
 from notus.review.query import Review
@@ -32,21 +32,13 @@ QUEUES = ("filter", "suspicion", "random", "conflicts")
 _MOST_NAME = 64
 _MOST_TEXT = 400_000
 _IN_BULK: frozenset[Action] = frozenset({"keep", "drop", "swap", "cannot-tell", "set-score", "note"})
-_FIELDS: dict[Of, tuple[str, ...]] = {
-    "completion": ("answer",),
-    "pair": ("prompt", "chosen", "rejected"),
-    "row": ("prompt", "answer"),
-    "feedback": ("prompt",),
-    "dialogue": ("prompt", "answer"),
-}
-"""Which texts of a record can be edited: of several turns the last of the prompt, and the last of the assistant's."""
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the page asks for on one record, or on one answer of it."""
 
     target: str
-    """Id of the record."""
+    """Key or id of the record."""
     what: Action
     answer: str = ""
     """Id of one of the record's answers, where the ruling is on that."""
@@ -140,10 +132,10 @@ class Desk:
             raise InputError(f"'{asked.what}' is decided on one record at a time")
         _check_queue(asked.queue)
         self.review.refresh()
-        targets = self.review.targets(filter_)
-        if len(targets) != asked.count:
+        targets, count = self.review.targets(filter_), self.review.count(filter_)
+        if count != asked.count:
             raise InputError(
-                f"{counted(len(targets), 'record')} match now, and {asked.count:,} did when you looked: look again"
+                f"{counted(count, 'record')} match now, and {asked.count:,} did when you looked: look again"
             )
         if not targets:
             raise InputError("nothing matches: there is nothing to decide on")
@@ -165,7 +157,8 @@ class Desk:
             )
             for each in targets
         ]
-        return self._add(rulings, f"{_said(rulings[0])}: {counted(len(rulings), 'record')} at once")
+        copies = f", with {counted(count - len(rulings), 'copy', 'copies')}" if count > len(rulings) else ""
+        return self._add(rulings, f"{_said(rulings[0])}: {counted(len(rulings), 'record')} at once{copies}")
 
     def undo(self, who: str) -> Changed:
         """Take back what the person did last and is not taken back.
@@ -286,8 +279,8 @@ def _check(what: Action, of: Of, field: str, value: float | str | None, why: str
     if what == "set-score":
         _check_score(of, field, value)
     elif what == "edit":
-        if field not in _FIELDS[of]:
-            raise InputError(f"'{field[:40]}' of such a record can't be edited; what can: {', '.join(_FIELDS[of])}")
+        if field not in EDITABLE[of]:
+            raise InputError(f"'{field[:40]}' of such a record can't be edited; what can: {', '.join(EDITABLE[of])}")
         if not isinstance(value, str) or not value.strip():
             raise InputError("an edited text is not empty; to take the record out, drop it")
     elif field or value is not None:

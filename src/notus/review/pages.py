@@ -1,7 +1,7 @@
 """What stands on each page: the values that its template is given, and the address of everything that can be clicked.
 
-Owns what is shown and what a blind reviewer is not shown; the marks around it are owned by ``review.templates``, what is
-found by ``review.query``. Every value that a template is given as text is escaped there.
+Owns what is shown and what a blind reviewer is not shown; the marks around it are owned by ``review.templates``, what
+is found by ``review.query``. Every value that a template is given as text is escaped there.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,20 +26,44 @@ __all__ = ["COUNT", "Pages", "Person", "queue_of"]
 COUNT = 25
 """Rows of a list."""
 _SAMPLE = 100
+_KEPT = 32
+"""Filters whose pictures are kept: some 200 kB each."""
 _NAMES = {
-    **{"score": "Score", "rating": "Mean rating", "margin": "Margin", "length": "Length", "q": "q"},
-    **{"suspicion": "Suspicion", "file": "File order", "random": "Random"},
+    "score": "Score",
+    "rating": "Mean rating",
+    "margin": "Margin",
+    "length": "Length",
+    "q": "q",
+    "suspicion": "Suspicion",
+    "file": "File order",
+    "random": "Random",
 }
 _HIGH_FIRST = frozenset({"score", "rating", "length"})
 """Sorted downwards at the first click: what a reader wants to see first."""
 _FACTS = {
-    **{"source": "Source", "model": "Model", "rejected": "Rejected model", "aspect": "Aspect", "rater": "Rater"},
-    **{"reason": "Reason", "desirable": "Wanted", "decided": "Decided", "who": "Decided by", "text": "Text"},
-    **{"id": "Id", "not-who": "Not decided by", **_NAMES},
+    "source": "Source",
+    "model": "Model",
+    "rejected": "Rejected model",
+    "aspect": "Aspect",
+    "rater": "Rater",
+    "reason": "Reason",
+    "desirable": "Wanted",
+    "decided": "Decided",
+    "who": "Decided by",
+    "text": "Text",
+    "id": "Id",
+    "not-who": "Not decided by",
+    **_NAMES,
 }
 _VERDICTS = {
-    **{"keep": "kept", "drop": "dropped", "swap": "swapped", "cannot-tell": "cannot tell", "note": "noted"},
-    **{"set-score": "score set", "edit": "edited", "undo": "undone"},
+    "keep": "kept",
+    "drop": "dropped",
+    "swap": "swapped",
+    "cannot-tell": "cannot tell",
+    "note": "noted",
+    "set-score": "score set",
+    "edit": "edited",
+    "undo": "undone",
 }
 
 
@@ -63,12 +87,13 @@ def queue_of(wanted: Filter, given: str | None) -> str:
 
 
 class Pages:
-    """The pages over a review. ``state`` is what every page says: the page's secret, its name, the addresses of files."""
+    """The pages over a review. ``state`` is what every page says: the page's secret and the addresses of files."""
 
     def __init__(self, review: Review, state: dict[str, Any]) -> None:
         self._review = review
         self._environment = _environment()
-        self._environment.globals |= {"facts": review.facts, "site": state}
+        self._state = state
+        self._kept: dict[str, list[dict[str, Any]]] = {}
 
     def listing(self, wanted: Filter, start: int, person: Person) -> str:
         """The list with its counts and pictures."""
@@ -93,15 +118,15 @@ class Pages:
             progress=progress,
         )
 
-    def record(self, id_: str, wanted: Filter, queue: str, person: Person, *, part: bool) -> str:
-        """A record whole; with ``part`` without the page around it, to be put into one.
+    def record(self, key: str, wanted: Filter, queue: str, person: Person, *, part: bool) -> str:
+        """A record whole, by its key; with ``part`` without the page around it, to be put into one.
 
         Raises:
-            InputError: if there is none of that id.
+            InputError: if there is none of that key.
         """
         review = self._review
-        view = _seen(review.record(id_), person)
-        around = review.around(wanted, id_)
+        view = _seen(review.record(key), person)
+        around = review.around(wanted, key)
         address = _record_url(wanted, queue)
         return self._render(
             "_record.html.j2" if part else "record.html.j2",
@@ -119,15 +144,25 @@ class Pages:
             record=address,
             scores=_scores(view),
             fields=_editable(view),
-            neighbours=review.neighbours(id_, 6),
+            near=f"/near/{key}?{wanted.url(queue=queue)}",
         )
+
+    def near(self, key: str, wanted: Filter, queue: str, person: Person) -> str:
+        """Records like one.
+
+        Raises:
+            InputError: if there is none of that key.
+        """
+        found = self._review.neighbours(key, 8)
+        rows = [(_seen_row(each.row, person), each) for each in found]
+        return self._render("_near.html.j2", person=person, rows=rows, record=_record_url(wanted, queue))
 
     def people(self, person: Person, figures: Any) -> str:
         """Who decided how much, where they agree, and on what they don't."""
         wanted = Filter.parse([("decided", "conflict")])
         page = self._review.page(wanted, 0, 50)
         conflicts = [
-            (row, [each for each in self._review.record(row.id).rulings if each.what in _VERDICTS])
+            (row, [each for each in self._review.record(row.key).rulings if each.what in _VERDICTS])
             for row in page.rows
             if not person.blind or person.name in row.state.who
         ]
@@ -161,14 +196,25 @@ class Pages:
         return self._render("problem.html.j2", person=person, status=status, line=line)
 
     def _render(self, template: str, **values: Any) -> str:
-        return self._environment.get_template(template).render(**values)
+        return self._environment.get_template(template).render(facts=self._review.facts, site=self._state, **values)
 
     def _pictures(self, wanted: Filter) -> list[dict[str, Any]]:
+        """The pictures of a filter; the newest are kept, for they are the same on every page of a list."""
+        if wanted.on_decisions:
+            return self._drawn(wanted)
+        key = wanted.url()
+        found = self._kept.pop(key, None) or self._drawn(wanted)
+        self._kept[key] = found
+        while len(self._kept) > _KEPT:
+            self._kept.pop(next(iter(self._kept), key), None)
+        return found
+
+    def _drawn(self, wanted: Filter) -> list[dict[str, Any]]:
         known = self._review.facts.numbers
         found: list[dict[str, Any]] = []
         if "score" in known and "rating" in known:
             grid = self._review.grid(wanted)
-            drawn = {width: grid_picture(grid, wanted, _list_url, width) for width in (WIDE, NARROW)}
+            drawn = {width: grid_picture(grid, wanted, width) for width in (WIDE, NARROW)}
             note = f"{counted(grid.none, 'record')} without one of the two" if grid.none else ""
             title = f"{grid.label_y} against {grid.label_x.lower()}"
             found.append({"grid": True, "wide": drawn[WIDE], "narrow": drawn[NARROW], "note": note, "title": title})
@@ -176,7 +222,7 @@ class Pages:
             if key in ("suspicion", "q"):
                 continue
             histogram = self._review.histogram(wanted, key)
-            wide, narrow = (bars_picture(histogram, wanted, _list_url, width) for width in (WIDE / 2, NARROW))
+            wide, narrow = (bars_picture(histogram, wanted, width) for width in (WIDE / 2, NARROW))
             found.append({"grid": False, "wide": wide, "narrow": narrow, "note": "", "title": histogram.label})
         return found
 
@@ -187,7 +233,9 @@ class Pages:
             first = f"-{key}" if key in _HIGH_FIRST else key
             to = (key if down else f"-{key}") if own and key != "random" else first
             said = "" if not own or key == "random" else ", highest first" if down else ", lowest first"
-            found.append({"name": _NAMES[key], "on": own, "down": down, "said": said, "to": _list_url(wanted.put("sort", to))})
+            found.append(
+                {"name": _NAMES[key], "on": own, "down": down, "said": said, "to": _list_url(wanted.put("sort", to))}
+            )
         return found
 
     def _choices(self, facet: Facet, wanted: Filter) -> list[dict[str, Any]]:
@@ -208,14 +256,14 @@ class Pages:
         for key, value in wanted.params():
             if key not in ("sort", "seed"):
                 rest = wanted.toggle(key, value) if key not in (*NUMBERS, "text") else wanted.without(key)
-                said = {"-": "none"}.get(value, value).replace("..", " to ") if key in NUMBERS else value
-                found.append({"name": _FACTS.get(key, key), "value": said.strip(), "to": _list_url(rest)})
+                said = _range(value) if key in NUMBERS else {"-": "none"}.get(value, value)
+                found.append({"name": _FACTS.get(key, key), "value": said, "to": _list_url(rest)})
         return found
 
     def first(self, wanted: Filter, queue: str) -> str:
         """Address of the first record of a queue; empty where nothing is in it."""
         page = self._review.page(wanted, 0, 1)
-        return _record_url(wanted, queue)(page.rows[0].id) if page.rows else ""
+        return _record_url(wanted, queue)(page.rows[0].key) if page.rows else ""
 
     def _queues(self, person: Person, people: Iterable[str]) -> list[dict[str, str]]:
         """Ways through the data, the one first that most people want first."""
@@ -237,13 +285,23 @@ class Pages:
         ]
 
 
+def _range(value: str) -> str:
+    """A range in words: ``9 to 10``, ``under 3``, ``from 9``, ``1 to under 1.5``."""
+    low, dots, high = value.partition("..")
+    if not dots:
+        return value
+    under = "under " if high.startswith("<") else "" if low else "up to "
+    high = under + high.removeprefix("<")
+    return f"from {low}" if not high.strip() or high == "up to " else f"{low} to {high}" if low else high
+
+
 def _list_url(wanted: Filter, start: int = 0) -> str:
     query = wanted.url(**({"start": str(start)} if start else {}))
     return f"/?{query}" if query else "/"
 
 
 def _record_url(wanted: Filter, queue: str) -> Callable[[str], str]:
-    return lambda id_: f"/record/{id_}?{wanted.url(queue=queue)}"
+    return lambda key: f"/record/{key}?{wanted.url(queue=queue)}"
 
 
 def _seen(view: RecordView, person: Person) -> RecordView:
@@ -317,8 +375,9 @@ def _environment() -> jinja2.Environment:
         finalize=lambda value: visible(value, "[U+{:04X}]") if type(value) is str else value,
     )
     environment.filters |= {
-        "count": lambda value: number(value),
+        "count": number,
         "short": _short,
+        "chance": lambda value: "< 0.01" if value < 0.01 else _short(value),
         "markdown": rendered,
         "plain": plain,
         "words": lambda slug: str(slug).replace("-", " ").replace("_", " "),
@@ -367,13 +426,15 @@ def _ratings(ratings: tuple[Rating, ...]) -> list[dict[str, Any]]:
             "value": "N/A" if each.value is None else number(each.value),
             "rater": each.rater,
             "why": each.rationale,
-            "level": "" if each.value is None or each.scale is not None else _level(each.value),
+            "level": _level(each),
         }
         for each in ratings
     ]
 
 
-def _level(value: float) -> str:
-    return "low" if value <= 2 else "high" if value >= 4 else ""
-
-
+def _level(rating: Rating) -> str:
+    """Whether a rating stands in the lowest or the highest quarter of its scale, where that is known."""
+    if rating.value is None or rating.scale is None or rating.scale.high <= rating.scale.low:
+        return ""
+    place = (rating.value - rating.scale.low) / (rating.scale.high - rating.scale.low)
+    return "low" if place <= 0.25 else "high" if place >= 0.75 else ""

@@ -6,8 +6,9 @@ page's style sheet, for no style may stand in the page itself. Owns the drawing;
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
@@ -32,49 +33,46 @@ class _Box:
     height: float
 
 
-def grid_picture(grid: Grid, wanted: Filter, address: Callable[[Filter], str], width: float = WIDE) -> Markup:
+def grid_picture(grid: Grid, wanted: Filter, width: float = WIDE) -> Markup:
     """Two numbers against one another: the darker a cell, the more records; a click filters by both.
 
     Args:
         grid: the counts.
         wanted: the filter that the page has now; a cell of its own ranges is framed, and a click on it takes them out.
-        address: how a filter becomes an address.
         width: of the picture.
     """
     if not grid.cells:
         return _nothing(width, "no record has both numbers")
-    left = 14 + max(text_width(_label(bar), _LETTERS) for bar in grid.y)
-    wide = (width - left - 8) / len(grid.x)
-    tall = min(26.0, max(15.0, 300 / len(grid.y)))
-    top = 24.0
-    bottom = top + tall * len(grid.y)
-    parts = [
-        _text(2, 12, grid.label_y, "p-axis"),
-        f'<rect class="p-ground" x="{left:.1f}" y="{top:.1f}" width="{wide * len(grid.x):.1f}" height="{bottom - top:.1f}"/>',
-    ]
-    most = max(cell.count for cell in grid.cells)
+    rows, columns = [_label(bar) for bar in grid.y], [_label(bar) for bar in grid.x]
+    left = 14 + max(text_width(label, _LETTERS) for label in rows)
+    wide = (width - left - 8) / len(columns)
+    tall = min(26.0, max(15.0, 300 / len(rows)))
+    top, bottom = 24.0, 24.0 + tall * len(rows)
+    ground = _rect(_Box(left, top, wide * len(columns), bottom - top), "p-ground", 1, 0)
+    parts = [_text(2, 12, grid.label_y, "p-axis"), ground]
+    own = {key: value for key, value in wanted.params() if key in (grid.key_x, grid.key_y)}
+    base = _base(wanted.without(grid.key_x, grid.key_y))
+    asked_x, asked_y = (
+        [urlencode({key: bar.range}) for bar in bars] for key, bars in ((grid.key_x, grid.x), (grid.key_y, grid.y))
+    )
+    most, name_x = max(cell.count for cell in grid.cells), grid.label_x.lower()
     for cell in sorted(grid.cells, key=lambda each: (-each.y, each.x)):
-        x, y = grid.x[cell.x], grid.y[cell.y]
-        on = _is(wanted, grid.key_x, x.range) and _is(wanted, grid.key_y, y.range)
-        other = wanted.without(grid.key_x, grid.key_y)
-        to = address(other if on else other.put(grid.key_x, x.range).put(grid.key_y, y.range))
-        said = f"{grid.label_y} {_label(y)}, {grid.label_x.lower()} {_label(x)}: {counted(cell.count, 'record')}"
+        on = own == {grid.key_x: grid.x[cell.x].range, grid.key_y: grid.y[cell.y].range}
+        to = base if on else f"{base}{asked_y[cell.y]}&{asked_x[cell.x]}"
+        said = f"{grid.label_y} {rows[cell.y]}, {name_x} {columns[cell.x]}: {counted(cell.count, 'record')}"
         box = _Box(left + cell.x * wide + 0.75, bottom - (cell.y + 1) * tall + 0.75, wide - 1.5, tall - 1.5)
         strength = 0.14 + 0.86 * math.sqrt(cell.count / most)
-        shown = number(cell.count)
-        label = _cell_text(box, shown, dark=strength > 0.6) if text_width(shown, 10) < wide - 3 else ""
-        key = f"{cell.x}-{cell.y}"
-        parts.append(_link(to, said, f"grid-{key}", on, _rect(box, "p-cell", strength, 2)) + label)
+        shown = f"{cell.count:,}"
+        label = _cell_text(box, shown, strength) if 6.0 * len(shown) < wide - 3 else ""
+        parts.append(_link(to, said, f"grid-{cell.x}-{cell.y}", on, _rect(box, "p-cell", strength, 2)) + label)
     parts += _levels(grid.y, left, bottom, tall)
     parts += _columns(grid.x, left, bottom, wide, width)
-    parts.append(_text(left + wide * len(grid.x) / 2, bottom + 32, grid.label_x, "p-axis", "middle"))
-    title = f"{grid.label_y} against {grid.label_x.lower()}"
+    parts.append(_text(left + wide * len(columns) / 2, bottom + 32, grid.label_x, "p-axis", "middle"))
+    title = f"{grid.label_y} against {name_x}"
     return _svg(width, bottom + 38, f"{title}; arrow keys move, Enter filters", parts)
 
 
-def bars_picture(
-    histogram: Histogram, wanted: Filter, address: Callable[[Filter], str], width: float = WIDE / 2
-) -> Markup:
+def bars_picture(histogram: Histogram, wanted: Filter, width: float = WIDE / 2) -> Markup:
     """How a number is distributed; a click on a bar filters by it."""
     bars = [*histogram.bars]
     if histogram.none:
@@ -86,20 +84,28 @@ def bars_picture(
     bottom = top + tall
     most = max(bar.count for bar in bars)
     parts = [f'<line class="p-rule" x1="{left}" y1="{bottom}" x2="{width - left:.1f}" y2="{bottom}"/>']
+    key, base = histogram.key, _base(wanted.without(histogram.key))
+    own = [value for name, value in wanted.params() if name == key]
     for place, bar in enumerate(bars):
         if not bar.count:
             continue
-        on = _is(wanted, histogram.key, bar.range)
-        to = address(wanted.without(histogram.key) if on else wanted.put(histogram.key, bar.range))
+        on = own == [bar.range]
+        to = base if on else base + urlencode({key: bar.range})
         said = f"{histogram.label} {_label(bar)}: {counted(bar.count, 'record')}"
         column = _Box(left + place * wide, top, wide, tall)
         high = max(2.0, tall * bar.count / most)
         shown = _Box(column.x + min(1.0, wide / 8), bottom - high, max(1.0, wide - min(2.0, wide / 4)), high)
         name = "p-bar p-none" if bar.range == "none" else "p-bar"
         drawn = _rect(column, "p-reach", 1, 0) + _rect(shown, name, 1, 1.5)
-        parts.append(_link(to, said, f"{histogram.key}-{place}", on, drawn))
+        parts.append(_link(to, said, f"{key}-{place}", on, drawn))
     parts += _columns(bars, left, bottom, wide, width)
     return _svg(width, bottom + 20, f"{histogram.label}; arrow keys move, Enter filters", parts)
+
+
+def _base(wanted: Filter) -> str:
+    """The address of a list, to which a range can be appended."""
+    query = wanted.url()
+    return f"/?{query}&" if query else "/?"
 
 
 def _label(bar: Bar) -> str:
@@ -110,10 +116,6 @@ def _label(bar: Bar) -> str:
 
 def _short(value: float) -> str:
     return number(value, 2).rstrip("0").rstrip(".")
-
-
-def _is(wanted: Filter, key: str, range_: str) -> bool:
-    return any(name == key and value == range_ for name, value in wanted.params())
 
 
 def _levels(bars: Sequence[Bar], left: float, bottom: float, tall: float) -> list[str]:
@@ -154,8 +156,9 @@ def _rect(box: _Box, name: str, strength: float, corner: float) -> str:
     return f'<rect class="{name}" {place} rx="{corner:g}"{veil}/>'
 
 
-def _cell_text(box: _Box, shown: str, *, dark: bool) -> str:
-    name = "p-count p-on-dark" if dark else "p-count"
+def _cell_text(box: _Box, shown: str, strength: float) -> str:
+    """A count in a cell, in the colour that stands out from it: between the two it is dark in light and dark."""
+    name = "p-count deep" if strength > 0.86 else "p-count mid" if strength > 0.64 else "p-count"
     return _text(box.x + box.width / 2, box.y + box.height / 2 + 3.5, shown, name, "middle")
 
 

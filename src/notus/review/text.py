@@ -26,8 +26,8 @@ made to be slow."""
 _MARKS = 4_000
 MARKED_WORDS = 3_000
 """Of longer texts differing words are not marked."""
-_LEAST_ALIKE = 0.08
-"""Where fewer words than this are in common, in order, marks would be on everything."""
+_LEAST_ALIKE = 0.2
+"""Where a smaller share than this is in common, in order, marks would be on everything."""
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -86,7 +86,9 @@ class _Inert(RendererHTML):
         """A picture is what its author says of it."""
         del options, env
         token = tokens[idx]
-        return f'<span class="image">[picture: {plain(token.content)} ({plain(str(token.attrs.get("src", "")))})]</span>'
+        return (
+            f'<span class="image">[picture: {plain(token.content)} ({plain(str(token.attrs.get("src", "")))})]</span>'
+        )
 
     def fence(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         """Code, with its language as a word above it."""
@@ -125,13 +127,13 @@ def marked(chosen: str, rejected: str) -> tuple[Markup, Markup, str]:
         return plain(chosen), plain(rejected), "Too long for words to be marked."
     blocks = _common(left, right)
     same = sum(len("".join(left[a : a + size]).strip()) for a, _, size in blocks)
-    if same < _LEAST_ALIKE * max(1, min(len(chosen), len(rejected))):
-        return plain(chosen), plain(rejected), "Next to no words in common: nothing is marked."
+    if 2 * same < _LEAST_ALIKE * (len(chosen) + len(rejected)):
+        return plain(chosen), plain(rejected), "Few words in common: nothing is marked."
     return _with_marks(left, blocks, 0, "del-ours"), _with_marks(right, blocks, 1, "del-theirs"), ""
 
 
 def _common(left: list[str], right: list[str]) -> list[tuple[int, int, int]]:
-    """Stretches that both have: what is equal at both ends first, so that a small change in a long text costs little."""
+    """Stretches that both have: what is equal at both ends first, so that a small change costs little."""
     head = 0
     while head < min(len(left), len(right)) and left[head] == right[head]:
         head += 1
@@ -157,4 +159,3 @@ def _with_marks(words: list[str], blocks: list[tuple[int, int, int]], side: int,
         parts.append(str(escape("".join(words[start : start + block[2]]))))
         place = max(place, start + block[2])
     return Markup("".join(parts))  # noqa: S704  every part is escaped
-

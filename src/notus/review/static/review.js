@@ -96,6 +96,16 @@ function settle() {
   }
   view();
   fetchAhead(now.dataset.after);
+  const near = now.querySelector('[data-near]');
+  near.addEventListener('toggle', () => lookNear(near), { once: true });
+}
+
+// What is like a record is looked for when it is asked for: it takes longer than the record itself.
+async function lookNear(near) {
+  const answer = await fetch(near.dataset.near).catch(() => null);
+  const rows = answer?.ok && new DOMParser().parseFromString(await answer.text(), 'text/html').querySelector('ol');
+  near.querySelector('p').textContent = rows ? '' : 'They cannot be shown.';
+  if (rows) near.append(document.adoptNode(rows));
 }
 
 // Of a pair: words marked, or rendered. Of all else: rendered, or as it was written.
@@ -216,7 +226,7 @@ function open(name) {
   if (!dialog || !dialog.firstElementChild) return say('Nothing of it can be changed here.');
   for (const each of dialog.querySelectorAll('form')) each.reset();
   dialog.showModal();
-  dialog.querySelector('textarea, input:not([type="radio"]), select')?.focus();
+  dialog.querySelector('textarea, input, select')?.focus();
 }
 
 const forms = {

@@ -5,18 +5,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import msgspec
 import pydantic
 
-from notus.core.artifacts import DECISIONS, HELD_OUT, PREFERENCES, Artifact
+from notus.core.artifacts import DECISIONS, FINDINGS, HELD_OUT, PREFERENCES, Artifact
 from notus.core.config import difference
 from notus.core.errors import DataError
 from notus.core.records import Decision, Feedback, Preference
 from notus.core.splits import PROMPT, Division, HeldOutBy, carried_groups, published_split
 from notus.core.stage import Stage, Tally, apply
 from notus.formats.source import Shard, Source
+from notus.preferences.annotators import Annotators, Method, Posterior, RaterErrors, Said, VoteLabels, consensus
 from notus.preferences.binarize import binarize
 from notus.preferences.presets import Preset, excluding, preset_named
 from notus.preferences.raters import counted_as, without_raters
@@ -28,7 +29,12 @@ from notus.steps.data.division import plan_division, say_leaks, say_sides
 if TYPE_CHECKING:  # the search is heavy, and most binarizations hold nothing out
     from notus.clean.leaks import SideRows
 
-__all__ = ["Binarize", "stages_before"]
+__all__ = ["POSTERIORS", "RATERS", "Binarize", "Given", "stages_before"]
+
+POSTERIORS = Artifact("posteriors", "posteriors.parquet", Posterior)
+"""What raters say together of each two answers, where their votes were made one."""
+RATERS = Artifact("raters", "raters.parquet", RaterErrors)
+"""Each of them, with how often it errs."""
 
 _OF_NO_USE = frozenset(
     f"completions.{name}"
@@ -48,7 +54,7 @@ class Binarize(Reads):
     """Turn feedback into preferences."""
 
     step_type: ClassVar[str] = "binarize"
-    leaves: ClassVar[tuple[Artifact, ...]] = (PREFERENCES, HELD_OUT, DECISIONS)
+    leaves: ClassVar[tuple[Artifact, ...]] = (PREFERENCES, HELD_OUT, DECISIONS, POSTERIORS, RATERS, FINDINGS)
     data: FeedbackRef = "data"
     """Feedback: a file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
     preset: str | None = None
@@ -66,6 +72,11 @@ class Binarize(Reads):
     """Of votes or ranked lists on several questions, such as ``better`` and ``safer``, the one that is meant."""
     ties: Ties | None = None
     """What becomes of votes that are all ties, or split evenly; null drops them."""
+    consensus: Method | None = None
+    """How the votes of several raters are made one: ``dawid-skene`` or ``mace`` weigh each rater by what the others
+    show of it, and need raters' names; null counts the majority."""
+    sure: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    """Least posterior of a consensus: what raters are less sure of together gives no pair."""
     rescale: bool = False
     """Put ratings and overall scores on 0 to 1 by their own scales, so that different scales have a mean."""
     without_raters: tuple[str, ...] = ()
@@ -89,6 +100,12 @@ class Binarize(Reads):
             raise ValueError(
                 f"the preset '{self.preset}' leaves out prompts that equal a question of TruthfulQA; name the file "
                 "of these (questions, --questions)"
+            )
+        if self.consensus and self.selection().strategy not in ("auto", "votes"):
+            raise ValueError(f"'consensus' is about votes, and the strategy is '{self.selection().strategy}'")
+        if self.sure and not self.consensus:
+            raise ValueError(
+                "'sure' is the least posterior of a consensus; name one (consensus: mace), or leave it out"
             )
         if self.held_out and self.test_pairs():
             raise ValueError("'held_out' and a test size exclude each other; set one of them to 0")
@@ -123,9 +140,10 @@ class Binarize(Reads):
         source = context.source("data")
         require_feedback(source)
         source = source.lean(_OF_NO_USE)
+        said = self._put_together(context, source)
         # A published split is a permutation of all pairs, which must be held for it; a split by prompt needs none.
         sizes, decisions = (_split_as_published if self.test_pairs() else _split_by_prompt)(
-            context, self, source, context.seed
+            context, self, source, context.seed, said
         )
         _check_raters(context, self, source)
         tally = next((tally for tally in context.run.tallies if tally.stage == "binarize"), None)
@@ -138,12 +156,53 @@ class Binarize(Reads):
             context.write(DECISIONS, decisions, Decision)
         _note(context, self, source, tally, sizes)
 
+    def _put_together(self, context: Context, source: Source) -> Mapping[str, tuple[Said, ...]]:
+        """What all raters say together, in a reading before the pairs are made; it is written and shown."""
+        if self.consensus is None:
+            return {}
+        held = VoteLabels(self.selection().question)
+        for part in context.shards(source, partial(_take_votes, self), self.workers, again=True):
+            held.merge(part)
+        found = held.fit(self.consensus)
+        context.write(POSTERIORS, found.posteriors)
+        context.write(RATERS, found.raters)
+        context.note(consensus=found.as_json() | ({"sure": self.sure} if self.sure else {}))
+        _say_left_out(context, found)
+        from notus.report.audits.annotators import annotator_sections
 
-Inputs = Mapping[str, str]
+        context.write_findings(annotator_sections(found))
+        return found.said
+
+
+class Given(NamedTuple):
+    """What the stages are given beside the settings."""
+
+    inputs: Mapping[str, str]
+    """Setting → path of what it names."""
+    said: Mapping[str, tuple[Said, ...]] = {}
+    """What raters say together, where their votes are made one."""
+
+
+def _take_votes(config: Binarize, records: Iterator[Feedback], shard: Shard) -> VoteLabels:
+    del shard
+    held = VoteLabels(config.selection().question)
+    stage = without_raters(config.without_raters)
+    for feedback in apply(stage, records, Tally("votes")):
+        held.add(feedback)
+    return held
+
+
+def _say_left_out(context: Context, found: Annotators) -> None:
+    if found.nameless:
+        context.note(nameless_votes=found.nameless)
+        context.log(f"{found.nameless:,} votes have no rater's name, and take no part in the consensus")
+    if found.repeated:
+        context.note(repeated_votes=found.repeated)
+        context.log(f"{found.repeated:,} votes were given anew by the same rater on the same answers; the last counts")
 
 
 def stages_before(
-    config: Binarize, inputs: Inputs, decisions: list[Decision]
+    config: Binarize, given: Given, decisions: list[Decision]
 ) -> list[tuple[str, Stage[Feedback, Feedback]]]:
     """The stages before the pairs are made, each with its name: what is left out, and the repair.
 
@@ -153,12 +212,14 @@ def stages_before(
     preset = config.named_preset()
     sources = preset.without_sources if preset else ()
     questions: list[str] = []
-    if "questions" in inputs:
+    if "questions" in given.inputs:
         from notus.clean.benchmarks import read_item_texts  # imports NumPy, and few binarizations leave anything out
 
-        questions = list(read_item_texts(Path(inputs["questions"])))
+        questions = list(read_item_texts(Path(given.inputs["questions"])))
     if config.without_raters:
         stages.append(("leave-raters-out", without_raters(config.without_raters)))
+    if config.consensus is not None:
+        stages.append(("consensus", consensus(given.said, config.consensus, config.sure)))
     if sources or questions:
         stages.append(("leave-out", excluding(sources, questions)))
     if config.selection().strategy == "repaired-critique":
@@ -167,7 +228,7 @@ def stages_before(
 
 
 def _split_by_prompt(
-    context: Context, config: Binarize, source: Source, seed: int
+    context: Context, config: Binarize, source: Source, seed: int, said: Mapping[str, tuple[Said, ...]]
 ) -> tuple[tuple[int, int], list[Decision]]:
     """Make and write the pairs shard by shard; the numbers of train and held-out, and what was repaired."""
     train = held_out = 0
@@ -175,7 +236,7 @@ def _split_by_prompt(
     asked = Division(config.held_out, seed, config.held_out_by)
     division = plan_division(context, source, asked, config.workers)
     both: SideRows | None = None
-    work = partial(_write_shard, context.path, config, context.inputs, division)
+    work = partial(_write_shard, context.path, config, Given(context.inputs, said), division)
     for sizes, changes, rows in context.shards(source, work, config.workers):
         train, held_out = train + sizes[0], held_out + sizes[1]
         decisions += changes
@@ -189,12 +250,14 @@ def _split_by_prompt(
 
 
 def _split_as_published(
-    context: Context, config: Binarize, source: Source, seed: int
+    context: Context, config: Binarize, source: Source, seed: int, said: Mapping[str, tuple[Said, ...]]
 ) -> tuple[tuple[int, int], list[Decision]]:
     """Make all pairs, then divide and write them; the numbers of train and test, and what was repaired."""
     pairs: list[Preference] = []
     decisions: list[Decision] = []
-    for made, changes in context.shards(source, partial(_list_pairs, config, context.inputs, seed), config.workers):
+    for made, changes in context.shards(
+        source, partial(_list_pairs, config, Given(context.inputs, said), seed), config.workers
+    ):
         pairs += made
         decisions += changes
     train, test = published_split(pairs, config.test_pairs()) if pairs else ([], [])
@@ -208,12 +271,12 @@ def _split_as_published(
 
 
 def _write_shard(
-    folder: Path, config: Binarize, inputs: Inputs, division: Division, records: Iterator[Feedback], shard: Shard
+    folder: Path, config: Binarize, given: Given, division: Division, records: Iterator[Feedback], shard: Shard
 ) -> tuple[tuple[int, int], list[Decision], "SideRows | None"]:
     """Write the pairs of a shard; the numbers of train and held-out, what was repaired, and what both sides hold."""
     aside: list[Preference] = []
     decisions: list[Decision] = []
-    pairs = _make_pairs(config, inputs, division.seed, records, shard, decisions)
+    pairs = _make_pairs(config, given, division.seed, records, shard, decisions)
     both = _new_sides(division) if division.share else None
     written = shard.write(PREFERENCES.at(folder), _split_off_held_out(pairs, division, aside, both), Preference)
     if aside:
@@ -230,23 +293,23 @@ def _new_sides(division: Division) -> "SideRows":
 
 
 def _list_pairs(
-    config: Binarize, inputs: Inputs, seed: int, records: Iterator[Feedback], shard: Shard
+    config: Binarize, given: Given, seed: int, records: Iterator[Feedback], shard: Shard
 ) -> tuple[list[Preference], list[Decision]]:
     """The pairs of a shard, and what was repaired."""
     decisions: list[Decision] = []
-    return list(_make_pairs(config, inputs, seed, records, shard, decisions)), decisions
+    return list(_make_pairs(config, given, seed, records, shard, decisions)), decisions
 
 
 def _make_pairs(
     config: Binarize,
-    inputs: Inputs,
+    given: Given,
     seed: int,
     records: Iterable[Feedback],
     shard: Shard,
     decisions: list[Decision],
 ) -> Iterator[Preference]:
     """The pairs of a shard: its feedback goes through the stages before, then ``choose`` takes from each prompt."""
-    for name, before in stages_before(config, inputs, decisions):
+    for name, before in stages_before(config, given, decisions):
         records = apply(before, records, shard.tally(name))
     groups: dict[str, dict[str, Any]] = {}
     records = _carry(records, config.held_out_by, groups)

@@ -10,13 +10,14 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 from msgspec.structs import replace
 
+from notus.audit.feedback import Suspicion
 from notus.core.artifacts import RULINGS, TRUTH, Artifact
 from notus.core.errors import DataError
 from notus.core.tables import read_records
 from notus.decisions.read import write_rulings
 from notus.decisions.ruling import Ruling
 from notus.steps.base import Context, Ref, Seed, Step
-from notus.steps.data.audit import COMPLETIONS, Suspicion
+from notus.steps.data.audit import COMPLETIONS
 from notus.toy.world import Truth
 
 __all__ = ["SimulatedReview"]
@@ -59,12 +60,14 @@ class SimulatedReview(Step):
         faulty = sum(truths[row.id].faulty for row in shown)
         right = sum(each.what == "set-score" for each in rulings)
         lost = sum(each.what == "drop" for each in rulings)
-        context.note(order=self.order, shown=len(shown), faulty_shown=faulty, set_right=right, overlooked=faulty - right)
+        context.note(
+            order=self.order, shown=len(shown), faulty_shown=faulty, set_right=right, overlooked=faulty - right
+        )
         context.note(dropped_in_error=lost, faulty=sum(each.faulty for each in truths.values()))
 
 
 def _queue(rows: Sequence[Suspicion], order: str, seed: int) -> list[Suspicion]:
-    """The completions in the order of their showing; equal places in the order of their ids, so that none is favoured."""
+    """The completions in the order of their showing, equal places in the order of their ids."""
     by_id = sorted(rows, key=lambda row: row.id)
     if order == "random":
         random.Random(f"{seed}:review").shuffle(by_id)

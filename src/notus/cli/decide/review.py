@@ -27,7 +27,9 @@ def review(
         str | None, typer.Option(help="The feedback that pairs came from, where the run does not name it.")
     ] = None,
     audit: Annotated[str | None, typer.Option(help="An audit's run of this source: suspicion and reasons.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback a token is asked for.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond loopback a token is asked for.")
+    ] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="By default 8377, or one that is free.")] = None,
     token: Annotated[
         str | None, typer.Option(help="The token to ask for; beyond loopback one is made where none is given.")
@@ -57,6 +59,7 @@ def review(
                 webbrowser.open(access.link)
 
         serve(make_app(Desk(opened, store), access, person), access, ready=tell)
+        print(f"\n{sum(1 for _ in store.rulings()):,} decisions are in {decisions}")
 
 
 def _free_port(host: str) -> int:
@@ -71,5 +74,3 @@ def _free_port(host: str) -> int:
                 continue
             return int(probe.getsockname()[1])
     return _PORT
-
-
