@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 BENCHMARKS = ("collect", "records", "data", "tokens", "equality", "updates", "dpo", "real_dpo", "pairs", "sft")
-BENCHMARKS += ("harness", "ranking", "gpu")
+BENCHMARKS += ("harness", "ranking", "review", "review_page", "gpu")
 """Modules with a function ``measure(small=…)``."""
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("notus", "httpx2", "msgspec", "orjson", "numpy", "pyarrow", "peft", "tokenizers", "torch", "transformers")
-PACKAGES += ("lm_eval",)
+PACKAGES += ("duckdb", "lm_eval")
 
 
 def versions() -> dict[str, str]:

@@ -54,7 +54,6 @@ from notus.clean.words import Block, prompt_text, words_of
 from notus.core.config import Config
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import (
-    Completion,
     Decision,
     Dialogue,
     Feedback,
@@ -308,15 +307,13 @@ def decide(parts: Iterable[Examined], settings: Cleaning, known: Callable[[], Se
         known: asked when all parts are there: further ids that ``keep`` may hold, of answers.
 
     Raises:
-        ConfigError: if ``keep`` holds an id that no record and no prompt has.
+        ConfigError: if ``keep`` holds any other id that no record and no prompt has.
     """
     held = list(parts)
     sizes = [len(part.overlaps.scores) for part in held]
     starts = np.concatenate(([0], np.cumsum(sizes)))[: len(sizes)].astype(int)
-    overlaps, names = (
-        Overlaps.concat([part.overlaps for part in held]),
-        Forms.concat(part.forms for part in held).names(),
-    )
+    overlaps = Overlaps.concat([part.overlaps for part in held])
+    names = Forms.concat(part.forms for part in held).names()
     signed = [part.signatures for part in held]
     held.clear()
     matched = np.zeros(len(overlaps.scores), bool)
@@ -567,22 +564,19 @@ def _filter_answers(record: Data, seen: Seen, settings: Cleaning, evidence: Evid
         return None
     filters = settings.filters_of(type(record))
     if isinstance(record, Preference):
-        if (fault := next((name for name in pair_faults(record) if name in filters), None)) is not None:
-            if not _spared(record, fault, tally):
-                tally.drop(record_id(record), fault, PAIR_FAULTS[fault], at=record, asked_by="filters")
-                return None
+        fault = next((name for name in pair_faults(record) if name in filters), None)
+        if fault is not None and not _spared(record, fault, tally):
+            tally.drop(record_id(record), fault, PAIR_FAULTS[fault], at=record, asked_by="filters")
+            return None
         filters = tuple(name for name in filters if name not in PAIR_FAULTS)
     answers = answers_of(seen.record) if filters else []
-    not_english = [other_language(text) if _BY_LANGUAGE & set(filters) else None for text in answers]
-    for slug in ENGLISH_ONLY & set(filters) if any(not_english) else ():
-        tally.count(f"not-applied:{slug}")
+    not_english = _not_english(answers, filters, tally)
     faults = dict(seen.completions)
     for index, text in enumerate(answers):
         if not text and _calls_a_tool(record, index):
             continue  # an answer without a word
         found = _first_fault(text, filters, settings.language, not_english[index])
-        of = record.completions[index] if isinstance(record, Feedback) else record
-        if index not in faults and found is not None and not _spared(of, found[0], tally):
+        if index not in faults and found is not None and not _spared(record, found[0], tally, index):
             faults[index] = found
             if not isinstance(record, Feedback):
                 tally.drop(record_id(record), *found, at=record, asked_by="filters")
@@ -592,13 +586,21 @@ def _filter_answers(record: Data, seen: Seen, settings: Cleaning, evidence: Evid
     return seen.record
 
 
+def _not_english(answers: Sequence[str], filters: Sequence[str], tally: Tally) -> list[str | None]:
+    """What language each answer is in, if not English, where a filter asks; those of English alone are not applied."""
+    found = [other_language(text) if _BY_LANGUAGE & set(filters) else None for text in answers]
+    for slug in ENGLISH_ONLY & set(filters) if any(found) else ():
+        tally.count(f"not-applied:{slug}")
+    return found
+
+
 def _calls_a_tool(record: Data, index: int) -> bool:
     return isinstance(record, Feedback) and any(turn.tool_calls for turn in record.completions[index].answer)
 
 
-def _spared(of: Data | Completion, fault: str, tally: Tally) -> bool:
+def _spared(record: Data, fault: str, tally: Tally, index: int = 0) -> bool:
     """Whether a person decided to keep what a filter would take out; that is counted."""
-    if not is_kept(of):
+    if not is_kept(record.completions[index] if isinstance(record, Feedback) else record):
         return False
     tally.count(f"kept:{fault}")
     return True

@@ -184,6 +184,11 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
         "notus.cli.single:forget",
         "notus forget 249fdabc3a0e0672 --in runs",
     ),
+    "review": Command(
+        "Look at records in the browser and decide: sort, filter by pictures, keep, drop, swap, score, by one key.",
+        "notus.cli.decide.review:review",
+        "notus review runs/audit --who ana",
+    ),
     "export": StepCommand(
         "Write a source in somebody else's format: pairs, unpaired rows for KTO, dialogues for SFT.",
         "export",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from notus.core.errors import ConfigError, InputError, RunError, require
-from notus.decisions.store import CREATE, INDEX, without_password
+from notus.decisions.database import CREATE, INDEX, without_password
 
 __all__ = ["Postgres"]
 
@@ -51,7 +51,11 @@ class Postgres:
         self._text, self._error = sqlalchemy.text, sqlalchemy.exc.SQLAlchemyError
         try:
             self._engine = sqlalchemy.create_engine(f"postgresql+psycopg://{rest}", pool_pre_ping=True)
-            self._prepare(create=create)
+            try:
+                self._prepare(create=create)
+            except BaseException:
+                self._engine.dispose()
+                raise
         except self._error as error:
             raise InputError(f"cannot open {self._place}: {_first_line(error)}") from None
 

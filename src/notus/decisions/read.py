@@ -12,9 +12,10 @@ import msgspec
 
 from notus.core.errors import InputError, cannot_write
 from notus.core.run import atomic
+from notus.decisions.database import is_url
 from notus.decisions.ruling import Ruling, check_ruling
 from notus.decisions.settle import Settled, settle
-from notus.decisions.store import is_store, is_url, open_store
+from notus.decisions.store import is_store, open_store
 
 __all__ = ["LINES", "STORE", "place_in", "read_rulings", "read_settled", "write_rulings"]
 

@@ -11,22 +11,24 @@ through SQLAlchemy (``decisions.postgres``). Several processes may write at once
 reads up to a number misses nothing before it. Owns the table; which rulings count is owned by ``ruling``.
 """
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import msgspec
 
 from notus.core.errors import InputError, RunError
+from notus.decisions.database import CREATE, INDEX, Backend, Rows, Writing, is_url, without_password
 from notus.decisions.ruling import Ruling, check_ruling, with_numbers
 
-__all__ = ["CREATE", "INDEX", "Backend", "Store", "Writing", "is_store", "is_url", "open_store", "without_password"]
+__all__ = ["Store", "is_store", "open_store"]
 
 _APPLICATION = 0x4E6F7444
 """Tells a store of decisions from any other SQLite file (``PRAGMA application_id``)."""
@@ -34,47 +36,11 @@ _MAGIC = b"SQLite format 3\0"
 _VERSION = 1
 _BUSY_S = 60.0
 _COLUMNS = ("number", "target", "of", "what", "who", "at", "batch", "undoes", "ruling")
-CREATE = """
-CREATE TABLE IF NOT EXISTS rulings(
-    number BIGINT PRIMARY KEY, target TEXT NOT NULL, of TEXT NOT NULL, what TEXT NOT NULL, who TEXT NOT NULL,
-    at TEXT NOT NULL, batch TEXT NOT NULL, undoes BIGINT NOT NULL, ruling TEXT NOT NULL
-)
-"""
-INDEX = "CREATE INDEX IF NOT EXISTS rulings_by_target ON rulings(target)"
 _ADD = f"INSERT INTO rulings({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"  # noqa: S608
 _LAST = "SELECT coalesce(max(number), 0) AS last FROM rulings"
 _SINCE = "SELECT ruling FROM rulings WHERE number > :after ORDER BY number"
 _ON = "SELECT ruling FROM rulings WHERE target = :target ORDER BY number"
 _UNDOS = "SELECT number, undoes FROM rulings WHERE what = 'undo' ORDER BY number"
-_Rows = list[Any]
-
-
-class Writing(Protocol):
-    """An open transaction: nobody else writes meanwhile."""
-
-    def rows(self, statement: str, values: Mapping[str, Any]) -> _Rows:
-        """The rows of a query."""
-        ...
-
-    def add(self, statement: str, values: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows."""
-        ...
-
-
-class Backend(Protocol):
-    """A database: one transaction for writing at a time, and rows of what is asked."""
-
-    def write(self) -> AbstractContextManager[Writing]:
-        """A transaction: it commits at its end, and takes all back at an error."""
-        ...
-
-    def rows(self, statement: str, values: Mapping[str, Any]) -> _Rows:
-        """The rows of a query."""
-        ...
-
-    def close(self) -> None:
-        """Close it."""
-        ...
 
 
 class Store:
@@ -186,11 +152,6 @@ def open_store(place: str | Path, *, create: bool = False, read_only: bool = Fal
     return Store(str(place), _Sqlite(Path(place), create=create, read_only=read_only))
 
 
-def is_url(place: str) -> bool:
-    """Whether a place is the URL of a database, and no path."""
-    return "://" in place
-
-
 def is_store(path: Path) -> bool:
     """Whether a file is a SQLite file, by its first bytes."""
     try:
@@ -198,19 +159,6 @@ def is_store(path: Path) -> bool:
             return file.read(len(_MAGIC)) == _MAGIC
     except OSError:
         return False
-
-
-def without_password(place: str) -> str:
-    """A URL as it may be shown and kept: without the password; a path as it is."""
-    scheme, mark, rest = place.partition("://")
-    if not mark:
-        return place
-    before, at, host = rest.rpartition("@")
-    user, colon, _ = before.partition(":")
-    shown = f"{scheme}://{user}{':***' if colon else ''}{at}{host}"
-    address, question, query = shown.partition("?")
-    kept = "&".join(each for each in query.split("&") if each and not each.lower().startswith("password="))
-    return address + (f"{question}{kept}" if kept else "")
 
 
 def _undone(undos: Iterable[Any]) -> dict[int, int]:
@@ -271,9 +219,10 @@ class _Sqlite:
         self._connection.execute(f"PRAGMA user_version = {_VERSION}")
         self._connection.execute(CREATE)
         self._connection.execute(INDEX)
-        for verb in ("UPDATE", "DELETE"):
+        replaced = "WHEN EXISTS(SELECT 1 FROM rulings WHERE number = NEW.number)"  # REPLACE asks no trigger of DELETE
+        for verb, when in (("UPDATE", ""), ("DELETE", ""), ("INSERT", replaced)):
             self._connection.execute(
-                f"CREATE TRIGGER no_{verb.lower()} BEFORE {verb} ON rulings "
+                f"CREATE TRIGGER no_{verb.lower()} BEFORE {verb} ON rulings {when} "
                 "BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END"
             )
 
@@ -301,7 +250,7 @@ class _Sqlite:
         if hasattr(self, "_file") and _identity(self._path) != self._file:
             raise RunError(f"{self._path} was removed or replaced since it was opened; open it again")
 
-    def rows(self, statement: str, values: Mapping[str, Any]) -> _Rows:
+    def rows(self, statement: str, values: Mapping[str, Any]) -> Rows:
         """The rows of a query."""
         with self._lock:
             try:
@@ -319,7 +268,7 @@ class _Writing:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def rows(self, statement: str, values: Mapping[str, Any]) -> _Rows:
+    def rows(self, statement: str, values: Mapping[str, Any]) -> Rows:
         return self._connection.execute(statement, dict(values)).fetchall()
 
     def add(self, statement: str, values: Sequence[Mapping[str, Any]]) -> None:
@@ -339,7 +288,11 @@ def _connect(place: str | Path, *, uri: bool = False) -> sqlite3.Connection:
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing, not even the files beside that readers share."""
+    """A connection that writes no decision; where nothing can be written, not even the files that readers share."""
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        connection = _connect(path)  # it takes those files away again, which one that only reads leaves behind
+        connection.execute("PRAGMA query_only = ON")
+        return connection
     address = path.resolve().as_uri()
     connection = _connect(f"{address}?mode=ro", uri=True)
     try:

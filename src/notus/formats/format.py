@@ -5,14 +5,14 @@ The formats themselves stand in ``formats.families``, one module a family; a use
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from notus.core.errors import DataError
 from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.stage import Tally
 from notus.formats.join import merge_feedback
 
-__all__ = ["MAPPED", "Data", "Format", "NoPlaceError", "Row", "record_id"]
+__all__ = ["MAPPED", "Data", "Format", "NoPlaceError", "Row", "Sifts", "record_id"]
 
 MAPPED = "map:"
 """What the name of a format begins with that is a mapping; its JSON follows."""
@@ -20,6 +20,15 @@ Row = dict[str, Any]
 """A row of a file, as JSON or Parquet gives it."""
 Data = Feedback | Preference | Unpaired | Dialogue
 """What a row can become."""
+
+
+class Sifts(Protocol):
+    """What takes records out or changes them while they are read: what is withdrawn, and what persons have decided
+    (``decisions.apply``). It is sent to other processes."""
+
+    def sift(self, record: Data, tally: Tally) -> Data | None:
+        """The record as it is to be; None, and a drop, where it is to go."""
+        ...
 
 
 class NoPlaceError(DataError):

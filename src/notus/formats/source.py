@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -43,7 +43,7 @@ from notus.core.tables import part_path, record_kind, write_columns, write_recor
 from notus.core.text import DATA_SUFFIXES, HubId
 from notus.formats.files.columns import own_batches, own_rows
 from notus.formats.files.encoding import check_encoding, refuse_not_utf8
-from notus.formats.format import Data, Format, Row
+from notus.formats.format import Data, Format, Row, Sifts
 from notus.formats.join import join_rows
 from notus.formats.lookup import format_named
 from notus.formats.quarantine import REPEATED, Entry, Quarantine, RowError, entry_of, repeats_key
@@ -72,18 +72,7 @@ from notus.formats.splits import (
     with_members,
 )
 
-__all__ = [
-    "SHARD",
-    "Decided",
-    "Shard",
-    "Source",
-    "Work",
-    "open_source",
-    "read_counted",
-    "sharded",
-    "tables_of",
-    "write_jsonl",
-]
+__all__ = ["SHARD", "Shard", "Source", "Work", "open_source", "read_counted", "sharded", "tables_of", "write_jsonl"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -102,14 +91,6 @@ _HOLD_SEVERAL = (".json", ".json.gz", ".json.zst", ".xlsx", ".xlsm", ".xlsb", ".
 _TEXT_TABLES = ("delimited", "workbook")
 _TEXTS = ("delimited", "json")
 _UNSURE = (ValueError, RecursionError, RowError)
-
-
-class Decided(Protocol):
-    """What persons have decided on the records; ``decisions.apply`` has it. It is sent to other processes."""
-
-    def sift(self, record: Data, tally: Tally) -> Data | None:
-        """The record as it was decided; None, and a drop, where it is to go."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -147,7 +128,7 @@ class Source:
     """Which splits and configurations are not read, in words; empty where all is read."""
     withdrawn: Sieve | None = None
     """What must not be read, and is dropped."""
-    decided: Decided | None = None
+    decided: Sifts | None = None
     """What is done to the records that are left, by decisions of persons."""
 
     @property
@@ -166,8 +147,12 @@ class Source:
         Args:
             without: dotted names of fields, for example ``completions.ratings.rationale``.
         """
-        known = self.withdrawn is None and self.decided is None  # these know records by their texts, among others
-        ours = known and self.part is None and self.format in OWN and all(path in self.written for path in self.paths)
+        ours = (
+            not self._is_sifted
+            and self.part is None
+            and self.format in OWN
+            and all(path in self.written for path in self.paths)
+        )
         return replace(self, without=frozenset(without)) if ours else self
 
     def records(self, tally: Tally, quarantine: Quarantine) -> Iterator[Data]:
@@ -189,10 +174,14 @@ class Source:
 
     def _sifted(self, records: Iterable[Data], tally: Tally) -> Iterator[Data]:
         """The records without what is withdrawn, and as persons have decided on them."""
-        for sieve in (self.withdrawn, self.decided):
-            if sieve is not None:
-                records = _sift(sieve, records, tally)
+        for sieve in filter(None, (self.withdrawn, self.decided)):
+            records = _sift(sieve, records, tally)
         return iter(records)
+
+    @property
+    def _is_sifted(self) -> bool:
+        """Whether records are taken out or changed as they are read: they are known by their texts, among others."""
+        return self.withdrawn is not None or self.decided is not None
 
     def located(self) -> Iterator[tuple[Path, int, Data]]:
         """The records once more, each with its file and its line (of Parquet its number); bad rows are passed over.
@@ -240,8 +229,7 @@ class Source:
         Args:
             rows: records that there are; None is given where the files hold another number, for some rows are bad.
         """
-        sifted = self.withdrawn is not None or self.decided is not None
-        if self.limit is not None or sifted or self.format not in OWN or any(self.members):
+        if self.limit is not None or self._is_sifted or self.format not in OWN or any(self.members):
             return None
         found = [own_rows(path, self.part, self.record) for path in self.paths]
         if sum(count or 0 for count in found) != rows or None in found:
@@ -452,7 +440,7 @@ def write_jsonl(path: Path, rows: Iterable[object]) -> int:
     return count
 
 
-def _sift(sieve: Sieve | Decided, records: Iterable[Data], tally: Tally) -> Iterator[Data]:
+def _sift(sieve: Sifts, records: Iterable[Data], tally: Tally) -> Iterator[Data]:
     return (kept for record in records if (kept := sieve.sift(record, tally)) is not None)
 
 

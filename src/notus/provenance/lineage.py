@@ -24,7 +24,7 @@ from notus.core.run import MANIFEST, check_run, read_json
 from notus.core.stage import Tally
 from notus.core.tables import read_table
 from notus.core.text import HubId
-from notus.decisions.store import is_url
+from notus.decisions.database import is_url
 from notus.formats.mapping.decode import mapping_name
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import open_source

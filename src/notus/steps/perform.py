@@ -37,8 +37,8 @@ from notus.core.run import MANIFEST, Run, check_run, locked, read_manifest
 from notus.core.tables import read_records, table_exists, write_records
 from notus.core.text import HubId, counted
 from notus.decisions.apply import Applied, describe_counts
+from notus.decisions.database import is_url, without_password
 from notus.decisions.read import read_settled
-from notus.decisions.store import is_url, without_password
 from notus.engine.bases import base_of, is_adapter
 from notus.formats.lookup import format_digest
 from notus.steps.base import (
