@@ -106,6 +106,16 @@ DECIDING: Mapping[str, Command] = {
         "notus.cli.decide.forms:import_",
         "notus decide import decisions.json --decisions decisions.sqlite --who ana",
     ),
+    "list": Command(
+        "List what is decided, by whom, and what persons differ on.",
+        "notus.cli.decide.stored:list_",
+        "notus decide list decisions.sqlite --conflicts",
+    ),
+    "undo": Command(
+        "Take decisions back by their numbers; to take that back is to redo.",
+        "notus.cli.decide.stored:undo",
+        "notus decide undo decisions.sqlite 17 --who ana",
+    ),
     "figures": Command(
         "Tell how people agree, how often each reason was right, and what a random sample shows.",
         "notus.cli.decide.figures:figures",
