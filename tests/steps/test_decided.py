@@ -482,6 +482,24 @@ def test_explain_shows_flags_texts_and_every_decision(feedback, tmp_path):
     assert explain(rows[1].id, str(path)).decided == ()
 
 
+def test_explain_knows_single_rows_and_dialogues(tmp_path):
+    kto, talks = tmp_path / "kto.jsonl", tmp_path / "talks.jsonl"
+    kto.write_text('{"prompt": "Q?", "completion": "A.", "label": false}\n')
+    talks.write_text('{"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "B."}]}\n')
+    row, talk = records_of(kto)[0], records_of(talks)[0]
+    decided(tmp_path, on(row, "drop", why="no"), on(talk, "keep"))
+    for record, path, texts in (
+        (row, kto, ["user: Q?", "assistant: A."]),
+        (talk, talks, ["user: Q?", "assistant: B."]),
+    ):
+        found = explain(record.id[:9], str(done("read", tmp_path, path.stem, path=str(path)).path))
+        assert record.id in {each.ruling.target for each in found.decided}
+        sections = [each for each in lineage_sections(found) if each.heading.endswith("asked for")]
+        assert len(sections) == 2  # as it was read, and as it stands in the run
+        assert set(texts) <= set(sections[0].sentences)
+        assert {each["id"] for each in lineage_fields(found)["others"]} == {record.id}
+
+
 def test_explain_follows_what_runs_have_read(feedback, tmp_path):
     path, rows = feedback
     (tmp_path / "labels").mkdir()
