@@ -126,7 +126,7 @@ class Explanation:
 
     id: str
     kind: str
-    """``prompt``, ``feedback``, ``completion``, ``pair``, ``unpaired``, ``dialogue``, or ``row`` (a bad one of a file)."""
+    """``prompt``, ``feedback``, ``completion``, ``pair``, ``unpaired``, ``dialogue``; ``row``: a bad one of a file."""
     links: tuple[Link, ...]
     """From the source to the run that was asked."""
     feedback: tuple[tuple[str, Feedback], ...]
