@@ -512,3 +512,29 @@ def test_explain_follows_what_runs_have_read(feedback, tmp_path):
     assert any("critique.score" in event.what and "(ana)" in event.what for event in found.events)
     (section,) = [each for each in lineage_sections(found) if each.heading.endswith("asked for")]
     assert f"assistant: {pair.chosen[0].content}" in section.sentences
+
+
+def test_decisions_on_a_file_come_back_on_another_order_of_it(tmp_path):
+    """Rows shuffled, five gone, five come, the answers of each turned round: each decision lands on its answer."""
+    path = write_feedback(tmp_path / "before.jsonl", 25)
+    rows = records_of(path)
+    rulings = [on(row, "set-score", 2, field="overall_score", value=7.0) for row in rows]
+    rulings += [on(row, "drop", 3) for row in rows[10:]]
+    store = decided(tmp_path, *rulings)
+    lines = [json.loads(line) for line in path.read_text().splitlines()][5:]
+    lines += [json.loads(line) for line in write_feedback(tmp_path / "new.jsonl", 5, seed=50).read_text().splitlines()]
+    for line in lines:
+        line["completions"] = line["completions"][::-1]
+        line["models"] = line["models"][::-1]
+    after = tmp_path / "after.jsonl"
+    after.write_text("".join(json.dumps(line) + "\n" for line in lines[::-2] + lines[-2::-2]))
+    run = done("repair", tmp_path, data=str(after), decisions=store)
+    assert told(run) == "35 applied, 5 not in these data, 0 conflicts"
+    found = {row.prompt[0].content: {item.model: item for item in row.completions} for row in rows_in(run, FEEDBACK)}
+    for number in range(5, 25):
+        answers = found[f"Name river {number}."]
+        assert answers["cedar"].overall_score == 7.0
+        assert ("dogwood" in answers) == (number < 10)
+        assert answers["alder"].overall_score == 1.0
+    for number in range(50, 55):
+        assert found[f"Name river {number}."]["cedar"].overall_score == 4.0
