@@ -482,6 +482,24 @@ def test_explain_shows_flags_texts_and_every_decision(feedback, tmp_path):
     assert explain(rows[1].id, str(path)).decided == ()
 
 
+def test_explain_knows_single_rows_and_dialogues(tmp_path):
+    kto, talks = tmp_path / "kto.jsonl", tmp_path / "talks.jsonl"
+    kto.write_text('{"prompt": "Q?", "completion": "A.", "label": false}\n')
+    talks.write_text('{"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "B."}]}\n')
+    row, talk = records_of(kto)[0], records_of(talks)[0]
+    decided(tmp_path, on(row, "drop", why="no"), on(talk, "keep"))
+    for record, path, texts in (
+        (row, kto, ["user: Q?", "assistant: A."]),
+        (talk, talks, ["user: Q?", "assistant: B."]),
+    ):
+        found = explain(record.id[:9], str(done("read", tmp_path, path.stem, path=str(path)).path))
+        assert record.id in {each.ruling.target for each in found.decided}
+        sections = [each for each in lineage_sections(found) if each.heading.endswith("asked for")]
+        assert len(sections) == 2  # as it was read, and as it stands in the run
+        assert set(texts) <= set(sections[0].sentences)
+        assert {each["id"] for each in lineage_fields(found)["others"]} == {record.id}
+
+
 def test_explain_follows_what_runs_have_read(feedback, tmp_path):
     path, rows = feedback
     (tmp_path / "labels").mkdir()
@@ -494,3 +512,29 @@ def test_explain_follows_what_runs_have_read(feedback, tmp_path):
     assert any("critique.score" in event.what and "(ana)" in event.what for event in found.events)
     (section,) = [each for each in lineage_sections(found) if each.heading.endswith("asked for")]
     assert f"assistant: {pair.chosen[0].content}" in section.sentences
+
+
+def test_decisions_on_a_file_come_back_on_another_order_of_it(tmp_path):
+    """Rows shuffled, five gone, five come, the answers of each turned round: each decision lands on its answer."""
+    path = write_feedback(tmp_path / "before.jsonl", 25)
+    rows = records_of(path)
+    rulings = [on(row, "set-score", 2, field="overall_score", value=7.0) for row in rows]
+    rulings += [on(row, "drop", 3) for row in rows[10:]]
+    store = decided(tmp_path, *rulings)
+    lines = [json.loads(line) for line in path.read_text().splitlines()][5:]
+    lines += [json.loads(line) for line in write_feedback(tmp_path / "new.jsonl", 5, seed=50).read_text().splitlines()]
+    for line in lines:
+        line["completions"] = line["completions"][::-1]
+        line["models"] = line["models"][::-1]
+    after = tmp_path / "after.jsonl"
+    after.write_text("".join(json.dumps(line) + "\n" for line in lines[::-2] + lines[-2::-2]))
+    run = done("repair", tmp_path, data=str(after), decisions=store)
+    assert told(run) == "35 applied, 5 not in these data, 0 conflicts"
+    found = {row.prompt[0].content: {item.model: item for item in row.completions} for row in rows_in(run, FEEDBACK)}
+    for number in range(5, 25):
+        answers = found[f"Name river {number}."]
+        assert answers["cedar"].overall_score == 7.0
+        assert ("dogwood" in answers) == (number < 10)
+        assert answers["alder"].overall_score == 1.0
+    for number in range(50, 55):
+        assert found[f"Name river {number}."]["cedar"].overall_score == 4.0

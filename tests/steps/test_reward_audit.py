@@ -135,7 +135,11 @@ def test_an_audit_shows_the_pairs_whose_label_is_contradicted(tmp_path: Path, so
 def test_explain_tells_the_place_of_a_pair(tmp_path: Path, source: Path) -> None:
     run = audited(source, tmp_path / "audit", checked(source, tmp_path / "check"))
     events = explain(PAIRS[10].id, str(run.path)).events
-    assert [event.what for event in events] == [f"pair {PAIRS[10].id}: margin -159 by check, place 1 by suspicion"]
+    margin, flags = [event.what for event in events]
+    assert margin == f"pair {PAIRS[10].id}: margin -159 by check, place 1 by suspicion"
+    assert flags.startswith(
+        f"pair {PAIRS[10].id}: flags unscored, reward-against-label (reward margin -159.00, by chance"
+    )
 
 
 def test_checks_of_parts_are_put_together(tmp_path: Path, source: Path) -> None:

@@ -17,9 +17,20 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 
-from notus.core.artifacts import DECISIONS, FEEDBACK, HELD_OUT, PREFERENCES, QUARANTINE, RAW_FEEDBACK, artifacts_in
+from notus.core.artifacts import (
+    DECISIONS,
+    DIALOGUES,
+    FEEDBACK,
+    HELD_OUT,
+    PREFERENCES,
+    QUARANTINE,
+    RAW_FEEDBACK,
+    UNPAIRED,
+    artifacts_in,
+)
+from notus.core.disk.withdrawn import prompt_of
 from notus.core.errors import InputError
-from notus.core.records import Feedback, Preference
+from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import MANIFEST, check_run, read_json
 from notus.core.stage import Tally
 from notus.core.tables import read_table
@@ -46,7 +57,7 @@ __all__ = [
     "read_named_rows",
 ]
 
-_TABLES = (RAW_FEEDBACK, FEEDBACK, PREFERENCES, HELD_OUT)
+_TABLES = (RAW_FEEDBACK, FEEDBACK, PREFERENCES, HELD_OUT, UNPAIRED, DIALOGUES)
 """Where a record may stand in a run directory."""
 _DATA = ("data", "path", "a", "b", "pairs")
 """Settings that name feedback or pairs."""
@@ -116,7 +127,7 @@ class Explanation:
 
     id: str
     kind: str
-    """``prompt``, ``feedback``, ``completion``, ``pair`` or ``row`` (a bad row of a file)."""
+    """``prompt``, ``feedback``, ``completion``, ``pair``, ``unpaired``, ``dialogue``; ``row``: a bad one of a file."""
     links: tuple[Link, ...]
     """From the source to the run that was asked."""
     feedback: tuple[tuple[str, Feedback], ...]
@@ -125,6 +136,8 @@ class Explanation:
     events: tuple[Event, ...]
     decided: tuple["Decided", ...] = ()
     """What persons decided on it, or on what belongs to it, in their order; also what was taken back."""
+    others: tuple[tuple[str, Unpaired | Dialogue], ...] = ()
+    """Where they stand, and the single rows and dialogues of the prompt."""
 
 
 @dataclass(frozen=True)
@@ -149,15 +162,16 @@ class _Match:
 
 _Source = tuple[Link, str]
 """A link, and the name of the file in it."""
-_Row = tuple[_Source, Feedback | Preference]
+_Record = Feedback | Preference | Unpaired | Dialogue
+_Row = tuple[_Source, _Record]
 
 
 def explain(identifier: str, start: str, decisions: str | None = None) -> Explanation:
     """Tell what is known of a record.
 
     Args:
-        identifier: of a pair, a prompt, a feedback row or a completion, or its beginning; or ``file:line`` of a bad
-            row.
+        identifier: of a pair, a prompt, a feedback row, a completion, a single row or a dialogue, or its beginning; or
+            ``file:line`` of a bad row.
         start: a run directory, the directory of a recipe that was run, or a file.
         decisions: where decisions of persons are kept; None takes the files that the runs on the way have read, and
             what lies in the run directory, beside it or beside the file.
@@ -183,7 +197,8 @@ def explain(identifier: str, start: str, decisions: str | None = None) -> Explan
     events = tuple(event for link in links for event in _find_events(link, ids))
     stores = [decisions] if decisions else _stores_of(links, Path(start))
     decided = tuple(each for store in stores for each in _decided_on(store, ids, match.prompt))
-    return Explanation(match.id, match.kind, tuple(links), tuple(states.values()), pairs, events, decided)
+    others = tuple((link.path, row) for (link, _), row in rows if isinstance(row, Unpaired | Dialogue))
+    return Explanation(match.id, match.kind, tuple(links), tuple(states.values()), pairs, events, decided, others)
 
 
 def _stores_of(links: Iterable[Link], start: Path) -> list[str]:
@@ -287,13 +302,12 @@ def _read_records(links: Iterable[Link]) -> Iterator[_Row]:
         for name, path in files:
             source = open_source(path, format=link.format, **link.chosen)
             for record in source.records(Tally("explain"), Quarantine()):
-                if isinstance(record, (Feedback, Preference)):
-                    yield (link, name), record
+                yield (link, name), record
 
 
-def _ids(row: Feedback | Preference) -> Iterator[str]:
+def _ids(row: _Record) -> Iterator[str]:
     yield row.id
-    yield row.prompt_id
+    yield prompt_of(row)
     if isinstance(row, Feedback):
         yield from (row.completion_id(index) for index in range(len(row.completions)))
 
@@ -317,15 +331,19 @@ def _resolve(identifier: str, links: list[Link], start: str) -> _Match:
     return next(iter(matches.values()))
 
 
-def _matches(identifier: str, row: Feedback | Preference) -> Iterator[_Match]:
-    prompt = row.prompt_id
+def _matches(identifier: str, row: _Record) -> Iterator[_Match]:
+    prompt = prompt_of(row)
     if prompt.startswith(identifier):
         yield _Match(prompt, "prompt", prompt, "")
-    if isinstance(row, Preference):
+    if isinstance(row, Preference | Unpaired):
         if row.id.startswith(identifier):
-            yield _Match(row.id, "pair", prompt, row.feedback_id)
+            yield _Match(row.id, "pair" if isinstance(row, Preference) else "unpaired", prompt, row.feedback_id)
         if row.feedback_id.startswith(identifier):
             yield _Match(row.feedback_id, "feedback", prompt, row.feedback_id)
+        return
+    if isinstance(row, Dialogue):
+        if row.id.startswith(identifier):
+            yield _Match(row.id, "dialogue", prompt, "")
         return
     if row.id.startswith(identifier):
         yield _Match(row.id, "feedback", prompt, row.id)
@@ -337,8 +355,8 @@ def _matches(identifier: str, row: Feedback | Preference) -> Iterator[_Match]:
 def _family(links: list[Link], match: _Match) -> Iterator[_Row]:
     """The rows that belong to what was meant."""
     for source, row in _read_records(links):
-        if row.prompt_id == match.prompt:
-            of = row.id if isinstance(row, Feedback) else row.feedback_id
+        if prompt_of(row) == match.prompt:
+            of = row.id if isinstance(row, Feedback) else "" if isinstance(row, Dialogue) else row.feedback_id
             if not match.feedback or of == match.feedback:
                 yield source, row
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from notus.core.records import Completion, Feedback, Ranking, Scale
+from notus.core.records import Completion, Dialogue, Feedback, Message, Ranking, Scale, Unpaired
 from notus.core.text import counted
 from notus.preferences.selection import Selection
 from notus.preferences.votes import Votes, majority
@@ -40,11 +40,26 @@ def lineage_sections(explanation: Explanation) -> list[ReportSection]:
         told = tuple(_decided(each, explanation.id) for each in explanation.decided)
         sections.append(ReportSection("What persons decided", told))
     sections += [_pair_section(story, explanation.id) for story in explanation.pairs]
+    sections += [_other_section(place, row, explanation.id) for place, row in explanation.others]
     before: Feedback | None = None
     for place, feedback in explanation.feedback:
         sections += _feedback(place, feedback, before, explanation.id)
         before = feedback
     return sections
+
+
+def _other_section(place: str, row: Unpaired | Dialogue, asked: str) -> ReportSection:
+    """A single row or a dialogue with its texts."""
+    kind, turns = "Dialogue", tuple[Message, ...]()
+    sentences: list[str] = []
+    if isinstance(row, Unpaired):
+        kind, turns = "Single row", (*row.prompt, *row.answer)
+        sentences.append(f"the answer is {'wanted' if row.desirable else 'unwanted'}, score {_score(row.score)}")
+    else:
+        turns = row.messages
+    sentences += [f"{turn.role}: {turn.content}" for turn in turns]
+    sentences += [f"{name}: {value}" for name, value in row.extra.items()]
+    return ReportSection(f"{kind} {row.id}, in {place}{_ASKED if row.id == asked else ''}", tuple(sentences))
 
 
 def _decided(decided: Decided, asked: str) -> str:
@@ -129,6 +144,7 @@ def lineage_fields(explanation: Explanation) -> dict[str, Any]:
             for each in explanation.decided
         ],
         "pairs": [_pair_fields(story) for story in explanation.pairs],
+        "others": [{"place": place, "id": row.id, **to_builtins(row)} for place, row in explanation.others],
         "feedback": [_feedback_fields(place, feedback) for place, feedback in explanation.feedback],
     }
 
