@@ -103,17 +103,22 @@
     const made = make("div", alone ? "text wide" : "text");
     const model = item.models[name];
     made.append(make("h3", "", name + (model ? " · " + model : "")));
-    const said = make("div", "said", text || "(empty)");
-    said.dir = "auto";
-    said.tabIndex = 0;
-    said.setAttribute("role", "region");
-    said.setAttribute("aria-label", name);
-    made.append(said);
+    made.append(region(text || "(empty)", name));
     if (item.critiques[name]) {
       const critique = make("div", "critique");
-      critique.append(make("h3", "", "what was said of it"), make("div", "said", item.critiques[name]));
+      critique.append(make("h3", "", "what was said of it"), region(item.critiques[name], "what was said of " + name));
       made.append(critique);
     }
+    return made;
+  }
+
+  // A text may be higher than its place: it is scrolled by keys, and read by its name.
+  function region(text, name) {
+    const made = make("div", "said", text);
+    made.dir = "auto";
+    made.tabIndex = 0;
+    made.setAttribute("role", "region");
+    made.setAttribute("aria-label", name);
     return made;
   }
 
