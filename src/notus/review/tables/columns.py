@@ -34,6 +34,8 @@ NONE = "-"
 """How a URL calls having no value."""
 _STEPS = (1.0, 2.0, 2.5, 5.0)
 _WIDENING = (1, 2, 5)
+_ROUND = 1e9
+"""Steps from zero up to which a border is written in so few digits that it is a round number."""
 _FEW = 24
 """Distinct numbers up to which each has a bar of its own."""
 
@@ -265,13 +267,19 @@ def bins_of(values: Numbers, bars: int, *, widening: bool = False) -> Bins:
 
 
 def _round_borders(low: float, high: float, bars: int) -> list[float]:
-    """Borders of equal bars that begin and end at round numbers."""
+    """Borders of equal bars that begin and end at round numbers; where no number is round enough, at the ends."""
     least = (high - low) / max(bars, 1)
-    power = 10.0 ** math.floor(math.log10(least))
+    power = 10.0 ** math.floor(math.log10(least)) if least > 0 else 0.0
     step = next((power * each for each in _STEPS if power * each >= least), power * 10)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    # A number such as 0.15 is not three times 0.05: the border is what is written of it.
-    return [float(f"{number * step:.12g}") for number in range(first, max(last, first + 1) + 1)]
+    borders: list[float] = []
+    if step > 0 and max(abs(low), abs(high)) / step < _ROUND:
+        first = math.floor(low / step)
+        count = max(math.ceil(high / step) - first, 1)
+        # A number such as 0.15 is not three times 0.05: the border is what is written of it.
+        borders = [float(f"{number * step:.12g}") for number in range(first, first + count + 1)]
+    if not all(one < other for one, other in pairwise(borders)) or not borders:
+        borders = np.unique(np.linspace(low, high, max(bars, 1) + 1)).tolist()
+    return [min(borders[0], low), *borders[1:-1], max(borders[-1], high)]
 
 
 def _widening_borders(low: float, high: float) -> list[float]:

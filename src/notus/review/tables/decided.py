@@ -42,6 +42,10 @@ class Decided:
         """Of each row the number of its state."""
         self.version = 0
         """Raised whenever a state changes."""
+        self.people: tuple[str, ...] = ()
+        """All who decided anything here that stands."""
+        self.elsewhere = 0
+        """Targets of rulings in force that are on none of the rows."""
 
     def refresh(self) -> int:
         """Take up what was decided since; the number of new rulings."""
@@ -59,18 +63,10 @@ class Decided:
                     touched[row] = None
             self._last = new[-1].number
             self._update(touched)
+            self.people = tuple(sorted({who for state in self.counts(None) for who in state.who}))
+            missing = {target for (target, _), rows in self._rows.items() if not rows}
+            self.elsewhere = sum(1 for target in missing if in_force(self._rulings[target]))
             return len(new)
-
-    @property
-    def people(self) -> tuple[str, ...]:
-        """All who decided anything here that stands."""
-        return tuple(sorted({who for state in self.counts(None) for who in state.who}))
-
-    @property
-    def elsewhere(self) -> int:
-        """Targets of rulings in force that are on none of the rows."""
-        missing = {target for (target, _), rows in list(self._rows.items()) if not rows}
-        return sum(1 for target in missing if in_force(self._rulings[target]))
 
     def rows_in(self, wanted: Iterable[bool]) -> Mask:
         """The rows whose state is wanted, of ``states`` each said."""
@@ -94,7 +90,8 @@ class Decided:
 
     def on(self, *targets: str) -> tuple[Ruling, ...]:
         """The rulings in force on some targets, in their order."""
-        return tuple(in_force(self.history(*targets)))
+        every = self.history(*targets)
+        return every if len(every) == 1 and every[0].what != "undo" else tuple(in_force(every))
 
     def on_row(self, row: int) -> tuple[Ruling, ...]:
         """The rulings in force that are on a row, whatever target they name."""
