@@ -249,3 +249,24 @@ def test_runs_that_were_moved_together_find_one_another(runs, tmp_path):
     with open_review(tmp_path / "all" / "pairs") as review:
         assert every(review)[0].rating is not None
     assert isinstance(next(iter(open_source(str(runs / "feedback.jsonl")).located()))[2], Feedback)
+
+
+def test_what_was_withdrawn_since_is_not_shown_of_a_run(tmp_path):
+    from notus.core.disk.withdrawn import Withdrawn, answer_digest, withdraw
+
+    source = write_rows(tmp_path / "feedback.jsonl", raw_rows(40))
+    runs = tmp_path / "runs"
+    notus.audit(str(source), out=runs / "audit")
+    notus.repair(str(source), out=runs / "repair")
+    gone = list(open_source(str(source)).located())[3][2]
+    assert isinstance(gone, Feedback)
+    answers = tuple(answer_digest(each.text) for each in gone.completions)
+    line = Withdrawn(id=gone.id, kind="feedback", prompt=gone.prompt_id, answers=answers)
+    with open_review(runs / "audit") as review:
+        assert review.count(Filter(id=(gone.id,))) == len(gone.completions)
+    withdraw(runs / "forgotten.jsonl", [line], "asked to")
+    for run in ("audit", "repair"):
+        with open_review(runs / run) as review:
+            assert review.count(Filter(id=(gone.id,))) == 0
+            assert review.count(Filter(text=gone.prompt[0].content)) == 0
+            assert any("withdrawn" in each for each in review.facts.said)

@@ -24,9 +24,10 @@ from notus.review.tables.build import Built
 from notus.review.tables.likeness import BINS, Signatures
 from notus.review.tables.parts import SEPARATOR, WORDS, part_file
 
-__all__ = ["BARS", "NONE", "Bins", "Columns", "Mask", "Numbers", "Words", "bins_of", "load"]
+__all__ = ["BARS", "NONE", "Bins", "Columns", "Mask", "Numbers", "Places", "Words", "bins_of", "load"]
 
 Mask = NDArray[np.bool_]
+Places = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 BARS = 20
 """Bars of a picture, where nothing is said."""
@@ -67,9 +68,9 @@ class Words:
         found: Mask = table[self.codes]
         return found
 
-    def counts(self, mask: Mask | None) -> dict[str, int]:
-        """Value → rows of the mask that have it; values that none has are left out."""
-        codes = self.codes if mask is None else self.codes[mask]
+    def counts(self, places: Places | None) -> dict[str, int]:
+        """Value → rows at these places (None: all) that have it; values that none has are left out."""
+        codes = self.codes if places is None else self.codes[places]
         counts: dict[str, int] = {}
         by_pattern = np.bincount(codes, minlength=len(self.patterns)).tolist()
         for pattern, count in zip(self.patterns, by_pattern, strict=True):
@@ -97,9 +98,9 @@ class Bins:
             for place, (low, high) in enumerate(self.edges)
         )
 
-    def counts(self, mask: Mask | None) -> list[int]:
-        """Rows of the mask in each bar, and in the end those in none."""
-        codes = self.codes if mask is None else self.codes[mask]
+    def counts(self, places: Places | None) -> list[int]:
+        """Rows at these places (None: all) in each bar, and in the end those in none."""
+        codes = self.codes if places is None else self.codes[places]
         found = np.bincount(codes.astype(np.int64) + 1, minlength=len(self.edges) + 1).tolist()
         return [*found[1:], found[0]]
 

@@ -17,7 +17,7 @@ from notus.decisions.ruling import ACTIONS, Ruling, in_force
 from notus.decisions.settle import settle_target
 from notus.decisions.store import Store
 from notus.review.records import State
-from notus.review.tables.columns import Columns, Mask
+from notus.review.tables.columns import Columns, Mask, Places
 from notus.review.tables.parts import number_of
 
 __all__ = ["Decided", "values_of"]
@@ -75,12 +75,12 @@ class Decided:
         found: Mask = table[np.minimum(codes, len(table) - 1)]
         return found
 
-    def counts(self, mask: Mask | None) -> dict[State, int]:
-        """State → rows of the mask that are in it."""
+    def counts(self, places: Places | None) -> dict[State, int]:
+        """State → rows at these places (None: all) that are in it."""
         codes, states = self.codes, self.states
         if len(states) == 1:  # nothing is decided
-            return {states[0]: len(codes) if mask is None else int(np.count_nonzero(mask))}
-        counts = np.bincount(codes if mask is None else codes[mask], minlength=len(states)).tolist()
+            return {states[0]: len(codes) if places is None else len(places)}
+        counts = np.bincount(codes if places is None else codes[places], minlength=len(states)).tolist()
         return {state: count for state, count in zip(states, counts, strict=False) if count}
 
     def state(self, row: int) -> State:
