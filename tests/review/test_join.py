@@ -11,6 +11,8 @@ import pytest
 import notus
 from notus.core.errors import DataError, InputError
 from notus.core.records import Feedback
+from notus.decisions.ruling import Ruling
+from notus.decisions.store import open_store
 from notus.formats.source import open_source
 from notus.review.filter import Filter
 from notus.review.open import open_review
@@ -270,3 +272,22 @@ def test_what_was_withdrawn_since_is_not_shown_of_a_run(tmp_path):
             assert review.count(Filter(id=(gone.id,))) == 0
             assert review.count(Filter(text=gone.prompt[0].content)) == 0
             assert any("withdrawn" in each for each in review.facts.said)
+
+
+def test_a_score_set_on_an_answer_beside_a_pair_is_shown_there_and_decides_no_pair(runs, tmp_path):
+    with (
+        open_store(tmp_path / "decisions.sqlite", create=True) as store,
+        open_review(runs / "pairs", decisions=store) as review,
+    ):
+        answer = review.record(every(review)[2].key).answers[1]
+        ruling = Ruling(
+            target=answer.id, of="completion", what="set-score", who="ana", field="overall_score", value=2.0
+        )
+        (kept,) = store.add([ruling])
+        review.refresh()
+        assert review.record(every(review)[2].key).answers[1].rulings == (kept,)
+        assert review.progress(Filter()).decided == 0
+        assert not any("not here" in each for each in review.facts.said)
+        store.add([Ruling(target="f" * 16, of="completion", what="drop", who="ana")])
+        review.refresh()
+        assert any("1 decision in the store" in each for each in review.facts.said)

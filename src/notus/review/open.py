@@ -107,7 +107,7 @@ def open_review(
         said.append("no feedback stands beside: critiques and ratings are not known")
     if "suspicion" not in columns.numbers:
         said.append("no audit stands beside: there is no suspicion to sort by")
-    decided = Decided(columns, decisions)
+    decided = Decided(columns, decisions, None if beside is None else beside.columns)
     decided.refresh()
     if len(columns) > _MANY:  # while the page is opened
         threading.Thread(target=columns.warm, daemon=True).start()

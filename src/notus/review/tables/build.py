@@ -37,7 +37,7 @@ from notus.review.tables.parts import OF, Part, write_part
 
 __all__ = ["Built", "build", "cache_of"]
 
-_VERSION = 2
+_VERSION = 3
 """Raised whenever equal files give other tables than before."""
 _MANIFEST = ".tables.json"
 _WORTH_A_PROCESS = 4

@@ -274,6 +274,10 @@ def _rows_of(record: Data) -> _Rows:
 def _completions(record: Feedback) -> _Rows:
     scores = [each.overall_score for each in record.completions]
     prompt, feedback = number_of(record.prompt_id), number_of(record.id)
+    ranked = [
+        [each.rater for each in record.rankings if each.rater and each.ranks[place] is not None]
+        for place in range(len(scores))
+    ]
     for place, each in enumerate(record.completions):
         text = format_turns(each.answer)
         others = [score for at, score in enumerate(scores) if at != place and score is not None]
@@ -292,7 +296,7 @@ def _completions(record: Feedback) -> _Rows:
             "length": len(each.text),
             "excerpt": _beginning(each.text),
             "aspects": _joined(one.aspect for one in each.ratings if one.value is not None),
-            "raters": _joined(_raters_of(each)),
+            "raters": _joined((*_raters_of(each), *ranked[place])),
         }
         yield row, [(ANSWER, text), (CRITIQUE, each.critique.text if each.critique else "")], text
 
