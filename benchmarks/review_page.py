@@ -4,8 +4,8 @@
 
 UltraFeedback's size (255,865 answers) is generated, or taken from the folder that ``NOTUS_BENCH_REVIEW`` names. Each
 reader asks for one page after the other: lists under filters, sorts and a text, records, the people. Each who decides
-settles one record after the other, on the disk. The asking process shares the cores with the server. Owns the load; what
-is asked within the process is measured elsewhere.
+settles one record after the other, on the disk. The asking process shares the cores with the server. Owns the load;
+what is asked within the process is measured by ``review``.
 """
 
 import os
@@ -111,7 +111,8 @@ def _decide(port: int, seed: int, until: float, times: dict[str, list[float]]) -
     page = _ask(connection, f"/?sort=random&seed={100 + seed}")
     secret = re.search(r'name="csrf" content="([^"]+)"', page)
     target = re.search(r"/record/([0-9a-f]+)\?", page)
-    assert secret and target
+    assert secret
+    assert target
     headers = {"Origin": f"http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin", "x-notus-page": secret[1]}
     headers["Content-Type"] = "application/json"
     query = f"?sort=random&seed={100 + seed}"
