@@ -11,6 +11,8 @@ import pytest
 import notus
 from notus.core.errors import DataError, InputError
 from notus.core.records import Feedback
+from notus.decisions.ruling import Ruling
+from notus.decisions.store import open_store
 from notus.formats.source import open_source
 from notus.review.filter import Filter
 from notus.review.open import open_review
@@ -249,3 +251,43 @@ def test_runs_that_were_moved_together_find_one_another(runs, tmp_path):
     with open_review(tmp_path / "all" / "pairs") as review:
         assert every(review)[0].rating is not None
     assert isinstance(next(iter(open_source(str(runs / "feedback.jsonl")).located()))[2], Feedback)
+
+
+def test_what_was_withdrawn_since_is_not_shown_of_a_run(tmp_path):
+    from notus.core.disk.withdrawn import Withdrawn, answer_digest, withdraw
+
+    source = write_rows(tmp_path / "feedback.jsonl", raw_rows(40))
+    runs = tmp_path / "runs"
+    notus.audit(str(source), out=runs / "audit")
+    notus.repair(str(source), out=runs / "repair")
+    gone = list(open_source(str(source)).located())[3][2]
+    assert isinstance(gone, Feedback)
+    answers = tuple(answer_digest(each.text) for each in gone.completions)
+    line = Withdrawn(id=gone.id, kind="feedback", prompt=gone.prompt_id, answers=answers)
+    with open_review(runs / "audit") as review:
+        assert review.count(Filter(id=(gone.id,))) == len(gone.completions)
+    withdraw(runs / "forgotten.jsonl", [line], "asked to")
+    for run in ("audit", "repair"):
+        with open_review(runs / run) as review:
+            assert review.count(Filter(id=(gone.id,))) == 0
+            assert review.count(Filter(text=gone.prompt[0].content)) == 0
+            assert any("withdrawn" in each for each in review.facts.said)
+
+
+def test_a_score_set_on_an_answer_beside_a_pair_is_shown_there_and_decides_no_pair(runs, tmp_path):
+    with (
+        open_store(tmp_path / "decisions.sqlite", create=True) as store,
+        open_review(runs / "pairs", decisions=store) as review,
+    ):
+        answer = review.record(every(review)[2].key).answers[1]
+        ruling = Ruling(
+            target=answer.id, of="completion", what="set-score", who="ana", field="overall_score", value=2.0
+        )
+        (kept,) = store.add([ruling])
+        review.refresh()
+        assert review.record(every(review)[2].key).answers[1].rulings == (kept,)
+        assert review.progress(Filter()).decided == 0
+        assert not any("not here" in each for each in review.facts.said)
+        store.add([Ruling(target="f" * 16, of="completion", what="drop", who="ana")])
+        review.refresh()
+        assert any("1 decision in the store" in each for each in review.facts.said)

@@ -11,13 +11,14 @@ of what could not be read or found.
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from notus.core.artifacts import records_in
 from notus.core.columns import without_pandas
+from notus.core.disk.withdrawn import Sieve, forgotten_beside, read_withdrawn
 from notus.core.errors import DataError, InputError
 from notus.core.parallel import usable_cores
 from notus.core.records import Dialogue, Feedback
@@ -106,7 +107,7 @@ def open_review(
         said.append("no feedback stands beside: critiques and ratings are not known")
     if "suspicion" not in columns.numbers:
         said.append("no audit stands beside: there is no suspicion to sort by")
-    decided = Decided(columns, decisions)
+    decided = Decided(columns, decisions, None if beside is None else beside.columns)
     decided.refresh()
     if len(columns) > _MANY:  # while the page is opened
         threading.Thread(target=columns.warm, daemon=True).start()
@@ -184,7 +185,7 @@ def _records(folder: Path) -> Source:
     """The records that a run left."""
     place = records_in(folder)
     assert place is not None, "asked before"
-    return open_source(str(place))
+    return _without_withdrawn(open_source(str(place)), folder)
 
 
 def _source_read(run: Path, given: str) -> Source:
@@ -196,10 +197,10 @@ def _source_read(run: Path, given: str) -> Source:
         check_run(folder, weights=False)
         if (records := records_in(folder)) is None:
             raise DataError(f"{run} read {place}, which holds no records any more")
-        return open_source(str(records), limit=config.get("limit"))
+        return _without_withdrawn(open_source(str(records), limit=config.get("limit")), run, config.get("forget"))
     if not folder.exists() and Path(given).is_absolute():
         raise InputError(f"{given}, which {run} read, is gone; name where it lies now, and {run} as its audit")
-    return open_source(
+    source = open_source(
         place,
         format=format_of(config),
         limit=config.get("limit"),
@@ -207,6 +208,16 @@ def _source_read(run: Path, given: str) -> Source:
         config=config.get("config"),
         encoding=config.get("encoding"),
     )
+    return _without_withdrawn(source, run, config.get("forget"))
+
+
+def _without_withdrawn(source: Source, run: Path, forget: str | None = None) -> Source:
+    """A source without what was withdrawn since: what the run was told, and what its folder of runs says."""
+    named = [Path(forget)] if forget and Path(forget).is_file() else []
+    beside = forgotten_beside(run)
+    places = dict.fromkeys([*named, *([beside] if beside else [])])
+    lines = [line for place in places for line in read_withdrawn(place)]
+    return replace(source, withdrawn=Sieve.of(lines)) if lines else source
 
 
 def _moved(path: str, child: Path) -> str:

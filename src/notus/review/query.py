@@ -151,12 +151,7 @@ class Review:
         for key in (x, y):
             self.selection.require_number(key)
         across, up = self.columns.bins(x, BARS), self.columns.bins(y, BARS)
-        mask = self.selection.mask(filter.without(x, y))
-        width, height = len(across.edges), len(up.edges)
-        codes_x, codes_y = (each.codes if mask is None else each.codes[mask] for each in (across, up))
-        both = (codes_x >= 0) & (codes_y >= 0)
-        codes = codes_x[both].astype(np.int64) * height + codes_y[both]
-        counts = np.bincount(codes, minlength=width * height).reshape(width, height)
+        counts, none = self.selection.both(filter.without(x, y), x, y, BARS)
         cells = tuple(Cell(int(a), int(b), int(counts[a, b])) for a, b in zip(*np.nonzero(counts), strict=True))
         return Grid(
             x,
@@ -166,7 +161,7 @@ class Review:
             _bars(across, counts.sum(axis=1).tolist()),
             _bars(up, counts.sum(axis=0).tolist()),
             cells,
-            int(len(both) - both.sum()),
+            none,
         )
 
     def record(self, key: str) -> RecordView:

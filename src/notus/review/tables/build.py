@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from notus.core.config import digest_of
-from notus.core.disk.hashes import hash_file, stamps_of
+from notus.core.disk.hashes import Stamp, check_stamps, hash_file, stamps_of
 from notus.core.errors import DataError, InputError, RunError, cannot_write
 from notus.core.parallel import kept_workers, map_shards, start_workers, usable_cores
 from notus.core.run import atomic
@@ -37,7 +37,7 @@ from notus.review.tables.parts import OF, Part, write_part
 
 __all__ = ["Built", "build", "cache_of"]
 
-_VERSION = 2
+_VERSION = 3
 """Raised whenever equal files give other tables than before."""
 _MANIFEST = ".tables.json"
 _WORTH_A_PROCESS = 4
@@ -93,6 +93,7 @@ def build(source: Source, cache: Path, workers: int | None = None) -> Built:
     Raises:
         DataError: if the source cannot be read, or none of its rows can.
         InputError: if the tables cannot be written.
+        ChangedInputError: if somebody wrote to the source while it was read.
         RunError: if another process has been building there for ten minutes.
     """
     place = _place_of(source)
@@ -176,6 +177,8 @@ def _build(source: Source, cache: Path, name: str, stamps: dict[str, Any], worke
     part.mkdir()
     try:
         parts = _write_parts(source, part, workers)
+        for path in source.paths:
+            check_stamps("data", path, {str(path): Stamp(*stamps[str(path)])})
         known = _Manifest(_VERSION, name.rpartition("-")[2], stamps, OF[source.record], source.format, list(parts))
         if not sum(each.rows for each in parts):
             dropped = sum(sum(each.dropped.values()) for each in parts)

@@ -24,9 +24,10 @@ from notus.review.tables.build import Built
 from notus.review.tables.likeness import BINS, Signatures
 from notus.review.tables.parts import SEPARATOR, WORDS, part_file
 
-__all__ = ["BARS", "NONE", "Bins", "Columns", "Mask", "Numbers", "Words", "bins_of", "load"]
+__all__ = ["BARS", "NONE", "Bins", "Columns", "Mask", "Numbers", "Places", "Words", "bins_of", "load"]
 
 Mask = NDArray[np.bool_]
+Places = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 BARS = 20
 """Bars of a picture, where nothing is said."""
@@ -34,6 +35,8 @@ NONE = "-"
 """How a URL calls having no value."""
 _STEPS = (1.0, 2.0, 2.5, 5.0)
 _WIDENING = (1, 2, 5)
+_ROUND = 1e9
+"""Steps from zero up to which a border is written in so few digits that it is a round number."""
 _FEW = 24
 """Distinct numbers up to which each has a bar of its own."""
 
@@ -65,9 +68,9 @@ class Words:
         found: Mask = table[self.codes]
         return found
 
-    def counts(self, mask: Mask | None) -> dict[str, int]:
-        """Value → rows of the mask that have it; values that none has are left out."""
-        codes = self.codes if mask is None else self.codes[mask]
+    def counts(self, places: Places | None) -> dict[str, int]:
+        """Value → rows at these places (None: all) that have it; values that none has are left out."""
+        codes = self.codes if places is None else self.codes[places]
         counts: dict[str, int] = {}
         by_pattern = np.bincount(codes, minlength=len(self.patterns)).tolist()
         for pattern, count in zip(self.patterns, by_pattern, strict=True):
@@ -95,9 +98,9 @@ class Bins:
             for place, (low, high) in enumerate(self.edges)
         )
 
-    def counts(self, mask: Mask | None) -> list[int]:
-        """Rows of the mask in each bar, and in the end those in none."""
-        codes = self.codes if mask is None else self.codes[mask]
+    def counts(self, places: Places | None) -> list[int]:
+        """Rows at these places (None: all) in each bar, and in the end those in none."""
+        codes = self.codes if places is None else self.codes[places]
         found = np.bincount(codes.astype(np.int64) + 1, minlength=len(self.edges) + 1).tolist()
         return [*found[1:], found[0]]
 
@@ -265,13 +268,19 @@ def bins_of(values: Numbers, bars: int, *, widening: bool = False) -> Bins:
 
 
 def _round_borders(low: float, high: float, bars: int) -> list[float]:
-    """Borders of equal bars that begin and end at round numbers."""
+    """Borders of equal bars that begin and end at round numbers; where no number is round enough, at the ends."""
     least = (high - low) / max(bars, 1)
-    power = 10.0 ** math.floor(math.log10(least))
+    power = 10.0 ** math.floor(math.log10(least)) if least > 0 else 0.0
     step = next((power * each for each in _STEPS if power * each >= least), power * 10)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    # A number such as 0.15 is not three times 0.05: the border is what is written of it.
-    return [float(f"{number * step:.12g}") for number in range(first, max(last, first + 1) + 1)]
+    borders: list[float] = []
+    if step > 0 and max(abs(low), abs(high)) / step < _ROUND:
+        first = math.floor(low / step)
+        count = max(math.ceil(high / step) - first, 1)
+        # A number such as 0.15 is not three times 0.05: the border is what is written of it.
+        borders = [float(f"{number * step:.12g}") for number in range(first, first + count + 1)]
+    if not all(one < other for one, other in pairwise(borders)) or not borders:
+        borders = np.unique(np.linspace(low, high, max(bars, 1) + 1)).tolist()
+    return [min(borders[0], low), *borders[1:-1], max(borders[-1], high)]
 
 
 def _widening_borders(low: float, high: float) -> list[float]:

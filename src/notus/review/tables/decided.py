@@ -17,24 +17,26 @@ from notus.decisions.ruling import ACTIONS, Ruling, in_force
 from notus.decisions.settle import settle_target
 from notus.decisions.store import Store
 from notus.review.records import State
-from notus.review.tables.columns import Columns, Mask
+from notus.review.tables.columns import Columns, Mask, Places
 from notus.review.tables.parts import number_of
 
 __all__ = ["Decided", "values_of"]
 
 _Target = tuple[str, str]
+_MANY = 256
 
 
 class Decided:
     """The state of each row. It may be asked and brought up to date from several threads."""
 
-    def __init__(self, columns: Columns, store: Store | None) -> None:
-        self._columns, self._store = columns, store
+    def __init__(self, columns: Columns, store: Store | None, beside: Columns | None = None) -> None:
+        self._columns, self._store, self._beside = columns, store, beside
         self._lock = threading.Lock()
         self._last = 0
         self._rulings: dict[str, list[Ruling]] = {}
         self._rows: dict[_Target, tuple[int, ...]] = {}
         self._targets: dict[int, dict[str, None]] = {}
+        self._missing: dict[str, None] = {}
         self._states: dict[State, int] = {State(): 0}
         self.states: tuple[State, ...] = (State(),)
         """The states that there are."""
@@ -42,6 +44,10 @@ class Decided:
         """Of each row the number of its state."""
         self.version = 0
         """Raised whenever a state changes."""
+        self.people: tuple[str, ...] = ()
+        """All who decided anything here that stands."""
+        self.elsewhere = 0
+        """Targets of rulings in force that are on none of the rows, nor on what stands beside them."""
 
     def refresh(self) -> int:
         """Take up what was decided since; the number of new rulings."""
@@ -52,25 +58,20 @@ class Decided:
             if not new:
                 return 0
             touched: dict[int, None] = {}
+            self._find_at_once(new)
             for each in new:
                 self._rulings.setdefault(each.target, []).append(each)
-                for row in self._rows_of(each):
+                rows = self._rows_of(each)
+                if not rows and not self._is_beside(each):
+                    self._missing[each.target] = None
+                for row in rows:
                     self._targets.setdefault(row, {})[each.target] = None
                     touched[row] = None
             self._last = new[-1].number
             self._update(touched)
+            self.people = tuple(sorted({who for state in self.counts(None) for who in state.who}))
+            self.elsewhere = sum(1 for target in self._missing if in_force(self._rulings[target]))
             return len(new)
-
-    @property
-    def people(self) -> tuple[str, ...]:
-        """All who decided anything here that stands."""
-        return tuple(sorted({who for state in self.counts(None) for who in state.who}))
-
-    @property
-    def elsewhere(self) -> int:
-        """Targets of rulings in force that are on none of the rows."""
-        missing = {target for (target, _), rows in list(self._rows.items()) if not rows}
-        return sum(1 for target in missing if in_force(self._rulings[target]))
 
     def rows_in(self, wanted: Iterable[bool]) -> Mask:
         """The rows whose state is wanted, of ``states`` each said."""
@@ -79,12 +80,12 @@ class Decided:
         found: Mask = table[np.minimum(codes, len(table) - 1)]
         return found
 
-    def counts(self, mask: Mask | None) -> dict[State, int]:
-        """State → rows of the mask that are in it."""
+    def counts(self, places: Places | None) -> dict[State, int]:
+        """State → rows at these places (None: all) that are in it."""
         codes, states = self.codes, self.states
         if len(states) == 1:  # nothing is decided
-            return {states[0]: len(codes) if mask is None else int(np.count_nonzero(mask))}
-        counts = np.bincount(codes if mask is None else codes[mask], minlength=len(states)).tolist()
+            return {states[0]: len(codes) if places is None else len(places)}
+        counts = np.bincount(codes if places is None else codes[places], minlength=len(states)).tolist()
         return {state: count for state, count in zip(states, counts, strict=False) if count}
 
     def state(self, row: int) -> State:
@@ -94,7 +95,8 @@ class Decided:
 
     def on(self, *targets: str) -> tuple[Ruling, ...]:
         """The rulings in force on some targets, in their order."""
-        return tuple(in_force(self.history(*targets)))
+        every = self.history(*targets)
+        return every if len(every) == 1 and every[0].what != "undo" else tuple(in_force(every))
 
     def on_row(self, row: int) -> tuple[Ruling, ...]:
         """The rulings in force that are on a row, whatever target they name."""
@@ -115,6 +117,21 @@ class Decided:
             self._rows[known] = self._find(ruling)
         return self._rows[known]
 
+    def _find_at_once(self, rulings: list[Ruling]) -> None:
+        """Find the rows of many rulings whose targets are rows' own ids, which nearly all are."""
+        own = [
+            each for each in rulings if each.of == self._columns.built.of and (each.target, each.of) not in self._rows
+        ]
+        if len(own) < _MANY:
+            return
+        ids = np.array([number_of(each.target) for each in own], np.uint64)
+        order = self._columns.by_id
+        starts = np.searchsorted(self._columns.id, ids, side="left", sorter=order).tolist()
+        stops = np.searchsorted(self._columns.id, ids, side="right", sorter=order).tolist()
+        for each, start, stop in zip(own, starts, stops, strict=True):
+            if start < stop:
+                self._rows[each.target, each.of] = tuple(order[start:stop].tolist())
+
     def _find(self, ruling: Ruling) -> tuple[int, ...]:
         columns, of = self._columns, self._columns.built.of
         target = number_of(ruling.target)
@@ -128,10 +145,22 @@ class Decided:
             rows = rows[columns.answer[rows] == np.uint64(number_of(ruling.answer))]
         return tuple(rows.tolist())
 
+    def _is_beside(self, ruling: Ruling) -> bool:
+        """Whether it is on the feedback that stands beside the rows: it is shown there, and no row's own."""
+        if self._beside is None or ruling.of not in ("completion", "feedback"):
+            return False
+        find = self._beside.rows_of_id if ruling.of == "completion" else self._beside.rows_of_feedback
+        return len(find(number_of(ruling.target))) > 0
+
     def _update(self, rows: Iterable[int]) -> None:
         codes = self.codes.copy()
         for row in rows:
-            state = _state_of(self.on(*self._targets[row]))
+            targets = self._targets[row]
+            own = self._rulings[next(iter(targets))]
+            if len(targets) == len(own) == 1 and own[0].what != "undo":  # as nearly always
+                state = _state_of((own[0],))
+            else:
+                state = _state_of(self.on(*targets))
             codes[row] = self._states.setdefault(state, len(self._states))
         # In this order, so that no reader meets a code without its state.
         self.states = tuple(self._states)

@@ -12,7 +12,7 @@ from) is added by ``tables.join``.
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -188,8 +188,8 @@ class _Writer:
         first = True
         for row, texts, answer in _rows_of(record):
             self.texts += [(kind, self.rows, fold(text)) for kind, text in texts if text]
-            row |= {"group": self.records, "line": record.line, "file": _storable(record.file)}
-            row |= {"source": _storable(record.source), "title": title if first else None}
+            row |= {"group": self.records, "line": record.line, "file": _cell(record.file)}
+            row |= {"source": _cell(record.source), "title": title if first else None}
             for name, column in self.columns.items():
                 column.append(row.get(name))
             self.answers.append(answer)
@@ -274,6 +274,10 @@ def _rows_of(record: Data) -> _Rows:
 def _completions(record: Feedback) -> _Rows:
     scores = [each.overall_score for each in record.completions]
     prompt, feedback = number_of(record.prompt_id), number_of(record.id)
+    ranked = [
+        [each.rater for each in record.rankings if each.rater and each.ranks[place] is not None]
+        for place in range(len(scores))
+    ]
     for place, each in enumerate(record.completions):
         text = format_turns(each.answer)
         others = [score for at, score in enumerate(scores) if at != place and score is not None]
@@ -285,14 +289,14 @@ def _completions(record: Feedback) -> _Rows:
             "answer": number_of(answer_digest(each.text)),
             "answer_rejected": 0,
             "index": place,
-            "model": _storable(each.model),
+            "model": _cell(each.model),
             "score": own,
             "rating": each.mean_rating,
             "margin": own - max(others) if own is not None and others else None,
             "length": len(each.text),
             "excerpt": _beginning(each.text),
             "aspects": _joined(one.aspect for one in each.ratings if one.value is not None),
-            "raters": _joined(_raters_of(each)),
+            "raters": _joined((*_raters_of(each), *ranked[place])),
         }
         yield row, [(ANSWER, text), (CRITIQUE, each.critique.text if each.critique else "")], text
 
@@ -313,8 +317,8 @@ def _pair(record: Preference) -> tuple[dict[str, Any], list[tuple[int, str]], st
         "answer": number_of(answer_digest(last)),
         "answer_rejected": number_of(answer_digest(_last(record.rejected))),
         "index": MISSING,
-        "model": _storable(record.model_chosen),
-        "rejected": _storable(record.model_rejected),
+        "model": _cell(record.model_chosen),
+        "rejected": _cell(record.model_rejected),
         "score": record.score_chosen,
         "margin": margin_of(record),
         "length": len(last),
@@ -333,7 +337,7 @@ def _unpaired(record: Unpaired) -> tuple[dict[str, Any], list[tuple[int, str]], 
         "answer": number_of(answer_digest(last)),
         "answer_rejected": 0,
         "index": MISSING,
-        "model": _storable(record.model),
+        "model": _cell(record.model),
         "score": record.score,
         "length": len(last),
         "excerpt": _beginning(last),
@@ -347,9 +351,14 @@ def _last(turns: tuple[Message, ...]) -> str:
     return next((turn.content for turn in reversed(turns) if turn.role == "assistant"), turns[-1].content)
 
 
-def _joined(values: Any) -> str:
-    """Several values as a cell; a separator in one of them would make two of it."""
-    return SEPARATOR.join(sorted({_storable(value).replace(SEPARATOR, " ") for value in values}))
+def _cell(value: str) -> str:
+    """A value as a cell; a separator in it would make two of it."""
+    return _storable(value).replace(SEPARATOR, " ")
+
+
+def _joined(values: Iterable[str]) -> str:
+    """Several values as a cell."""
+    return SEPARATOR.join(sorted({_cell(value) for value in values}))
 
 
 def _encode(record: Data) -> bytes:

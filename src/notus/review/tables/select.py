@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from notus.core.errors import ConfigError, nearest
 from notus.review.filter import CHOICES, NUMBERS, Filter, Range
 from notus.review.records import State
-from notus.review.tables.columns import NONE, Columns, Mask, Words
+from notus.review.tables.columns import NONE, Columns, Mask, Places, Words
 from notus.review.tables.decided import Decided, values_of
 from notus.review.tables.join import Beside
 from notus.review.tables.search import Search
@@ -28,7 +28,7 @@ T = TypeVar("T")
 COLUMNS = {"aspect": "aspects", "rater": "raters"}
 """Key of a filter → its column, where that is called otherwise."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_MASKS, _LISTS, _COUNTS = 96, 48, 512
+_MASKS, _LISTS, _COUNTS = 96, 32, 512
 _HEX = frozenset("0123456789abcdef")
 _NOTHING = (None, "", ())
 _Wanted = tuple[str, ...]
@@ -68,7 +68,7 @@ class Selection:
         self.columns, self.decided, self._search = columns, decided, search
         self._beside, self._critiques = beside, critiques
         self._masks, self._lists, self._counts = _Kept(_MASKS), _Kept(_LISTS), _Kept(_COUNTS)
-        self._ranks = _Kept(8)
+        self._ranks, self._places = _Kept(8), _Kept(_LISTS)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -107,6 +107,16 @@ class Selection:
             found = found & each
         return found
 
+    def places(self, wanted: Filter) -> Places | None:
+        """The rows that a filter lets through, in the order of the file; None: all. What counts are taken of."""
+        known = (wanted.without("sort", "seed"), self.decided.version if wanted.on_decisions else 0)
+
+        def find() -> Places | None:
+            mask = self.mask(wanted)
+            return None if mask is None else np.flatnonzero(mask)
+
+        return self._places.get(known, find)
+
     def order(self, sort: str, seed: int) -> NDArray[np.int32]:
         """All rows in an order.
 
@@ -142,12 +152,27 @@ class Selection:
     def states(self, wanted: Filter) -> dict[State, int]:
         """State of decisions → rows of a filter that are in it."""
         known = ("states", wanted.without("sort", "seed"), self.decided.version)
-        return self._counts.get(known, lambda: self.decided.counts(self.mask(wanted)))
+        return self._counts.get(known, lambda: self.decided.counts(self.places(wanted)))
 
     def binned(self, wanted: Filter, key: str, bars: int) -> list[int]:
         """Rows of a filter in each bar of a number, and in the end those in none."""
         known = ("bins", key, bars, wanted.without("sort", "seed"), self.decided.version if wanted.on_decisions else 0)
-        return self._counts.get(known, lambda: self.columns.bins(key, bars).counts(self.mask(wanted)))
+        return self._counts.get(known, lambda: self.columns.bins(key, bars).counts(self.places(wanted)))
+
+    def both(self, wanted: Filter, x: str, y: str, bars: int) -> tuple[NDArray[np.int64], int]:
+        """Rows of a filter in each pair of bars of two numbers, and how many miss one of them."""
+        version = self.decided.version if wanted.on_decisions else 0
+
+        def count() -> tuple[NDArray[np.int64], int]:
+            places, across, up = self.places(wanted), self.columns.bins(x, bars), self.columns.bins(y, bars)
+            codes = [each.codes if places is None else each.codes[places] for each in (across, up)]
+            known = (codes[0] >= 0) & (codes[1] >= 0)
+            width, height = len(across.edges), len(up.edges)
+            joined = codes[0][known].astype(np.int64) * height + codes[1][known]
+            counts = np.bincount(joined, minlength=width * height).reshape(width, height)
+            return counts, len(known) - len(joined)
+
+        return self._counts.get(("both", x, y, bars, wanted.without("sort", "seed"), version), count)
 
     def require_number(self, key: str) -> None:
         """Make sure that there is such a number here.
@@ -172,7 +197,7 @@ class Selection:
             return counts
         if (words := self.words(key)) is None:
             raise ConfigError(f"there is no {key} here; {nearest(key, self.keys)}")
-        return words.counts(self.mask(wanted))
+        return words.counts(self.places(wanted))
 
     def _masks_of(self, wanted: Filter) -> Sequence[Mask]:
         asked: list[tuple[str, Any, Callable[[str, Any], Mask]]] = [
