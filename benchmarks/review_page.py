@@ -5,7 +5,7 @@
 UltraFeedback's size (255,865 answers) is generated, or taken from the folder that ``NOTUS_BENCH_REVIEW`` names. Each
 reader asks for one page after the other: lists under filters, sorts and a text, records, the people. Each who decides
 settles one record after the other, on the disk. The asking process shares the cores with the server. Owns the load;
-what is asked within the process is measured elsewhere.
+what is asked within the process is measured by ``review``.
 """
 
 import os

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from notus.cli.decide.review import review
+from notus.core.errors import NotusError
 from tests.helpers.review_server import feedback_row, write_rows
 
 pytest.importorskip("fastapi")
@@ -77,20 +79,16 @@ def test_beyond_loopback_the_link_has_a_token(source, tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--token", "short"], "the token has 5 characters"),
-        (["--who", " "], "a name of 1 to 64"),
-        (["--host", "203.0.113.7", "--port", "8377"], "cannot listen on 203.0.113.7:8377"),
-        (["--feedback", "none.jsonl"], "holds no pairs that feedback could stand beside"),
+        ({"token": "short"}, "the token has 5 characters"),
+        ({"who": " "}, "a name of 1 to 64"),
+        ({"host": "203.0.113.7", "port": 8377}, "cannot listen on 203.0.113.7:8377"),
+        ({"feedback": "none.jsonl"}, "holds no pairs that feedback could stand beside"),
+        ({"given": "none.jsonl"}, "none.jsonl"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(source, tmp_path, more, said):
-    done = subprocess.run(command(source, *more), capture_output=True, text=True, cwd=tmp_path, timeout=120)
-    assert done.returncode in (1, 2)
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_a_source_that_is_not_there_is_one_line(tmp_path):
-    done = subprocess.run(command(tmp_path / "none.jsonl"), capture_output=True, text=True, cwd=tmp_path, timeout=120)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+    asked = {"given": str(source), "who": "ana", "host": "127.0.0.1", "port": None, "token": None, "blind": False}
+    asked |= {"feedback": None, "audit": None, "no_browser": True, "decisions": str(tmp_path / "decisions.sqlite")}
+    with pytest.raises(NotusError, match=said) as refused:
+        review(**(asked | more))
+    assert "\n" not in str(refused.value)

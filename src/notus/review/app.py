@@ -23,6 +23,9 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from notus.core.errors import InputError, NotusError, RunError
+from notus.decisions.figures import figures
+from notus.report.audits.decided import decided_sections
+from notus.report.section import ReportSection
 from notus.review.deciding import Asked, Bulk, Changed, Desk, check_name
 from notus.review.filter import Filter
 from notus.review.pages import Pages, Person, queue_of
@@ -73,6 +76,7 @@ class Site:
         }
         state = {"csrf": access.csrf, "css": addresses["review"], "icon": addresses["icon"]}
         state["js"] = f"/static/review.js?v={marks['review.js']}"
+        self._shown: tuple[int, list[ReportSection]] = (0, [])
         self.pages = Pages(desk.review, state)
 
     def who(self, request: Request) -> Person:
@@ -122,7 +126,7 @@ class Site:
     def people(self, request: Request) -> Response:
         """Who decided what, and where they differ."""
         self.desk.review.refresh()
-        return _page(self.pages.people(self.who(request), None))
+        return _page(self.pages.people(self.who(request), self._figures()))
 
     def decide(self, request: Request, body: _Body) -> Response:
         """Decide on one record."""
@@ -165,6 +169,13 @@ class Site:
         if request.method == "POST":
             return JSONResponse({"error": str(error)}, status, headers=_FRESH)
         return HTMLResponse(self.pages.problem(status, str(error), self.who(request)), status, headers=_FRESH)
+
+    def _figures(self) -> list[ReportSection]:
+        """What the decisions show, worked out anew when there are more of them."""
+        last = self.desk.store.last
+        if last != self._shown[0]:
+            self._shown = last, decided_sections(figures(self.desk.store.rulings()))
+        return self._shown[1]
 
     @property
     def _cookie(self) -> str:

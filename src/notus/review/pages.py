@@ -4,7 +4,7 @@ Owns what is shown and what a blind reviewer is not shown; the marks around it a
 is found by ``review.query``. Every value that a template is given as text is escaped there.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,9 @@ import jinja2
 from notus.core.records import Message, Rating
 from notus.core.text import counted, visible
 from notus.decisions.ruling import Ruling
+from notus.report.section import ReportSection
 from notus.report.svg import number
+from notus.report.table import cell_text
 from notus.review.filter import NUMBERS, Filter, shown_number
 from notus.review.pictures import NARROW, WIDE, bars_picture, grid_picture
 from notus.review.query import Review
@@ -157,8 +159,8 @@ class Pages:
         rows = [(_seen_row(each.row, person), each) for each in found]
         return self._render("_near.html.j2", person=person, rows=rows, record=_record_url(wanted, queue))
 
-    def people(self, person: Person, figures: Any) -> str:
-        """Who decided how much, where they agree, and on what they don't."""
+    def people(self, person: Person, figures: Sequence[ReportSection]) -> str:
+        """Who decided how much, where they agree, how often a reason was right, and on what they differ."""
         wanted = Filter.parse([("decided", "conflict")])
         page = self._review.page(wanted, 0, 50)
         conflicts = [
@@ -172,7 +174,8 @@ class Pages:
             progress=self._review.progress(Filter()),
             conflicts=conflicts,
             total=page.total,
-            figures=figures,
+            # The first names records on which people differ: nothing for who is still to decide on them.
+            figures=[replace(figures[0], sentences=()), *figures[1:]] if person.blind and figures else figures,
             record=_record_url(wanted, "conflicts"),
             query=wanted.url(),
         )
@@ -377,6 +380,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "count": number,
         "short": _short,
+        "cell": cell_text,
         "chance": lambda value: "< 0.01" if value < 0.01 else _short(value),
         "markdown": rendered,
         "plain": plain,
