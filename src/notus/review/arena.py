@@ -73,7 +73,8 @@ class ArenaSite:
         """The next match, or that all are done."""
         with self._lock:
             match, done = self._next(), len(self._done)
-        return self._page("arena.html.j2", match=match, done=done, of=len(self._arena), skipped=len(self._skipped))
+            skipped = len(set(self._skipped) - set(self._done))
+        return self._page("arena.html.j2", match=match, done=done, of=len(self._arena), skipped=skipped)
 
     def standings(self) -> Response:
         """Who wins so far, with the names of the runs."""
