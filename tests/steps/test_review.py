@@ -121,7 +121,7 @@ def test_the_recipe_runs_from_the_audit_to_the_comparison(tmp_path):
     for step in ("sft", "dpo", "success"):
         recipe[step]["limits"] = limits
     del recipe["curve"]
-    (tmp_path / "loop.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "loop.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     command = [sys.executable, "-m", "notus", "run", str(tmp_path / "loop.yaml"), "--out", str(tmp_path / "loop")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -43,6 +43,7 @@ __all__ = [
     "Match",
     "Standings",
     "Vote",
+    "done_by",
     "feedback_of",
     "make_arena",
     "read_votes",
@@ -291,6 +292,17 @@ def read_votes(path: Path) -> list[Vote]:
 def _torn(line: bytes) -> bool:
     """Whether a line is the beginning of one that a crash cut off."""
     return line.startswith(b'{"match":') and not line.rstrip().endswith(b"}")
+
+
+def done_by(who: str, votes: Iterable[Vote]) -> list[str]:
+    """The matches on which a vote of a person counts, the last one last."""
+    done: dict[str, None] = {}
+    for each in votes:
+        if each.who == who:
+            done.pop(each.match, None)
+            if each.vote != "undo":
+                done[each.match] = None
+    return list(done)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ def arena(
     pairs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the votes as preference pairs: a new Parquet file.")
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="Vote on a page in the browser, and not in the terminal.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Of the page; by default one that is free.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Set the answers of two runs side by side without names, and vote; tell who wins, with an interval."""
@@ -53,6 +59,8 @@ def arena(
         with Ballots(out / VOTES) as ballots:
             if votes is not None and votes.resolve() != ballots.path.resolve():
                 _bring(ballots, given)
+            elif page:
+                _serve(made, ballots, who or getpass.getuser(), port)
             elif votes is None and sys.stdin.isatty() and not as_json:
                 vote_by_keys(made, ballots, who or getpass.getuser())
             given = ballots.votes
@@ -87,6 +95,30 @@ def _open_folder(out: Path, made: "Arena") -> None:
 
         for each in made.matches:
             file.write(msgspec.json.encode(each) + b"\n")
+
+
+def _serve(made: "Arena", ballots: "Ballots", who: str, port: int | None) -> None:
+    """Serve the page on this machine until Ctrl-C."""
+    import socket
+
+    from notus.core.errors import require
+
+    for library in ("fastapi", "uvicorn", "markdown_it"):
+        require(library, extra="review")
+    from notus.review.app import serve
+    from notus.review.arena import make_arena_app
+    from notus.review.security import Access
+
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+    access = Access.make("127.0.0.1", port, None)
+
+    def tell() -> None:
+        print(f"{access.link}\nVotes go to {ballots.path} as they are given. Ctrl-C ends it.", flush=True)
+
+    serve(make_arena_app(made, ballots, access, who), access, ready=tell)
 
 
 def _bring(ballots: "Ballots", given: "list[Vote]") -> None:
@@ -159,7 +191,9 @@ def vote_by_keys(made: "Arena", ballots: "Ballots", who: str, key: "Callable[[],
         with _keys() as key_of:
             vote_by_keys(made, ballots, who, key_of)
         return
-    done = _done_by(who, ballots.votes)
+    from notus.evaluate.arena import done_by
+
+    done = done_by(who, ballots.votes)
     skipped: set[str] = set()
     while (
         match := next((each for each in made.matches if each.id not in done and each.id not in skipped), None)
@@ -175,17 +209,6 @@ def vote_by_keys(made: "Arena", ballots: "Ballots", who: str, key: "Callable[[],
             ballots.cast(made.match(done.pop()), "undo", who)
         elif pressed in ("q", "\x03", "\x04", ""):
             return
-
-
-def _done_by(who: str, votes: "list[Vote]") -> list[str]:
-    """The matches on which a vote of theirs counts, the last one last."""
-    done: dict[str, None] = {}
-    for each in votes:
-        if each.who == who:
-            done.pop(each.match, None)
-            if each.vote != "undo":
-                done[each.match] = None
-    return list(done)
 
 
 def _show(match: "Match", done: int, of: int) -> None:

@@ -8,7 +8,7 @@ from notus.evaluate.arena import Arena, Standings
 from notus.report.section import ReportSection, estimate_cell, share_cell
 from notus.report.table import Table
 
-__all__ = ["arena_sections"]
+__all__ = ["arena_sections", "arena_sentences"]
 
 
 def arena_sections(arena: Arena, found: Standings) -> list[ReportSection]:
@@ -20,10 +20,11 @@ def arena_sections(arena: Arena, found: Standings) -> list[ReportSection]:
         ("both bad", None, found.both_bad),
     )
     note = "Of each person on each match the last vote counts."
-    return [ReportSection("Arena", tuple(_sentences(arena, found)), Table(("Vote", "Run", "Votes"), rows, note))]
+    return [ReportSection("Arena", tuple(arena_sentences(arena, found)), Table(("Vote", "Run", "Votes"), rows, note))]
 
 
-def _sentences(arena: Arena, found: Standings) -> list[str]:
+def arena_sentences(arena: Arena, found: Standings) -> list[str]:
+    """The figures in words, the most important first."""
     said = [f"{counted(found.votes, 'vote')} on {found.matches:,} of {counted(found.of, 'match', 'matches')}."]
     if found.rate is not None:
         even = ": not distinguishable from half" if found.rate.low <= 0.5 <= found.rate.high else ""
