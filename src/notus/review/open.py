@@ -106,7 +106,11 @@ def open_review(
     elif columns.built.of in ("pair", "row"):
         said.append("no feedback stands beside: critiques and ratings are not known")
     if "suspicion" not in columns.numbers:
-        said.append("no audit stands beside: there is no suspicion to sort by")
+        said.append(
+            "no audit stands beside: there is no suspicion to sort by"
+            if found.audit is None
+            else "this audit ranks no pair by suspicion, which takes rewards (notus audit PAIRS --rewards); sort by q"
+        )
     decided = Decided(columns, decisions, None if beside is None else beside.columns)
     decided.refresh()
     if len(columns) > _MANY:  # while the page is opened
