@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,6 @@ class Served:
     store: Store
     access: Any
     desk: Any
-    asked: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
