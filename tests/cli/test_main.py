@@ -10,6 +10,7 @@ import pytest
 
 from notus.cli.main import COMMANDS
 from notus.llm.ledger import Ledger
+from tests.helpers.answered import answers
 from tests.helpers.paths import ROOT
 
 SINGLE = {name: command for name, command in COMMANDS.items() if not isinstance(command, tuple)}
@@ -83,6 +84,8 @@ def test_every_example_runs(name, workplace, tiny_run, lora_run):
     shutil.copytree(tiny_run, workplace / "runs" / "demo")
     shutil.copytree(lora_run, workplace / "runs", dirs_exist_ok=True)
     Ledger(workplace / "runs" / "ledger.sqlite").close()
+    for run in ("before", "after"):
+        answers(workplace / "runs" / run, run)
     example = SINGLE[name].example.removeprefix("notus ").split()
     done = notus(*example, cwd=workplace)
     assert done.returncode == 0, done.stderr

@@ -12,22 +12,7 @@ from notus.core.errors import DataError, InputError
 from notus.core.records import Message, Output, Preference
 from notus.core.tables import read_records, write_records
 from notus.evaluate.arena import Ballots, Vote, feedback_of, make_arena, read_votes, standings
-
-
-def answers(folder, model, count=40, samples=1, text=None):
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        Output(
-            prompt=(Message(role="user", content=f"Name river {n}."),),
-            text=text(n, k) if text else f"{model} says river {n}, {k}",
-            model=model,
-            sample=k,
-        )
-        for n in range(count)
-        for k in range(samples)
-    ]
-    write_records(OUTPUTS.at(folder), rows, Output)
-    return folder
+from tests.helpers.answered import answers
 
 
 @pytest.fixture
