@@ -7,11 +7,11 @@ owned by ``stats.annotators``.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,14 +20,15 @@ from notus.core.errors import ConfigError, DataError
 from notus.core.records import Feedback, Ranking, Scale
 from notus.core.stage import Stage, Tally
 from notus.preferences.votes import ask_for
-from notus.stats.annotators import Consensus, Labels, Sizes, dawid_skene, mace
+
+if TYPE_CHECKING:
+    from notus.stats.annotators import Consensus
 
 __all__ = ["KEY", "Annotators", "Method", "Posterior", "RaterErrors", "Said", "VoteLabels", "consensus", "said_of"]
 
 Method = Literal["dawid-skene", "mace"]
 KEY = "consensus"
 """Under which a prompt, and then a pair, keeps what its raters say together."""
-_METHODS: Mapping[str, Callable[[Labels], Consensus]] = {"dawid-skene": dawid_skene, "mace": mace}
 _LABELS = ("first", "second", "tie")
 _SURE = Scale(0.0, 1.0)
 
@@ -191,7 +192,10 @@ class VoteLabels:
                 "--consensus)"
             )
         size = 3 if (labels == 2).any() else 2
-        found = _METHODS[method](Labels(items, raters, labels, Sizes(len(self._items), len(names), size)))
+        from notus.stats.annotators import Labels, Sizes, dawid_skene, mace  # few binarize by it
+
+        fit = dawid_skene if method == "dawid-skene" else mace
+        found = fit(Labels(items, raters, labels, Sizes(len(self._items), len(names), size)))
         return Annotators(
             method=method,
             question=next(iter(self._asked)),
@@ -214,7 +218,7 @@ class VoteLabels:
         kept = np.sort(len(cells) - 1 - last)
         return (items[kept], raters[kept], labels[kept]), len(cells) - len(kept)
 
-    def _said(self, found: Consensus, items: Any, labels: Any, size: int) -> dict[str, tuple[Said, ...]]:
+    def _said(self, found: "Consensus", items: Any, labels: Any, size: int) -> dict[str, tuple[Said, ...]]:
         counts = np.bincount(items * size + labels, minlength=len(self._items) * size).reshape(-1, size)
         said: dict[str, list[Said]] = {}
         for (id_, a, b), chances, votes in zip(self._items, found.posterior.tolist(), counts.tolist(), strict=True):
@@ -280,7 +284,7 @@ def _ranking(feedback: Feedback, said: Said, method: str, question: str) -> Rank
     return Ranking(tuple(ranks), rater=method, question=question, strength=max(said.chances), scale=_SURE)
 
 
-def _rater_rows(names: list[str], found: Consensus, items: Any, raters: Any, labels: Any) -> tuple[RaterErrors, ...]:
+def _rater_rows(names: list[str], found: "Consensus", items: Any, raters: Any, labels: Any) -> tuple[RaterErrors, ...]:
     best = found.posterior.argmax(axis=1)
     counts = np.bincount(raters, minlength=len(names))
     agreed = np.bincount(raters, labels == best[items], minlength=len(names))

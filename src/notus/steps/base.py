@@ -55,15 +55,13 @@ from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import MANIFEST, Run, atomic, check_run, read_manifest
 from notus.core.stage import Tally
 from notus.core.tables import read_records, table_exists, write_records, write_table
-from notus.decisions.apply import Applied
-from notus.decisions.read import read_settled
-from notus.decisions.settle import Settled
 from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine, RowReader
 from notus.formats.source import Source, open_source, read_counted, sharded
 from notus.train.mixture import Portion, read_portions
 
-if TYPE_CHECKING:  # the sections of reports are heavy, and most steps leave none
+if TYPE_CHECKING:  # the sections of reports are heavy, and most steps leave none; few are given decisions
+    from notus.decisions.apply import Applied
     from notus.report.section import ReportSection
 
 __all__ = [
@@ -312,7 +310,7 @@ class Context:
     """
 
     def __init__(
-        self, run: Run, step: Step, inputs: Mapping[str, str], seed: int | None, decided: Applied | None = None
+        self, run: Run, step: Step, inputs: Mapping[str, str], seed: int | None, decided: "Applied | None" = None
     ) -> None:
         self.run, self.step, self.inputs, self._seed = run, step, inputs, seed
         self.decided = decided
@@ -516,7 +514,7 @@ def settings_of(config: Step) -> dict[str, Any]:
     return found
 
 
-def decided_for(config: Step, inputs: Mapping[str, str]) -> Applied | None:
+def decided_for(config: Step, inputs: Mapping[str, str]) -> "Applied | None":
     """What persons decided on the rows that a step reads; None where nothing is said of it.
 
     Args:
@@ -528,12 +526,16 @@ def decided_for(config: Step, inputs: Mapping[str, str]) -> Applied | None:
     """
     if not isinstance(config, Decides) or not config.decides:
         return None
+    from notus.decisions.apply import Applied
+    from notus.decisions.read import read_settled
+    from notus.decisions.settle import Settled
+
     place = inputs.get("decisions", config.decisions)
     settled = Settled() if place is None else read_settled(place)
     return Applied(settled, keep=config.kept_ids, drop=config.drop)
 
 
-def open_records(config: Reads, given: str, decided: Applied | None = None) -> Source:
+def open_records(config: Reads, given: str, decided: "Applied | None" = None) -> Source:
     """Open what a setting means: a run directory's records, or a file, a folder, a hub id.
 
     Args:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -36,9 +36,6 @@ from notus.core.records import Decision
 from notus.core.run import MANIFEST, Run, check_run, locked, read_manifest
 from notus.core.tables import read_records, table_exists, write_records
 from notus.core.text import HubId, counted
-from notus.decisions.apply import Applied, describe_counts
-from notus.decisions.database import is_url, without_password
-from notus.decisions.read import read_settled
 from notus.engine.bases import base_of, is_adapter
 from notus.formats.lookup import format_digest
 from notus.steps.base import (
@@ -53,6 +50,9 @@ from notus.steps.base import (
     with_forgotten,
 )
 from notus.train.run.trackers import check_trackers, start_trackers
+
+if TYPE_CHECKING:  # few steps are given decisions
+    from notus.decisions.apply import Applied
 
 __all__ = ["Given", "PlannedStep", "code_of", "digest_of_step", "do_step", "read_given", "run_step"]
 
@@ -104,7 +104,7 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
     if config.results > 1:  # so that a directory that is named again is not taken for what an older version made
         settings["results"] = config.results
     with locked(path):
-        sources = {key: without_password(place) for key, place in inputs.items()}
+        sources = {key: _shown_place(place) for key, place in inputs.items()}
         run = Run(path, stage=config.step_type, config=settings, inputs=step.inputs, sources=sources)
         run.allow_losses = getattr(config, "allow_losses", False)
         if not run.finished:
@@ -130,7 +130,16 @@ def do_step(step: PlannedStep, path: Path, inputs: Mapping[str, str]) -> Run:
     return run
 
 
-def _decided(step: PlannedStep, inputs: Mapping[str, str]) -> Applied | None:
+def _shown_place(place: str) -> str:
+    """A place as it may be written down: without the password of a database."""
+    if "://" not in place:
+        return place
+    from notus.decisions.database import without_password
+
+    return without_password(place)
+
+
+def _decided(step: PlannedStep, inputs: Mapping[str, str]) -> "Applied | None":
     """What persons decided on what a step reads, as it was when the step was planned.
 
     Raises:
@@ -139,7 +148,7 @@ def _decided(step: PlannedStep, inputs: Mapping[str, str]) -> Applied | None:
     decided = decided_for(step.config, inputs)
     if decided is not None and "decisions" in step.given and decided.settled.digest != step.inputs["decisions"]:
         raise ChangedInputError(
-            f"more was decided in {without_password(inputs['decisions'])} since this was begun; give the same command "
+            f"more was decided in {_shown_place(inputs['decisions'])} since this was begun; give the same command "
             "again: what is done is kept"
         )
     return decided
@@ -188,12 +197,14 @@ def _run(run: Run, step: PlannedStep, context: Context) -> None:
         raise
 
 
-def _tell_decided(run: Run, context: Context, decided: Applied) -> None:
+def _tell_decided(run: Run, context: Context, decided: "Applied") -> None:
     """Note what became of the decisions, and trace what they changed beside what the step has changed itself.
 
     Raises:
         UnseenError: if an id that was typed is in nothing that was read.
     """
+    from notus.decisions.apply import describe_counts
+
     context.check_decided()
     told = describe_counts(decided.counts(context.seen))
     run.note(decisions=told)
@@ -285,7 +296,9 @@ def read_given(who: str, target: str, steps: Iterable[str] = (), reference: Refe
         DataError: if it is of a finished run, and something of that is missing or damaged.
     """
     path = Path(target)
-    if reference is not None and reference.rulings and (is_url(target) or path.exists()):
+    if reference is not None and reference.rulings and ("://" in target or path.exists()):
+        from notus.decisions.read import read_settled
+
         return Given(read_settled(target).digest)
     try:
         if path.exists():
