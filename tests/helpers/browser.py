@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 __all__ = ["CHROMIUM", "chromium"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -21,10 +23,15 @@ _FLAGS = (
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A running browser."""
-    from playwright.sync_api import sync_playwright
+    """A running browser; the test is skipped where it, or Playwright, is missing.
 
-    with sync_playwright() as driver:
+    While it is open, an event loop of Playwright's counts as running in this thread: no second one, and no loop of a
+    test's own, can be. So a fixture that holds it ends with its module.
+    """
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
         try:
             yield browser

@@ -1,7 +1,6 @@
 """A review page that is really served on the loopback interface, over data written by hand, and a real browser."""
 
 import json
-import shutil
 import socket
 import threading
 import time
@@ -17,16 +16,6 @@ import pytest
 from notus.decisions.ruling import Ruling, in_force
 from notus.decisions.store import Store, open_store
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-)
 ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 
 
@@ -158,17 +147,3 @@ def served(source: Path, decisions: Path, *, who: str = "ana", blind: bool = Fal
         finally:
             server.should_exit = True
             thread.join(10)
-
-
-@contextmanager
-def browser() -> Iterator[Any]:
-    """Chromium, driven by Playwright; the test is skipped where either is missing."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        try:
-            yield opened
-        finally:
-            opened.close()

@@ -1,14 +1,14 @@
-"""One browser for all tests of the page, and data that a person can check by eye."""
+"""One browser for the tests of a module, and data that a person can check by eye."""
 
 import pytest
 
-from tests.helpers.review_server import browser as open_browser
+from tests.helpers.browser import chromium
 from tests.helpers.review_server import feedback_row, pair_row, write_rows
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    with open_browser() as opened:
+    with chromium() as opened:
         yield opened
 
 
