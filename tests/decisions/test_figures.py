@@ -162,8 +162,10 @@ def test_dropping_and_setting_a_score_find_the_same_fault_by_another_act():
 def test_what_is_undone_counts_nowhere():
     said = rulings(*queue(2, set()))
     undo = Ruling(target="c2", of="completion", what="undo", who="ana", undoes=2, number=3)
-    anew = Ruling(target="c1", of="completion", what="keep", who="ana", number=4)
+    anew = Ruling(target="c1", of="completion", what="keep", who="ana", number=4, reasons=("score-against-ratings",))
     found = figures([*said, undo, anew])
+    flags = next(each.table for each in decided_sections(found) if each.heading == "How often a flag was right")
+    assert flags.rows[-1][:3] == ("without a flag, yet faulty", 0, 0)
     assert (found.targets, found.decisions) == (1, 1)
     assert (found.taken_back, found.replaced) == (1, 1)  # of three that were made; the undo is none
     people, *_ = decided_sections(found)
@@ -192,7 +194,6 @@ def test_the_command_prints_sections_and_json(tmp_path):
     shown = notus("decide", "figures", str(place))
     assert "Places 1 to 9: of 9 records decided on, 8 had a fault, 1 had none." in shown
     assert "A flag was right where" in shown
-    assert "without a flag, yet faulty" in shown
     told = json.loads(notus("decide", "figures", str(place), "--json"))
     assert told["reasons"][0]["right"]["count"] == 8
     assert told["depth_is"] == "order"

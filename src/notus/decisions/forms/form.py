@@ -114,8 +114,8 @@ def _answers(path: Path, returned: Returned) -> Iterator[Answer | str]:
     kind = kind_of(path)
     if kind == "json" and unfinished_list(path):
         raise DataError(
-            f"{path} breaks off before the end of its list, and nothing of it is taken: the decisions behind that place "
-            "are missing; save the form again and import the whole file"
+            f"{path} breaks off before the end of its list, and nothing of it is taken: what was decided behind it "
+            "is missing; save the form again and import the whole file"
         )
     member = SHEET if kind == "workbook" and SHEET in members_of(path) else ""
     read: _Reader | None = None

@@ -62,8 +62,9 @@ def _reasons(found: Figures) -> ReportSection:
         (each.reason, *_figures(each.right), each.cannot_tell, each.conflict) for each in found.reasons
     ]
     rows.append(("without a flag, yet faulty", *_figures(found.no_reason), None, None))
-    note = f"{_MEANING} In the last row, of the records without a flag that were looked at, those that were faulty. Of records that were looked at, which are mostly the most suspicious; a record with several "
-    note += "flags counts for each. 95 % intervals, with prompts as clusters where one stands more than once."
+    note = f"{_MEANING} The last row: records without a flag that were looked at, and how many of them were faulty. "
+    note += "Of records that were looked at, which are mostly the most suspicious; a record with several flags counts "
+    note += "for each. 95 % intervals, with prompts as clusters where one stands more than once."
     columns = ("Flag", "Right", "Of", "Share", "Cannot tell", "Conflicts")
     return ReportSection("How often a flag was right", table=Table(columns, tuple(rows), note))
 
