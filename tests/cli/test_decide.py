@@ -54,6 +54,8 @@ def test_out_and_in_again(notus, tmp_path):
     code, out, _ = notus("decide", "export", "pairs.jsonl", "--decisions", "d.sqlite", "--out", "more.jsonl", "--json")
     told = json.loads(out)
     assert (told["items"], told["left_out"], told["of"]) == (5, 1, 6)
+    code, out, _ = notus("decide", "export", "pairs.jsonl", "--decisions", "d.sqlite", "--out", "third.jsonl")
+    assert "Next: notus decide import third.jsonl --decisions d.sqlite --who NAME" in out
 
 
 def test_json_tells_all(notus, tmp_path):
