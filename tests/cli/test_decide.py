@@ -54,6 +54,8 @@ def test_out_and_in_again(notus, tmp_path):
     code, out, _ = notus("decide", "export", "pairs.jsonl", "--decisions", "d.sqlite", "--out", "more.jsonl", "--json")
     told = json.loads(out)
     assert (told["items"], told["left_out"], told["of"]) == (5, 1, 6)
+    code, out, _ = notus("decide", "export", "pairs.jsonl", "--decisions", "d.sqlite", "--out", "third.jsonl")
+    assert "Next: notus decide import third.jsonl --decisions d.sqlite --who NAME" in out
 
 
 def test_json_tells_all(notus, tmp_path):
@@ -85,6 +87,24 @@ def test_what_is_wrong_is_one_line(notus, words, told):
     assert code == 2
     assert err.startswith(f"notus: {told}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kept", [0.4, 0.8, 0.995])
+def test_a_list_that_breaks_off_adds_nothing(notus, tmp_path, kept):
+    notus("decide", "export", "pairs.jsonl", "--out", "queue.jsonl")
+    rows = [json.loads(line) | {"decision": "keep"} for line in (tmp_path / "queue.jsonl").read_text().splitlines()]
+    text = json.dumps(rows)
+    whole, broken = tmp_path / "decisions.json", tmp_path / "broken.json"
+    whole.write_text(text)
+    broken.write_text(text[: int(len(text) * kept)])
+    code, out, err = notus("decide", "import", "broken.json", "--decisions", "d.sqlite", "--who", "ana")
+    assert (code, out) == (2, "")
+    assert err.startswith("notus: broken.json breaks off before the end of its list, and nothing of it is taken")
+    assert not (tmp_path / "d.sqlite").exists()
+    broken.write_text(text[:-1])  # all rows are there, and the bracket alone is missing
+    assert notus("decide", "import", "broken.json", "--decisions", "d.sqlite", "--who", "ana")[0] == 2
+    code, out, _ = notus("decide", "import", "decisions.json", "--decisions", "d.sqlite", "--who", "ana")
+    assert (code, "6 decisions added" in out) == (0, True)
 
 
 def test_nobody_decided_is_an_error_and_nothing_taken_too(notus, tmp_path):

@@ -38,7 +38,7 @@ def call(function, *words):
 def test_what_counts_is_listed(store, capsys):
     call(list_, store)
     shown = capsys.readouterr().out
-    assert "6 decisions were made; 4 count: ana 2, ben 2" in shown
+    assert "5 decisions were made; 1 is taken back, 4 count: ana 2, ben 2" in shown
     assert "Persons differ on 1 record" in shown
     assert "bbbb2222" in shown
     assert "aaaa1111" not in shown
@@ -65,8 +65,19 @@ def test_some_are_listed(store, capsys, words, numbers):
     told = json.loads(capsys.readouterr().out)
     assert [row["number"] for row in told["rows"]] == numbers
     assert [row["number"] for row in told["rows"] if row["counts"]] == [n for n in numbers if n not in (1, 6)]
-    assert (told["decisions"], told["in_force"]) == (6, 4)
+    assert (told["decisions"], told["in_force"], told["taken_back"]) == (5, 4, 1)
     assert told["conflicts"] == [{"target": "bbbb2222", "of": "pair", "on": ["verdict"]}]
+
+
+def test_what_persons_differ_on_is_named_or_counted(store, capsys):
+    with open_store(store) as opened:
+        for number in range(6):
+            opened.add([Ruling(target=f"more{number}", of="pair", what="drop", who="ana")])
+            opened.add([Ruling(target=f"more{number}", of="pair", what="keep", who="ben")])
+    call(list_, store)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Persons differ on 7 records" in shown
+    assert "bbbb2222, more0, more1, more2, more3, and 2 more;" in shown
 
 
 def test_taking_back_and_redoing(store, capsys):

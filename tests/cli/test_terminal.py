@@ -100,7 +100,9 @@ def test_a_command_ends_with_the_rows_the_places_and_the_next_command(narrow, au
     assert "6 rows in = 3 kept + 3 quarantined (1 broken-json, 1 not-an-object, 1 wrong-type) + 0 dropped" in told
     for place in ("quarantine.jsonl", "dropped.parquet", "health.html"):
         assert any(line.endswith(str(audited.path / place)) for line in lines)  # a path is never broken
-    assert lines[-1] == f"Next: notus clean {audited.path.parent / 'pairs.jsonl'}"
+    next_ = f"notus clean {audited.path.parent / 'pairs.jsonl'}"
+    assert lines[-1] == f"Next: {next_}  (to look first: notus review {audited.path})"
+    assert not any(line.startswith("Decisions:") for line in lines)  # none were given
     assert all(len(line) <= 80 for line in lines if str(audited.path.parent) not in line)
 
 
@@ -110,6 +112,10 @@ def test_as_json_a_command_gives_the_same_as_numbers(audited, capsys):
     rows = found["rows"]
     assert rows["in"] == rows["kept"] + sum(rows["quarantined"].values()) + sum(rows["dropped"].values()) == 6
     assert found["quarantine"] == [str(audited.path / "quarantine.jsonl")]
+    assert (found["look"], found["next"]) == (
+        f"notus review {audited.path}",
+        f"notus clean {audited.path.parent / 'pairs.jsonl'}",
+    )
     assert (found["page"], found["tables"]) == (str(audited.path / "health.html"), ["pairs.parquet"])
     longer = found["summary"]["figures"]["longer_chosen"]
     assert (longer["count"], longer["of"], longer["interval"]["unit"]) == (3, 3, "share")

@@ -6,8 +6,13 @@ import pytest
 
 from notus.cli.main import TRAININGS
 from notus.cli.options import with_sets
+from notus.core.stage import Tally
+from notus.decisions.read import write_rulings
+from notus.decisions.ruling import Ruling
 from notus.engine.load import build_model, save_model
 from notus.engine.settings import Shape
+from notus.formats.quarantine import Quarantine
+from notus.formats.source import open_source
 from notus.steps.registry import step_class
 from tests.cli.test_main import notus, one_line
 
@@ -88,3 +93,21 @@ def test_an_option_of_a_loss_is_set_alone_and_the_loss_stays(sets, loss):
 )
 def test_a_fault_of_the_user_is_one_line(workplace, arguments, words):
     one_line(notus("train", *arguments, cwd=workplace), 2, *words)
+
+
+def test_decisions_are_told_before_and_behind_a_training_and_its_pairs_explained(workplace):
+    first = next(open_source(str(workplace / "new_pairs.jsonl")).records(Tally("read"), Quarantine()))
+    ruling = Ruling(target=first.id, of="pair", what="swap", who="ana", prompt=first.prompt_id)
+    write_rulings(workplace / "d.jsonl", [ruling])
+    write_rulings(workplace / "other.jsonl", [Ruling(target="e" * 16, of="pair", what="drop", who="ana")])
+    train = ["train", "dpo", "new_pairs.jsonl", "--start", "runs/base", "--out", "runs/dpo1"]
+    odd = "the one decision is not on a record of runs/dpo1-data: is it the right store?"
+    done = notus(*train, "--decisions", "other.jsonl", "--dry-run", cwd=workplace)
+    assert odd in done.stdout
+    assert "A dry run: nothing speaks against it" in done.stdout
+    done = notus(*train, "--decisions", "d.jsonl", cwd=workplace)
+    assert "Decisions: 1 applied, 0 not in these data, 0 conflicts." in done.stdout
+    assert odd not in done.stdout
+    found = notus("explain", first.id, "--run", "runs/dpo1", cwd=workplace)
+    assert found.returncode == 0, found.stderr
+    assert "ana: swap on this pair; counts (d.jsonl)" in " ".join(found.stdout.split())

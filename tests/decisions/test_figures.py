@@ -82,7 +82,7 @@ def test_depth_is_the_order_of_deciding_or_the_place_in_an_audit():
     ]
     assert (by_order.by_order, by_place.by_order, by_place.no_place) == (True, False, 1)
     text = " ".join(sentence for section in decided_sections(by_order) for sentence in section.sentences)
-    assert "Places 1 to 10: 1 of 10 were wrong." in text
+    assert "Places 1 to 10: of 10 records decided on, 9 had a fault, 1 had none." in text
 
 
 def test_the_rate_is_of_the_random_sample_alone():
@@ -162,8 +162,16 @@ def test_dropping_and_setting_a_score_find_the_same_fault_by_another_act():
 def test_what_is_undone_counts_nowhere():
     said = rulings(*queue(2, set()))
     undo = Ruling(target="c2", of="completion", what="undo", who="ana", undoes=2, number=3)
-    found = figures([*said, undo])
-    assert (found.targets, found.decisions, found.undone) == (1, 1, 2)
+    anew = Ruling(target="c1", of="completion", what="keep", who="ana", number=4, reasons=("score-against-ratings",))
+    found = figures([*said, undo, anew])
+    flags = next(each.table for each in decided_sections(found) if each.heading == "How often a flag was right")
+    assert flags.rows[-1][:3] == ("without a flag, yet faulty", 0, 0)
+    assert (found.targets, found.decisions) == (1, 1)
+    assert (found.taken_back, found.replaced) == (1, 1)  # of three that were made; the undo is none
+    people, *_ = decided_sections(found)
+    assert people.sentences[0] == (
+        "1 decision on 1 record by 1 person count; besides, 1 were taken back, 1 decided anew."
+    )
     assert found.reasons[0].right.of == 1
 
 
@@ -184,7 +192,7 @@ def test_the_command_prints_sections_and_json(tmp_path):
         return done.stdout
 
     shown = notus("decide", "figures", str(place))
-    assert "Places 1 to 9: 1 of 9 were wrong." in shown
+    assert "Places 1 to 9: of 9 records decided on, 8 had a fault, 1 had none." in shown
     assert "A flag was right where" in shown
     told = json.loads(notus("decide", "figures", str(place), "--json"))
     assert told["reasons"][0]["right"]["count"] == 8

@@ -176,7 +176,7 @@ def test_a_line_that_is_no_decision_is_told(tmp_path, text, told):
 
 
 def test_a_place_without_decisions_is_told(tmp_path):
-    with pytest.raises(InputError, match="there are no decisions"):
+    with pytest.raises(InputError, match="there is no store"):
         read_rulings(tmp_path / "none.sqlite")
     with Run(tmp_path / "run", stage="toy", config={}, inputs={}) as run:
         pass

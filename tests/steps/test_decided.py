@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -355,10 +356,29 @@ def test_the_command_and_python_take_them(feedback, tmp_path, capsys, monkeypatc
     out = tmp_path / "out"
     one, two = rows[1].id, rows[2].completion_id(0)
     assert command("repair", path, "--decisions", store, "--drop", one, "--keep", two, "--out", out) == 0
-    assert "3 applied, 0 not in these data, 0 conflicts" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Decisions: 3 applied, 0 not in these data, 0 conflicts." in shown
+    assert "right store?" not in shown
     repaired = notus.repair(str(path), decisions=store, drop=[one], keep=[two])
     assert [row.id for row in repaired] == [row.id for row in rows_in_folder(out)]
     assert len(repaired) == 28
+    other = tmp_path / "other.jsonl"
+    write_rulings(other, [Ruling(target="e" * 16, of="pair", what="drop", who="ana")])
+    for words in (("audit",), ("clean",), ("export", "--layout", "ultrachat"), ("binarize", "--strategy", "critique")):
+        name, *more = words
+        for place, told in ((store, "1 applied, 0 not in"), (other, "0 applied, 1 not in")):
+            assert command(name, path, *more, "--decisions", place, "--out", tmp_path / f"{name}-{told[0]}") == 0
+            shown = capsys.readouterr().out
+            assert f"Decisions: {told} these data, 0 conflicts." in shown
+            odd = f"the one decision is not on a record of {path}: is it the right store?"
+            assert (odd in " ".join(shown.split())) == (place == other)
+            if name == "audit":
+                again = f"notus repair {path} --decisions {place}"
+                look = f"notus review {tmp_path / 'audit'}-{told[0]} --decisions {place}"
+                assert f"Next: {again}  (to look first: {look})" in shown
+    missing = tmp_path / "none.sqlite"
+    assert command("audit", path, "--decisions", missing, "--out", tmp_path / "b") == 2
+    assert f"there is no store {missing}; check the path" in capsys.readouterr().err
     assert command("audit", path, "--drop", "nothing", "--out", tmp_path / "a") == 2
     assert "--drop nothing: no record and no answer" in capsys.readouterr().err
     assert len(notus.clean(str(path), decisions=tmp_path / "decisions.sqlite")) == 29
@@ -461,11 +481,11 @@ def test_explain_shows_flags_texts_and_every_decision(feedback, tmp_path):
         told = [line.replace(f" ({store})", "") for line in sections["What persons decided"]]
         ends = [line.partition(" ana: ")[2] or line.partition(" ben: ")[2] for line in told]
         assert ends == [
-            "drop on completion this; decided anew since",
-            "keep on completion this; counts",
+            "drop on this completion; decided anew since",
+            "keep on this completion; counts",
             f"note on completion {rows[0].completion_id(1)} (look); counts",
-            "set-score overall_score: 2 on completion this [set-to-1]; taken back by 5",
-            "took back 4 on completion this",
+            "set-score overall_score: 2 on this completion [set-to-1]; taken back by 5",
+            "took back 4 on this completion",
         ]
         touched = " ".join(sections["What touched it"])
         assert "published rule: set-to-1" in touched
@@ -480,6 +500,49 @@ def test_explain_shows_flags_texts_and_every_decision(feedback, tmp_path):
     elsewhere = explain(asked, str(path), None)
     assert len(elsewhere.decided) == 5  # beside the file
     assert explain(rows[1].id, str(path)).decided == ()
+
+
+def test_explain_says_what_became_of_each_decision(feedback, tmp_path):
+    path, rows = feedback
+    kept, differ, most, settled = (rows[n].completion_id(0) for n in range(4))
+    store = decided(
+        tmp_path,
+        on(rows[0], "keep", 0),
+        *(on(rows[1], what, 0, who) for what, who in (("drop", "ana"), ("keep", "ben"), ("cannot-tell", "cat"))),
+        *(on(rows[2], what, 0, who) for what, who in (("keep", "ana"), ("keep", "ben"), ("drop", "cat"))),
+        *(on(rows[3], what, 0, who) for what, who in (("drop", "ana"), ("keep", "ben"))),
+        on(rows[3], "keep", 0, "cat", queue="conflicts"),
+    )
+    run = done("repair", tmp_path, data=str(path), decisions=store)
+    conflict, by_cat = "in conflict: nothing is done", "settled by ruling 10"
+    for asked, states in (
+        (kept, ["counts"]),
+        (differ, [conflict, conflict, conflict]),
+        (most, ["counts", "counts", "overruled by most (ana, ben)"]),
+        (settled, [f"overruled, {by_cat}", f"counts, {by_cat}", "counts, and settles the conflict"]),
+    ):
+        assert [each.state for each in explain(asked, str(run.path)).decided] == states
+    sections = {each.heading: each.sentences for each in lineage_sections(explain(kept, str(run.path)))}
+    assert f"repair in {run.path}: {kept} kept as it is by ana" in sections["What touched it"]
+    assert sections["What persons decided"] == (
+        next(line for line in sections["What persons decided"] if "keep on this completion; counts" in line),
+    )
+    whole = decided(tmp_path / "runs", on(rows[5], "keep"))
+    audit = done("audit", tmp_path / "runs", data=str(path), decisions=whole)
+    told = {each.heading: each.sentences for each in lineage_sections(explain(rows[5].id, str(audit.path)))}
+    assert "No rule, decision" not in " ".join(told["What touched it"])
+
+
+def test_explain_passes_over_a_table_without_a_row(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "Q?", "chosen": "A.", "rejected": "B."}\n')
+    run = done("read", tmp_path, path=str(path))
+    assert read_table(HELD_OUT.at(run.path)) == []  # as every reading for a training leaves it where none is held out
+    (pair,) = records_of(path)
+    found = explain(pair.id, str(run.path))
+    assert [(Path(story.run).name, story.held_out) for story in found.pairs if story.run == str(run.path)] == [
+        ("read", False)
+    ]
 
 
 def test_explain_knows_single_rows_and_dialogues(tmp_path):

@@ -14,7 +14,7 @@ from notus.decisions.ruling import Ruling
 from notus.decisions.settle import settle
 from notus.steps.base import decided_for, references_of
 from notus.steps.registry import step_class
-from notus.steps.train.data import chosen_of, dialogues_of, held_out_of, pairs_or_rows
+from notus.steps.train.data import chosen_of, decided_lines, dialogues_of, held_out_of, pairs_or_rows
 from tests.steps.test_mixture import place, train
 
 __all__ = ["place"]
@@ -73,10 +73,31 @@ def test_a_preview_shows_the_rows_as_was_decided(place):
     )
     inputs = {key: target for key, (target, _) in references_of(config).items()}
     assert decided_for(config, inputs).drop == (rows[0].id,)
-    shown = str(config.preview(inputs, 1, 0)).replace("][", "")
+    preview = config.preview(inputs, 1, 0)
+    assert preview.about[-1] == "Decisions: 1 applied, 0 not in these data, 0 conflicts."
+    shown = str(preview).replace("][", "")
     assert (rows[0].chosen[0].content, rows[1].chosen[0].content) == ("cold", "small")
     assert "small" in shown
     assert "cold" not in shown
+
+
+def test_what_decisions_would_do_is_told_before_a_training(place):
+    folder = place / "one"
+    (held, *_), store = held_out_of(folder), place / "held.jsonl"
+    write_rulings(store, [on(held, "keep"), Ruling(target="e" * 16, of="pair", what="drop", who="ana", number=2)])
+
+    def told(decisions):
+        settings = {"start": str(place / "start"), "pairs": str(folder)} | decisions
+        config = step_class("dpo").parse(settings, where="test")
+        return decided_lines(config, {key: target for key, (target, _) in references_of(config).items()})
+
+    assert told({}) == ()
+    assert told({"decisions": str(store)}) == ("Decisions: 1 applied, 1 not in these data, 0 conflicts.",)
+    write_rulings(store, [Ruling(target=each * 16, of="pair", what="drop", who="ana") for each in "ef"])
+    assert told({"decisions": str(store)}) == (
+        "Decisions: 0 applied, 2 not in these data, 0 conflicts.",
+        f"Decisions: none of the 2 decisions is on a record of {folder}: is it the right store?",
+    )
 
 
 def test_a_ranker_keeps_checkpoints_by_number_and_drops_rows_by_id(place):

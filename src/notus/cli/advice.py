@@ -20,7 +20,7 @@ from notus.core.artifacts import (
 )
 from notus.core.run import MANIFEST, Run, read_json
 
-__all__ = ["EXPORTED", "NEXT", "describe_rows", "find_places", "next_command", "stopped_line"]
+__all__ = ["EXPORTED", "NEXT", "describe_rows", "find_places", "look_command", "next_command", "stopped_line"]
 
 _TRAIN = (
     (PREFERENCES, "train dpo {run} --start MODEL"),
@@ -51,6 +51,8 @@ NEXT: Mapping[str, tuple[tuple[Artifact | None, str], ...]] = {
     "reward-check": ((None, "compare {run} OTHER"),),
 }
 """Step type → what it left, and the command to try where that is there; words in capitals are to be filled in."""
+_LOOKED_AT = ("audit",)
+"""Steps whose runs are worth a look before the next command changes anything."""
 
 
 _GOES_ON = "the same command goes on from here"
@@ -81,7 +83,10 @@ EXPORTED: Mapping[str, str] = {
 
 
 def next_command(run: Run) -> str | None:
-    """The command to try after a run; None where none follows."""
+    """The command to try after a run; None where none follows.
+
+    One that reads the same data again is given the decisions that the run had; in what a run has written they are done.
+    """
     if run.stage == "export":
         from notus.formats.write import writer_named  # heavy, and loaded already where something was exported
 
@@ -92,9 +97,20 @@ def next_command(run: Run) -> str | None:
             if artifact is _COMPLETIONS and not _has_scores(run):
                 command = "binarize {data}"  # noqa: PLW2901
             data = run.sources.get("data", "DATA")
-            mapped = " --map …" if run.config.get("map") and "{data}" in command else ""
-            return f"notus {command.format(run=run.path, data=data)}{mapped}"
+            again = "{data}" in command
+            mapped = " --map …" if run.config.get("map") and again else ""
+            return f"notus {command.format(run=run.path, data=data)}{mapped}{_decisions(run) if again else ''}"
     return None
+
+
+def look_command(run: Run) -> str | None:
+    """The command with which to look at a run, and decide, before the next one; None where there is little to see."""
+    return f"notus review {run.path}{_decisions(run)}" if run.stage in _LOOKED_AT else None
+
+
+def _decisions(run: Run) -> str:
+    place = run.sources.get("decisions")
+    return f" --decisions {place}" if place else ""
 
 
 def _has_scores(run: Run) -> bool:
@@ -115,7 +131,8 @@ def describe_rows(rows: Mapping[str, Any]) -> str:
 
 
 def find_places(run: Run) -> dict[str, Any]:
-    """What a run wrote, as JSON: what was put aside (``quarantine``, ``dropped``), page, tables, and ``next``."""
+    """What a run wrote, as JSON: what was put aside (``quarantine``, ``dropped``), page, tables, and the commands to
+    ``look`` at it and to try ``next``."""
     folder = run.path
     aside = sorted(folder.glob(f"{QUARANTINE.name}*.jsonl"))
     page = page_in(folder)
@@ -125,5 +142,6 @@ def find_places(run: Run) -> dict[str, Any]:
         "dropped": str(DROPPED.at(folder)) if DROPPED.is_in(folder) else None,
         "page": None if page is None else str(page),
         "tables": [name for name in tables_in(folder) if folder / name not in aside and name != DROPPED.file],
+        "look": look_command(run),
         "next": next_command(run),
     }

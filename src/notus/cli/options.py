@@ -228,6 +228,8 @@ def _step_function(spec: StepCommand, step: Any, name: str) -> Callable[..., Non
     def work(given: Mapping[str, Any]) -> None:
         from notus.cli.live import LiveLine
         from notus.core.columns import without_pandas
+        from notus.core.text import visible
+        from notus.steps.base import refs_of
         from notus.steps.perform import run_step
         from notus.steps.registry import step_class
 
@@ -254,6 +256,8 @@ def _step_function(spec: StepCommand, step: Any, name: str) -> Callable[..., Non
         found = _function_of("notus.recipes.check:check_step")(kind.step_type, config)
         _function_of("notus.recipes.check:refuse_faults")(found, where)
         if given.get("checked_only"):
+            for line in _function_of("notus.steps.train.data:decided_lines")(config, refs_of(config)):
+                print(visible(line))
             print("A dry run: nothing speaks against it that can be seen without the weights; nothing was trained.")
             return
         with LiveLine(quiet=given["as_json"]):

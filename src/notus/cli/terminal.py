@@ -49,6 +49,8 @@ _LABEL = 12
 """Characters of the names that stand before places."""
 _SAID_BELOW = (
     "about",
+    "decisions",
+    "decisions_elsewhere",
     "figures",
     "health",
     "hint",
@@ -61,7 +63,13 @@ _SAID_BELOW = (
     "sources",
 )
 """Notes that are printed as sentences, not among the figures."""
-_WARNED = {"leaks": "", "hint": "", "not_read": "Not read: ", "losses": "Gone on as --allow-losses says: "}
+_WARNED = {
+    "leaks": "",
+    "hint": "",
+    "not_read": "Not read: ",
+    "losses": "Gone on as --allow-losses says: ",
+    "decisions_elsewhere": "Decisions: ",
+}
 """Notes that are told in yellow, with what stands before them."""
 _INTERVAL = re.compile(r"([+\-−]?[\d.]+) \[([+\-−]?[\d.]+), ([+\-−]?[\d.]+)\]")
 _JOINTS = (re.compile(r" (?=\[)"), re.compile(r"(?<=,) (?=[^\[\]]*\])"))
@@ -133,12 +141,14 @@ def show_step(run: Run, before: Sequence[Run] = (), *, as_json: bool) -> None:
     _print_tallies(tallies)
     if manifest["summary"].get("dry_run"):
         OUT.print("A dry run: the evidence was written, the cleaned data were not.")
+    _print_decisions(manifest["summary"])
     _print_warnings(manifest["summary"])
     OUT.print()
     _print_places(places)
     OUT.print(f"Run directory: [bold]{escape(str(run.path))}[/]", soft_wrap=True)
     if places["next"]:
-        OUT.print(f"Next: {escape(places['next'])}", soft_wrap=True)
+        first = f"  (to look first: {places['look']})" if places["look"] else ""
+        OUT.print(f"Next: {escape(places['next'] + first)}", soft_wrap=True)
     if run.reused:
         ERR.print("[dim]Done before, with the same settings and data; nothing was done again.[/]")
 
@@ -147,7 +157,8 @@ def show_reading(run: Run) -> None:
     """Print what became of the rows of data that were read for another command, before that one begins."""
     places = find_places(run)
     summary = read_json(run.path / "manifest.json")["summary"]
-    _print_warnings({key: summary[key] for key in ("leaks",) if key in summary})
+    _print_decisions(summary)
+    _print_warnings({key: summary[key] for key in ("leaks", "decisions_elsewhere") if key in summary})
     _print_places({"rows": places["rows"], "quarantine": places["quarantine"], "dropped": None})
     OUT.print(f"Data, read into a run directory of its own: {escape(str(run.path))}", soft_wrap=True)
 
@@ -165,6 +176,12 @@ def _plain_cell(cell: Cell) -> Any:
         return cell
     value, low, high = (float(part.replace("−", "-").replace(",", "")) for part in found.groups())
     return {"value": value, "low": low, "high": high}
+
+
+def _print_decisions(summary: Mapping[str, Any]) -> None:
+    """What became of the decisions of persons, whatever else a step has to show."""
+    if "decisions" in summary:
+        OUT.print(f"Decisions: {escape(summary['decisions'])}.", soft_wrap=True)
 
 
 def _print_warnings(summary: Mapping[str, Any]) -> None:

@@ -105,6 +105,19 @@ class Applied:
                 found[state if (words.target, slot) in seen else "unseen"] += 1
         return found
 
+    def misfit(self, seen: set[tuple[str, str]], where: str) -> str:
+        """What to say where decisions were given and not one of them was met; otherwise empty.
+
+        Args:
+            seen: as the tallies of all that was read have it.
+            where: what was read.
+        """
+        given = [(each.target, slot) for each in self.settled.targets.values() for slot in each.slots]
+        if not given or not seen.isdisjoint(given):
+            return ""
+        of = "the one decision is not" if len(given) == 1 else f"none of the {len(given):,} decisions is"
+        return f"{of} on a record of {where}: is it the right store?"
+
     @cached_property
     def by_id(self) -> Mapping[str, Words]:
         """Target → what is settled on it, with what the command says over it."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
-from notus.decisions.ruling import VERDICTS, Ruling, in_force
+from notus.decisions.ruling import VERDICTS, Ruling, in_force, taken_back
 from notus.decisions.settle import Words, settle
 from notus.stats.agreement import Agreement, agreement, krippendorff
 from notus.stats.intervals import Estimate, Share, proportion, wilson_if_unanimous
@@ -104,8 +104,10 @@ class Figures:
     """Records that were decided on."""
     decisions: int
     """In force."""
-    undone: int
-    """Rulings that were taken back or replaced, and those that took them back."""
+    taken_back: int
+    """Decisions that were taken back, and not redone."""
+    replaced: int
+    """Decisions that the same person has decided anew since."""
     people: tuple[Person, ...]
     pairs: tuple[People, ...]
     """Two people who decided on the same records."""
@@ -131,7 +133,8 @@ class Figures:
         return {
             "targets": self.targets,
             "decisions": self.decisions,
-            "undone_or_replaced": self.undone,
+            "taken_back": self.taken_back,
+            "replaced": self.replaced,
             "people": [{"name": each.name, "decided": each.decided, "what": dict(each.what)} for each in self.people],
             "pairs": [_people_json(each) for each in self.pairs],
             "alpha": self.alpha and self.alpha.as_json("alpha"),
@@ -166,7 +169,7 @@ def figures(rulings: Iterable[Ruling], places: Mapping[str, int] | None = None) 
             the order in which the queue ``suspicion`` was decided.
     """
     given = list(rulings)
-    force = in_force(given)
+    force, back = in_force(given), len(taken_back(given))
     words = settle(given).targets
     found = {target: found_on(each) for target, each in words.items()}
     depths, no_place = _depths(words, found, places)
@@ -174,7 +177,8 @@ def figures(rulings: Iterable[Ruling], places: Mapping[str, int] | None = None) 
     return Figures(
         targets=len(words),
         decisions=len(force),
-        undone=len(given) - len(force),
+        taken_back=back,
+        replaced=sum(each.what != "undo" for each in given) - len(force) - back,
         people=_persons(force),
         pairs=_pairs(force),
         alpha=_alpha(force),

@@ -10,7 +10,7 @@ from typing import Any
 
 from notus.core.records import Completion, Dialogue, Feedback, Preference, Unpaired
 
-__all__ = ["KEY", "decided_score", "is_kept", "noted"]
+__all__ = ["KEY", "decided_score", "is_kept", "kept_by", "noted"]
 
 KEY = "decided"
 Noted = Completion | Feedback | Preference | Unpaired | Dialogue
@@ -36,6 +36,11 @@ def is_kept(record: Noted) -> bool:
     """Whether somebody decided to keep it: rules of quality leave it in."""
     note = record.extra.get(KEY) if record.extra else None
     return isinstance(note, dict) and note.get("what") == "keep"
+
+
+def kept_by(record: Noted) -> str:
+    """Who decided to keep it; empty where nobody did."""
+    return str(record.extra[KEY].get("who", "")) if is_kept(record) else ""
 
 
 def decided_score(completion: Completion) -> bool:

@@ -55,7 +55,7 @@ def read_rulings(place: str | Path) -> list[Ruling]:
                 raise InputError(f"{path} holds no decisions ({STORE} or {LINES}); name the file")
             path = inside
         if not path.is_file():
-            raise InputError(f"there are no decisions {place}; check the path")
+            raise InputError(f"there is no store {place}; check the path")
         if not is_store(path):
             return _read_lines(path)
     with open_store(place if is_url(str(place)) else path, read_only=True) as store:

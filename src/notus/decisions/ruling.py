@@ -10,7 +10,7 @@ Owns the record and which rulings count. The file is owned by ``decisions.store`
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -18,7 +18,18 @@ import msgspec
 from notus.core.errors import InputError
 from notus.core.records import Count, Name, Record
 
-__all__ = ["ACTIONS", "EDITABLE", "VERDICTS", "Action", "Of", "Ruling", "check_ruling", "in_force", "with_numbers"]
+__all__ = [
+    "ACTIONS",
+    "EDITABLE",
+    "VERDICTS",
+    "Action",
+    "Of",
+    "Ruling",
+    "check_ruling",
+    "in_force",
+    "taken_back",
+    "with_numbers",
+]
 
 Action = Literal["keep", "drop", "swap", "set-score", "edit", "cannot-tell", "note", "undo"]
 Of = Literal["feedback", "completion", "pair", "row", "dialogue"]
@@ -88,15 +99,28 @@ def in_force(rulings: Iterable[Ruling]) -> list[Ruling]:
     A ruling whose ``undo`` is itself undone counts again, at its own place.
     """
     held = sorted(rulings, key=lambda each: each.number)
-    undone: set[int] = set()
-    for each in reversed(held):  # the last undo counts for sure, and decides on those before it
-        if each.what == "undo" and each.number not in undone:
-            undone.add(each.undoes)
+    undone = _undone(held)
     last: dict[tuple[str, str, str, str], Ruling] = {}
     for each in held:
         if each.what != "undo" and each.number not in undone:
             last[each.who, each.target, *each.slot] = each
     return sorted(last.values(), key=lambda each: each.number)
+
+
+def taken_back(rulings: Iterable[Ruling]) -> dict[int, int]:
+    """Number of each decision that is taken back and not redone since → number of the ``undo`` that does it."""
+    held = sorted(rulings, key=lambda each: each.number)
+    undone = _undone(held)
+    return {each.number: undone[each.number] for each in held if each.what != "undo" and each.number in undone}
+
+
+def _undone(held: Sequence[Ruling]) -> dict[int, int]:
+    """Number of each ruling that is undone → of the ``undo``; the rulings in their order."""
+    undone: dict[int, int] = {}
+    for each in reversed(held):  # the last undo counts for sure, and decides on those before it
+        if each.what == "undo" and each.number not in undone:
+            undone.setdefault(each.undoes, each.number)
+    return undone
 
 
 def check_ruling(ruling: Ruling) -> None:

@@ -16,9 +16,20 @@ import msgspec
 
 from notus.core.config import digest_of
 from notus.core.records import Record
-from notus.decisions.ruling import Of, Ruling, in_force
+from notus.decisions.ruling import Of, Ruling, in_force, taken_back
 
-__all__ = ["CANNOT_TELL", "CONFLICTS", "NOTE", "VERDICT", "Settled", "Word", "Words", "settle", "settle_target"]
+__all__ = [
+    "CANNOT_TELL",
+    "CONFLICTS",
+    "NOTE",
+    "VERDICT",
+    "Settled",
+    "Word",
+    "Words",
+    "settle",
+    "settle_target",
+    "standings",
+]
 
 VERDICT = "verdict"
 """The slot of keep, drop and swap."""
@@ -159,6 +170,41 @@ def settle_target(rulings: Sequence[Ruling]) -> Words:
         notes=notes,
         rulings=tuple(rulings),
     )
+
+
+def standings(rulings: Iterable[Ruling]) -> dict[int, str]:
+    """Number of each ruling → what became of it, in words; of what takes another back nothing.
+
+    An answer is the same one wherever it stands, as it is where decisions are applied.
+    """
+    every = list(rulings)
+    back = taken_back(every)
+    found = {each.number: "" if each.what == "undo" else "decided anew since" for each in every}
+    found |= {number: f"taken back by {undo}" for number, undo in back.items()}
+    last: dict[tuple[str, ...], dict[str, Ruling]] = defaultdict(dict)
+    for each in in_force(every):
+        on = (each.prompt, each.answer) if each.prompt and each.answer else (each.target,)
+        last[*on, *each.slot][each.who] = each
+    for own in last.values():
+        said = sorted(own.values(), key=lambda one: one.number)
+        found |= {each.number: _standing(each, said) for each in said}
+    return found
+
+
+def _standing(ruling: Ruling, said: Sequence[Ruling]) -> str:
+    """What became of a ruling among the last words of all persons in its slot."""
+    told = None if ruling.what == "note" else _majority(said)
+    if told is None:
+        return "counts" if ruling.what == "note" else "in conflict: nothing is done"
+    agrees = _value(ruling) == told.value
+    settling = [each.number for each in said if each.queue == CONFLICTS]
+    if settling and len(set(map(_value, said))) > 1:
+        if ruling.number == settling[-1]:
+            return "counts, and settles the conflict"
+        return f"{'counts' if agrees else 'overruled'}, settled by ruling {settling[-1]}"
+    if agrees:
+        return "nothing is done: nobody could tell" if told.value == _CANNOT else "counts"
+    return f"overruled: {told.by} could tell" if ruling.what == _CANNOT else f"overruled by most ({told.by})"
 
 
 def _majority(said: Sequence[Ruling]) -> Word | None:

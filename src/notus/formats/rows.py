@@ -28,6 +28,7 @@ from notus.formats.files.json_text import (
     json_lists,
     json_members,
     json_rows,
+    unfinished_list,
 )
 from notus.formats.files.packed import is_packed, is_plain, read_head, refuse_foreign
 from notus.formats.files.payload import Part, Payload, excerpt, find_json_cells, parse_cells, parse_row
@@ -47,6 +48,7 @@ __all__ = [
     "parse_cells",
     "parse_row",
     "read_rows",
+    "unfinished_list",
 ]
 
 _BLOCK = 1 << 22

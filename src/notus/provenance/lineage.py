@@ -33,11 +33,13 @@ from notus.core.errors import InputError
 from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import MANIFEST, check_run, read_json
 from notus.core.stage import Tally
-from notus.core.tables import read_table
+from notus.core.tables import parts_of, read_table
 from notus.core.text import HubId
 from notus.decisions.database import is_url, without_password
+from notus.decisions.note import kept_by
 from notus.decisions.read import place_in, read_rulings
-from notus.decisions.ruling import Ruling, in_force
+from notus.decisions.ruling import Ruling
+from notus.decisions.settle import standings
 from notus.formats.mapping.decode import mapping_name
 from notus.formats.quarantine import Quarantine
 from notus.formats.source import open_source
@@ -148,7 +150,8 @@ class Decided:
     """Where it stands, without a password."""
     ruling: Ruling
     state: str
-    """``counts``, ``taken back by 7``, or ``decided anew since``; of what takes another back empty."""
+    """``counts``, ``in conflict: nothing is done``, ``taken back by 7`` …, see ``decisions.settle.standings``; of what
+    takes another back empty."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ def explain(identifier: str, start: str, decisions: str | None = None) -> Explan
     states: dict[bytes, tuple[str, Feedback]] = {}
     for (link, _), row in feedback:
         states.setdefault(msgspec.json.encode(row), (link.path, row))
-    events = tuple(event for link in links for event in _find_events(link, ids))
+    events = (*(event for link in links for event in _find_events(link, ids)), *_kept(rows))
     stores = [decisions] if decisions else _stores_of(links, Path(start))
     decided = tuple(each for store in stores for each in _decided_on(store, ids, match.prompt))
     others = tuple((link.path, row) for (link, _), row in rows if isinstance(row, Unpaired | Dialogue))
@@ -219,18 +222,11 @@ def _stores_of(links: Iterable[Link], start: Path) -> list[str]:
 def _decided_on(store: str, ids: set[str], prompt: str) -> Iterator[Decided]:
     """The decisions on one of the ids, or on something of the prompt, with what became of each."""
     rulings = read_rulings(store)
-    counted = {each.number for each in in_force(rulings)}
-    undone = {each.undoes: each.number for each in rulings if each.what == "undo"}
+    states = standings(rulings)
     own = {each.number for each in rulings if each.target in ids or (prompt and each.prompt == prompt)}
     for each in rulings:
-        if each.number not in own:
-            continue
-        state = "counts" if each.number in counted else f"taken back by {undone.get(each.number, 0)}"
-        if each.what == "undo":
-            state = ""
-        elif each.number not in counted and each.number not in undone:
-            state = "decided anew since"
-        yield Decided(without_password(store), each, state)
+        if each.number in own:
+            yield Decided(without_password(store), each, states[each.number])
 
 
 def links_of(start: str) -> list[Link]:
@@ -292,17 +288,22 @@ def _find_moved(path: str, child: Path) -> str:
 
 
 def _read_records(links: Iterable[Link]) -> Iterator[_Row]:
-    """All feedback and all pairs of all places."""
+    """All feedback and all pairs of all places; a run may leave a table without a row, such as of held-out pairs."""
     for link in links:
         folder = Path(link.path)
         if link.stage:
-            files = [(table.file, str(table.at(folder))) for table in artifacts_in(folder, _TABLES)]
+            tables = [table for table in artifacts_in(folder, _TABLES) if _has_rows(table.at(folder))]
+            files = [(table.file, str(table.at(folder))) for table in tables]
         else:
             files = [(folder.name, link.path)] if link.readable else []
         for name, path in files:
             source = open_source(path, format=link.format, **link.chosen)
             for record in source.records(Tally("explain"), Quarantine()):
                 yield (link, name), record
+
+
+def _has_rows(table: Path) -> bool:
+    return any(pq.read_metadata(part).num_rows for part in parts_of(table))
 
 
 def _ids(row: _Record) -> Iterator[str]:
@@ -415,6 +416,19 @@ def _find_events(link: Link, ids: set[str]) -> Iterator[Event]:
     for entry in _read_quarantine(folder):
         if f"{entry['file']}:{entry['line']}" in ids:
             yield Event(link.path, "quarantine", f"the row begins {entry['row']}")
+
+
+def _kept(rows: Iterable[_Row]) -> Iterator[Event]:
+    """What was kept by decision, by the note in what a run has written; each thing once, where it was first."""
+    seen: set[str] = set()
+    for (link, _), row in rows:
+        found = {row.id: kept_by(row)}
+        if isinstance(row, Feedback) and not found[row.id]:
+            found = {row.completion_id(index): kept_by(each) for index, each in enumerate(row.completions)}
+        for of, who in found.items():
+            if who and link.stage and of not in seen:
+                seen.add(of)
+                yield Event(link.path, link.stage, f"{of} kept as it is by {who}")
 
 
 def _dropped_of(folder: Path, ids: set[str]) -> Iterator[dict[str, Any]]:

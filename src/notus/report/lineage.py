@@ -35,7 +35,12 @@ def lineage_sections(explanation: Explanation) -> list[ReportSection]:
         ReportSection(f"{explanation.kind.capitalize()} {explanation.id}", tuple(map(_link, explanation.links)))
     ]
     touched = tuple(f"{event.stage} in {event.run}: {event.what}" for event in explanation.events)
-    sections.append(ReportSection("What touched it", touched or ("No rule, decision or drop has touched it.",)))
+    untouched = (
+        "No rule or drop has touched it; what persons decided stands below."
+        if explanation.decided
+        else "No rule, decision or drop has touched it."
+    )
+    sections.append(ReportSection("What touched it", touched or (untouched,)))
     if explanation.decided:
         told = tuple(_decided(each, explanation.id) for each in explanation.decided)
         sections.append(ReportSection("What persons decided", told))
@@ -72,8 +77,8 @@ def _decided(decided: Decided, asked: str) -> str:
         value = "none" if each.value is None else f"{each.value:g}" if isinstance(each.value, float) else each.value
         said = f"{each.what} {each.field}: {value}"
     when = each.when[:16].replace("T", " ")
-    on = "this" if each.target == asked else each.target
-    parts = [f"{each.number}", *([when] if when else []), f"{each.who}: {said}", f"on {each.of} {on}"]
+    on = f"on this {each.of}" if each.target == asked else f"on {each.of} {each.target}"
+    parts = [f"{each.number}", *([when] if when else []), f"{each.who}: {said}", on]
     parts += [f"({each.why})"] if each.why else []
     parts += [f"[{', '.join(each.reasons)}]"] if each.reasons else []
     return " ".join(parts) + (f"; {decided.state}" if decided.state else "") + f" ({decided.store})"

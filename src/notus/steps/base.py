@@ -382,10 +382,14 @@ class Context:
             UnseenError: that names it.
         """
         if self.decided is not None:
-            refs = references_of(self.step).items()
-            data = [key for key, (_, of) in refs if of.reads and not of.rulings and MODEL not in of.reads]
-            places = [self.inputs[key] for key in data or self.inputs if key in self.inputs]
-            self.decided.refuse_unseen(self.seen, " and ".join(dict.fromkeys(places)))
+            self.decided.refuse_unseen(self.seen, self.data_read)
+
+    @property
+    def data_read(self) -> str:
+        """The places of the data that the step reads, for a sentence."""
+        refs = references_of(self.step).items()
+        data = [key for key, (_, of) in refs if of.reads and not of.rulings and MODEL not in of.reads]
+        return " and ".join(dict.fromkeys(self.inputs[key] for key in data or self.inputs if key in self.inputs))
 
     @property
     def seen(self) -> set[tuple[str, str]]:

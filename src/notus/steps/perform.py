@@ -209,6 +209,9 @@ def _tell_decided(run: Run, context: Context, decided: "Applied") -> None:
     told = describe_counts(decided.counts(context.seen))
     run.note(decisions=told)
     run.log(f"decisions: {told}")
+    if odd := decided.misfit(context.seen, context.data_read):
+        run.note(decisions_elsewhere=odd)
+        run.log(odd)
     changes = {msgspec.json.encode(each): each for tally in run.tallies for each in tally.changes}
     if not changes:
         return
@@ -296,9 +299,12 @@ def read_given(who: str, target: str, steps: Iterable[str] = (), reference: Refe
         DataError: if it is of a finished run, and something of that is missing or damaged.
     """
     path = Path(target)
-    if reference is not None and reference.rulings and ("://" in target or path.exists()):
+    known = f"; among the steps of this recipe, {nearest(target, steps)}" if steps else "; check the path"
+    if reference is not None and reference.rulings:
         from notus.decisions.read import read_settled
 
+        if "://" not in target and not path.exists():
+            raise ConfigError(f"{who}: there is no store {target}{known}")
         return Given(read_settled(target).digest)
     try:
         if path.exists():
@@ -312,7 +318,6 @@ def read_given(who: str, target: str, steps: Iterable[str] = (), reference: Refe
         raise ConfigError(f"{who}: cannot read '{target}': {error.strerror}") from None
     if HubId.parse(target):
         return Given(target)
-    known = f"; among the steps of this recipe, {nearest(target, steps)}" if steps else "; check the path"
     raise ConfigError(f"{who}: '{target}' is no file, no folder and no hub id of the form owner/name{known}")
 
 

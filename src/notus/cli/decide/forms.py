@@ -60,7 +60,7 @@ def export(
         layout=layout,
         force=force,
     )
-    _show_exported(found, as_json=as_json)
+    _show_exported(found, decisions, as_json=as_json)
 
 
 def import_(
@@ -91,7 +91,7 @@ def import_(
     _show_brought(found, file, decisions, as_json=as_json)
 
 
-def _show_exported(found: "Exported", *, as_json: bool) -> None:
+def _show_exported(found: "Exported", store: str | None, *, as_json: bool) -> None:
     from notus.cli.terminal import OUT, print_json
     from notus.core.text import counted
 
@@ -112,7 +112,7 @@ def _show_exported(found: "Exported", *, as_json: bool) -> None:
         if found.form == "html"
         else paths[0]
     )
-    print(f"Next: notus decide import {back} --decisions decisions.sqlite --who NAME")
+    print(f"Next: notus decide import {back} --decisions {store or 'decisions.sqlite'} --who NAME")
 
 
 def _exported_lines(found: "Exported") -> list[str]:

@@ -92,10 +92,12 @@ def _print_json(
 
     from notus.cli.terminal import print_json
     from notus.decisions.database import without_password
+    from notus.decisions.ruling import taken_back
 
     rows: list[dict[str, Any]] = [to_builtins(each) | {"counts": each.number in counted} for each in shown]
     conflicts = [{"target": each.target, "of": each.of, "on": list(each.conflicts)} for each in settled.conflicts]
-    told = {"store": without_password(store), "decisions": len(every), "in_force": len(counted)}
+    made, back = sum(each.what != "undo" for each in every), len(taken_back(every))
+    told = {"store": without_password(store), "decisions": made, "in_force": len(counted), "taken_back": back}
     print_json(told | {"conflicts": conflicts, "digest": settled.digest, "rows": rows})
 
 
@@ -111,15 +113,16 @@ def _print_table(
 
     from notus.cli import terminal
     from notus.core.text import counted as in_words
+    from notus.core.text import format_list
     from notus.decisions.database import without_password
     from notus.report.section import ReportSection
     from notus.report.table import Table
 
     shown = found[-last:]
     people = Counter(each.who for each in every if each.number in counted)
-    told = [f"{in_words(len(every), 'decision')} were made; {len(counted):,} count: {_said(people)}."]
+    told = [f"{_made(every, counted)}: {_said(people)}."]
     if settled.conflicts:
-        some = ", ".join(each.target for each in settled.conflicts[:5])
+        some = format_list([each.target for each in settled.conflicts], 5)
         targets = in_words(len(settled.conflicts), "record")
         told.append(
             f"Persons differ on {targets}, on which nothing is done: {some}; one of the queue 'conflicts' settles."
@@ -138,6 +141,19 @@ def _print_table(
         f"Decisions in {without_password(store)}", tuple(told), Table(columns, rows) if rows else None
     )
     terminal.show_findings([section], as_json=False)
+
+
+def _made(every: "Sequence[Ruling]", counted: set[int]) -> str:
+    """How many decisions were made, and what became of them; what takes one back is none."""
+    from notus.core.text import counted as in_words
+    from notus.decisions.ruling import taken_back
+
+    made, back = sum(each.what != "undo" for each in every), len(taken_back(every))
+    replaced = made - back - len(counted)
+    parts = [f"{made:,} {'decision was' if made == 1 else 'decisions were'} made", f"{len(counted):,} count"]
+    parts += [f"{back:,} {'is' if back == 1 else 'are'} taken back"] if back else []
+    parts += [f"{in_words(replaced, 'was', 'were')} decided anew since"] if replaced else []
+    return "; ".join([parts[0], ", ".join([*parts[2:], parts[1]])])
 
 
 def _said(people: "Any") -> str:

@@ -25,7 +25,7 @@ from notus.decisions.forms.rows import answer_of_row, columns_of, row_of
 from notus.decisions.forms.tables import SHEET, read_cell, write_csv, write_xlsx
 from notus.formats.format import Row
 from notus.formats.quarantine import RowError
-from notus.formats.rows import kind_of, members_of, parse_row, read_rows
+from notus.formats.rows import kind_of, members_of, parse_row, read_rows, unfinished_list
 
 __all__ = ["FORMS", "Form", "Written", "read_form", "write_form"]
 
@@ -89,7 +89,7 @@ def read_form(path: Path, who: str = "", names: Mapping[str, str] | None = None)
         names: name or number of a person in the file → the name in the store.
 
     Raises:
-        DataError: if it is no such file.
+        DataError: if it is no such file, or a list that breaks off: what else was decided is not known.
         InputError: if nobody says whose decisions they are.
         MissingExtraError: if it is a workbook and calamine is not installed.
     """
@@ -112,6 +112,11 @@ def _file_of(path: Path) -> Path:
 
 def _answers(path: Path, returned: Returned) -> Iterator[Answer | str]:
     kind = kind_of(path)
+    if kind == "json" and unfinished_list(path):
+        raise DataError(
+            f"{path} breaks off before the end of its list, and nothing of it is taken: what was decided behind it "
+            "is missing; save the form again and import the whole file"
+        )
     member = SHEET if kind == "workbook" and SHEET in members_of(path) else ""
     read: _Reader | None = None
     for count, (number, payload) in enumerate(read_rows(path, member=member), 2):

@@ -30,7 +30,16 @@ from notus.formats.files.packed import BOM, is_plain, open_unpacked, read_head, 
 from notus.formats.files.payload import JSON_ERRORS, Part, Payload, parse_row
 from notus.formats.quarantine import LONGEST_ROW, RowError, load_json
 
-__all__ = ["begins_as_json", "cut_lines", "has_json_line", "is_lines", "json_lists", "json_members", "json_rows"]
+__all__ = [
+    "begins_as_json",
+    "cut_lines",
+    "has_json_line",
+    "is_lines",
+    "json_lists",
+    "json_members",
+    "json_rows",
+    "unfinished_list",
+]
 
 _LINES = (".jsonl", ".ndjson")
 _PACKED = (".gz", ".zst")
@@ -146,6 +155,18 @@ def _is_split(name: str) -> bool:
 def _lists(path: Path, encoding: str | None) -> dict[str, msgspec.Raw]:
     several = is_lines(path, encoding) and len(list(islice(_lines(path, encoding=encoding), 2))) > 1
     return {} if several or _first(path, encoding) != b"{" else _members(path, encoding)
+
+
+def unfinished_list(path: Path, encoding: str | None = None) -> bool:
+    """Whether the file is a list that breaks off before its end, as a download does; its last rows are then missing."""
+    if _first(path, encoding) != b"[":
+        return False
+    try:
+        _LIST.decode(_map_file(path, encoding))
+    except JSON_ERRORS as error:
+        ends = bytes(_map_file(path, encoding)[-4096:]).rstrip()[-1:]
+        return "truncated" in str(error) or ends != b"]"
+    return False
 
 
 def cut_lines(path: Path, size: int) -> list[Part | None]:

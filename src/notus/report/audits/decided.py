@@ -34,7 +34,8 @@ def decided_sections(found: Figures) -> list[ReportSection]:
 def _people(found: Figures) -> ReportSection:
     said = [
         f"{counted(found.decisions, 'decision')} on {counted(found.targets, 'record')} by "
-        f"{counted(len(found.people), 'person', 'people')}; {found.undone:,} were taken back or replaced."
+        f"{counted(len(found.people), 'person', 'people')} count; besides, {found.taken_back:,} were taken back, "
+        f"{found.replaced:,} decided anew."
     ]
     if found.conflicts:
         few = format_list(found.conflicts, 3)
@@ -60,16 +61,18 @@ def _reasons(found: Figures) -> ReportSection:
     rows: list[tuple[Cell, ...]] = [
         (each.reason, *_figures(each.right), each.cannot_tell, each.conflict) for each in found.reasons
     ]
-    rows.append(("(no flag)", *_figures(found.no_reason), None, None))
-    note = f"{_MEANING} Of records that were looked at, which are mostly the most suspicious; a record with several "
-    note += "flags counts for each. 95 % intervals, with prompts as clusters where one stands more than once."
+    rows.append(("without a flag, yet faulty", *_figures(found.no_reason), None, None))
+    note = f"{_MEANING} The last row: records without a flag that were looked at, and how many of them were faulty. "
+    note += "Of records that were looked at, which are mostly the most suspicious; a record with several flags counts "
+    note += "for each. 95 % intervals, with prompts as clusters where one stands more than once."
     columns = ("Flag", "Right", "Of", "Share", "Cannot tell", "Conflicts")
     return ReportSection("How often a flag was right", table=Table(columns, tuple(rows), note))
 
 
 def _depths(found: Figures) -> ReportSection:
     said = [
-        f"Places {each.first:,} to {each.last:,}: {each.right.of - each.right.count:,} of {each.right.of:,} were wrong."
+        f"Places {each.first:,} to {each.last:,}: of {counted(each.right.of, 'record')} decided on, "
+        f"{each.right.count:,} had a fault, {each.right.of - each.right.count:,} had none."
         for each in found.depths
     ]
     rows: list[tuple[Cell, ...]] = [
@@ -82,8 +85,12 @@ def _depths(found: Figures) -> ReportSection:
     )
     if found.no_place:
         note += f" {counted(found.no_place, 'record')} of the queue have no place there, and are left out."
-    columns = ("Place in the queue", "Right", "Of", "Share", "Apart")
-    return ReportSection("Right by depth", tuple(said), Table(columns, tuple(rows), f"{note} {_MEANING}"))
+    note += (
+        " Faulty: dropped, swapped, edited or given another score; Of: these, and those that were kept; Apart: what "
+    )
+    note += "nobody could tell, and what people differ on."
+    columns = ("Place in the queue", "Faulty", "Of", "Share", "Apart")
+    return ReportSection("Faults by depth", tuple(said), Table(columns, tuple(rows), note))
 
 
 def _sample(found: Figures) -> ReportSection:

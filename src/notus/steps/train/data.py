@@ -19,14 +19,15 @@ from notus.core.splits import PROMPT, Division
 from notus.core.stage import Tally
 from notus.core.tables import read_records, table_exists
 from notus.core.text import counted
-from notus.decisions.apply import Applied
-from notus.steps.base import Context
+from notus.decisions.apply import Applied, describe_counts
+from notus.steps.base import Context, Step, decided_for
 from notus.steps.data.division import BEFORE, say_leaks
 from notus.train.mixture import Mixture, Order, Portion, Source, draw_rows, in_several
 
 __all__ = [
     "Mixing",
     "chosen_of",
+    "decided_lines",
     "dialogues_of",
     "drawn_sources",
     "first_of_each",
@@ -150,6 +151,32 @@ def sifted(records: Iterable[D], decided: Applied | None, tally: Tally | None = 
             yield cast("D", found)  # of the kind that it was
         elif tally is not None:
             tally.taken += 1
+
+
+def decided_lines(config: Step, inputs: Mapping[str, str]) -> tuple[str, ...]:
+    """What became of the decisions that a training is given, held-out rows too, in sentences, before it is done.
+
+    Empty where none are given, and where a source is no run directory: what it holds is read when the training begins.
+
+    Args:
+        config: of the training.
+        inputs: setting → run directory.
+
+    Raises:
+        InputError: if decisions cannot be read.
+    """
+    decided, tally = decided_for(config, inputs), Tally("decided")
+    places = [Path(place) for key, place in inputs.items() if key.partition(".")[0] in ("data", "pairs")]
+    if decided is None or not all(place.is_dir() for place in places):
+        return ()
+    for place in places:
+        for artifact in (PREFERENCES, HELD_OUT, UNPAIRED, DIALOGUES):
+            if artifact.record is not None and table_exists(artifact.at(place)):
+                for record in read_records(artifact.at(place), artifact.record):
+                    decided.sift(record, tally)
+    told = f"Decisions: {describe_counts(decided.counts(tally.seen))}."
+    odd = decided.misfit(tally.seen, " and ".join(map(str, places)))
+    return (told, f"Decisions: {odd}") if odd else (told,)
 
 
 def dialogues_of(folder: Path, tally: Tally, decided: Applied | None = None) -> list[Dialogue]:

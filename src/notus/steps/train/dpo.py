@@ -1,6 +1,7 @@
 """The step of preference optimisation, by pairs or by single rows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +20,16 @@ from notus.steps.base import (
     Step,
     decided_for,
 )
-from notus.steps.train.data import Mixing, drawn_sources, first_of_each, held_out_of, pairs_or_rows, sifted, with_scores
+from notus.steps.train.data import (
+    Mixing,
+    decided_lines,
+    drawn_sources,
+    first_of_each,
+    held_out_of,
+    pairs_or_rows,
+    sifted,
+    with_scores,
+)
 from notus.train.losses.base import UnpairedLoss
 from notus.train.losses.objective import needs
 from notus.train.settings import PreferenceTraining
@@ -93,4 +103,5 @@ class Dpo(Step, MayLose, Decides, Mixing, PreferenceTraining):
 
         rows, of = first_of_each(inputs, "pairs", read, count)
         tokenizer, single = load_tokenizer(find_model(inputs["start"])), isinstance(self.loss, UnpairedLoss)
-        return preview_rows(tokenizer, self.limits, rows, of=of, single=single)
+        found = preview_rows(tokenizer, self.limits, rows, of=of, single=single)
+        return replace(found, about=(*found.about, *decided_lines(self, inputs)))

@@ -1,6 +1,7 @@
 """The step of supervised fine-tuning."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,7 +20,7 @@ from notus.steps.base import (
     Step,
     decided_for,
 )
-from notus.steps.train.data import Mixing, chosen_of, dialogues_of, drawn_sources, first_of_each
+from notus.steps.train.data import Mixing, chosen_of, decided_lines, dialogues_of, drawn_sources, first_of_each
 from notus.train.settings import Training
 
 if TYPE_CHECKING:  # needs transformers
@@ -78,4 +79,5 @@ class Sft(Step, MayLose, Decides, Mixing, Training):
         rows, of = first_of_each(
             inputs, "data", lambda place: dialogues_of(place, Tally("data", "rows"), decided), count
         )
-        return preview_rows(load_tokenizer(find_model(inputs["start"])), self.limits, rows, of=of)
+        found = preview_rows(load_tokenizer(find_model(inputs["start"])), self.limits, rows, of=of)
+        return replace(found, about=(*found.about, *decided_lines(self, inputs)))
