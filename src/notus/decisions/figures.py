@@ -105,7 +105,9 @@ class Figures:
     decisions: int
     """In force."""
     undone: int
-    """Rulings that were taken back or replaced, and those that took them back."""
+    """Rulings that were taken back or replaced."""
+    undos: int
+    """Rulings that took back another, or a taking back: they decide nothing themselves."""
     people: tuple[Person, ...]
     pairs: tuple[People, ...]
     """Two people who decided on the same records."""
@@ -132,6 +134,7 @@ class Figures:
             "targets": self.targets,
             "decisions": self.decisions,
             "undone_or_replaced": self.undone,
+            "undos": self.undos,
             "people": [{"name": each.name, "decided": each.decided, "what": dict(each.what)} for each in self.people],
             "pairs": [_people_json(each) for each in self.pairs],
             "alpha": self.alpha and self.alpha.as_json("alpha"),
@@ -166,7 +169,7 @@ def figures(rulings: Iterable[Ruling], places: Mapping[str, int] | None = None) 
             the order in which the queue ``suspicion`` was decided.
     """
     given = list(rulings)
-    force = in_force(given)
+    force, undos = in_force(given), sum(each.what == "undo" for each in given)
     words = settle(given).targets
     found = {target: found_on(each) for target, each in words.items()}
     depths, no_place = _depths(words, found, places)
@@ -174,7 +177,8 @@ def figures(rulings: Iterable[Ruling], places: Mapping[str, int] | None = None) 
     return Figures(
         targets=len(words),
         decisions=len(force),
-        undone=len(given) - len(force),
+        undone=len(given) - len(force) - undos,
+        undos=undos,
         people=_persons(force),
         pairs=_pairs(force),
         alpha=_alpha(force),

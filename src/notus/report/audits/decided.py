@@ -34,7 +34,8 @@ def decided_sections(found: Figures) -> list[ReportSection]:
 def _people(found: Figures) -> ReportSection:
     said = [
         f"{counted(found.decisions, 'decision')} on {counted(found.targets, 'record')} by "
-        f"{counted(len(found.people), 'person', 'people')}; {found.undone:,} were taken back or replaced."
+        f"{counted(len(found.people), 'person', 'people')}; {found.undone:,} more were taken back or replaced"
+        + (f", with {counted(found.undos, 'undo')}." if found.undos else ".")
     ]
     if found.conflicts:
         few = format_list(found.conflicts, 3)
