@@ -163,7 +163,8 @@ def test_what_is_undone_counts_nowhere():
     said = rulings(*queue(2, set()))
     undo = Ruling(target="c2", of="completion", what="undo", who="ana", undoes=2, number=3)
     found = figures([*said, undo])
-    assert (found.targets, found.decisions, found.undone) == (1, 1, 2)
+    assert (found.targets, found.decisions, found.undone, found.undos) == (1, 1, 1, 1)
+    assert "1 more were taken back or replaced, with 1 undo." in decided_sections(found)[0].sentences[0]
     assert found.reasons[0].right.of == 1
 
 
