@@ -3,6 +3,7 @@
 import pickle
 import random
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -172,6 +173,25 @@ def test_a_score_off_its_scale_is_refused():
     row = feedback()
     with pytest.raises(DataError, match=r"f.jsonl:7\): overall_score is set to 12, and its scale is 1 to 10; take"):
         sift(applied(on(row, "set-score", 0, field="overall_score", value=12.0)), row)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "scale"),
+    [("overall_score", 99.0, "1 to 10"), ("helpfulness", 9.0, "1 to 5"), ("new", 0.0, "1 to 5")],
+)
+def test_without_a_known_scale_the_usual_one_holds(field, value, scale):
+    row = feedback()
+    bare = tuple(msgspec.structs.replace(each, critique=None) for each in row.completions)
+    row = msgspec.structs.replace(row, completions=bare)
+    with pytest.raises(DataError, match=f"{field} is set to {value:g}, and its scale is {scale}; take"):
+        sift(applied(on(row, "set-score", 0, field=field, value=value)), row)
+
+
+def test_what_stands_off_the_usual_scale_is_on_another():
+    ratings = (Rating(aspect="votes", value=60.0),)
+    row = Feedback(prompt=user("q"), completions=(Completion(text="a", ratings=ratings),))
+    found, _ = sift(applied(on(row, "set-score", 0, field="votes", value=80.0)), row)
+    assert found.completions[0].ratings[0].value == 80.0
 
 
 def test_texts_are_edited_on_every_kind():

@@ -110,6 +110,11 @@ def test_a_note_decides_nothing_and_a_score_does(review, store):
     assert [row.number for row in every(review, ("decided", "note"))] == [0]
     assert [row.number for row in every(review, ("decided", "set-score"))] == [1]
     assert 0 in [row.number for row in every(review, ("decided", "no"))]
+    # Who only noted something still has it before them.
+    assert 0 in [row.number for row in every(review, ("not-who", "ana"))]
+    assert {1, 2}.isdisjoint(row.number for row in every(review, ("not-who", "ana")))
+    assert dict(review.progress(Filter()).by) == {"ana": 2}
+    assert review.deciders(Filter.parse([("decided", "set-score")])) == {"ana": 1}
 
 
 def test_a_ruling_on_a_prompt_is_on_all_of_its_answers(review, store):

@@ -4,7 +4,7 @@ Owns what a swap, a score and an edit are on each kind of record. Which decision
 ``apply``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,9 +24,22 @@ from notus.core.records import (
 )
 from notus.decisions.settle import Word
 
-__all__ = ["OVERALL", "RULE", "Change", "edit_answer", "edit_text", "set_score", "swap", "trace"]
+__all__ = [
+    "OVERALL",
+    "RATED",
+    "RULE",
+    "SCORED",
+    "Change",
+    "edit_answer",
+    "edit_text",
+    "set_score",
+    "swap",
+    "trace",
+]
 
 OVERALL = "overall_score"
+SCORED, RATED = Scale(low=1, high=10), Scale(low=1, high=5)
+"""The scales of an overall score and of an aspect where nothing says another: UltraFeedback's."""
 RULE = "decided"
 """The rule of what is traced."""
 
@@ -88,19 +101,20 @@ def set_score(completion: Completion, name: str, word: Word, about: str) -> tupl
         about: names the answer, for errors.
 
     Raises:
-        DataError: if the score is not on the scale that the answer's is on.
+        DataError: if the score is not on the scale that the answer's is on: the one that it says, and otherwise the
+            usual one, unless what stands there is off that itself.
     """
     value = None if word.value is None else float(word.value)
     if name == OVERALL:
         critique = completion.critique or Critique(text="", score=None, rater=word.by)
-        _check_scale(value, critique.scale, name, about)
+        _check_scale(value, critique.scale or _usual(SCORED, [critique.score]), name, about)
         if critique.score == value:
             return completion, None
         changed = msgspec.structs.replace(critique, score=value)
         return msgspec.structs.replace(completion, critique=changed), Change("critique.score", critique.score, value)
     own = [each for each in completion.ratings if each.aspect == name]
     scale = own[0].scale if own else None
-    _check_scale(value, scale, name, about)
+    _check_scale(value, scale or _scale_of(own or completion.ratings), name, about)
     if len(own) == 1 and own[0].value == value:
         return completion, None
     before = own[0].value if len(own) == 1 else [each.value for each in own] or None
@@ -114,6 +128,19 @@ def set_score(completion: Completion, name: str, word: Word, about: str) -> tupl
     place -= sum(each.aspect == name for each in completion.ratings[:place])
     ratings = (*others[:place], one, *others[place:])
     return msgspec.structs.replace(completion, ratings=ratings), Change(f"ratings.{name}", before, value)
+
+
+def _scale_of(ratings: Sequence[Rating]) -> Scale | None:
+    """The scale that ratings say they are on, all the same one, and otherwise the usual one."""
+    said = {each.scale for each in ratings if each.scale is not None}
+    if not said:
+        return _usual(RATED, [each.value for each in ratings])
+    return next(iter(said)) if len(said) == 1 else None
+
+
+def _usual(scale: Scale, values: Iterable[float | None]) -> Scale | None:
+    """The usual scale; None where a value that stands in the data lies off it, for then it is on another."""
+    return scale if all(scale.low <= each <= scale.high for each in values if each is not None) else None
 
 
 def _check_scale(value: float | None, scale: Scale | None, name: str, about: str) -> None:

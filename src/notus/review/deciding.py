@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import msgspec
 
 from notus.core.errors import InputError
+from notus.core.records import Scale
 from notus.core.text import counted
 from notus.decisions.ruling import EDITABLE, Action, Of, Ruling
 from notus.decisions.store import Store
@@ -106,6 +107,8 @@ class Desk:
         answer = _answer_of(view, asked)
         of: Of = "completion" if answer else view.row.of
         _check(asked.what, of, asked.field, asked.value, asked.why)
+        if asked.what == "set-score":
+            _check_scale(self.review.scale_of(asked.field, answer or _asked(view)), asked.field, asked.value)
         _check_queue(asked.queue)
         ruling = Ruling(
             target=answer.id if answer else view.row.id,
@@ -141,6 +144,8 @@ class Desk:
             raise InputError("nothing matches: there is nothing to decide on")
         for of in {each.of for each in targets}:
             _check(asked.what, of, asked.field, asked.value, asked.why)
+        if asked.what == "set-score":
+            _check_scale(self.review.scale_of(asked.field), asked.field, asked.value)
         name, batch = check_name(who), uuid.uuid4().hex
         given = {"what": asked.what, "field": asked.field, "value": asked.value, "why": asked.why}
         rulings = [
@@ -296,6 +301,18 @@ def _check_score(of: Of, field: str, value: float | str | None) -> None:
         raise InputError("say which score: overall_score, or the name of an aspect")
     if isinstance(value, str) or (value is not None and not (math.isfinite(value) and abs(value) < 1e6)):
         raise InputError("a score is a number, or nothing where there is none")
+
+
+def _check_scale(scale: Scale, field: str, value: float | str | None) -> None:
+    if isinstance(value, int | float) and not scale.low <= value <= scale.high:
+        raise InputError(
+            f"{field} is {scale.low:g} to {scale.high:g} here, and {value:g} is off that scale; give another number"
+        )
+
+
+def _asked(view: RecordView) -> Shown | None:
+    """The answer that a record is of, where it is of one."""
+    return None if view.asked is None else view.answers[view.asked]
 
 
 def _check_queue(queue: str) -> None:

@@ -118,7 +118,9 @@ def open_review(
     selection = Selection(columns, decided, search, beside, critiques)
     views = Views(columns, records, decided, beside, others)
     closing = tuple(each.close for each in (records, search, others, critiques) if each is not None)
-    return Review(_facts(str(given), columns, selection, tuple(said)), columns, selection, decided, views, closing)
+    spans = columns.built.scales if beside is None else beside.columns.built.scales
+    facts = _facts(str(given), columns, selection, tuple(said))
+    return Review(facts, columns, selection, decided, views, spans, closing)
 
 
 def _tables(found: _Found, cache: Path | None, workers: int | None) -> tuple[Columns, Records, Search]:

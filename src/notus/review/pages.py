@@ -10,10 +10,13 @@ from functools import lru_cache
 from typing import Any
 
 import jinja2
+import msgspec
 
 from notus.core.records import Message, Rating
 from notus.core.text import counted, visible
+from notus.decisions.change import OVERALL
 from notus.decisions.ruling import Ruling
+from notus.decisions.settle import Word, settle_target
 from notus.report.section import ReportSection
 from notus.report.svg import number
 from notus.report.table import cell_text
@@ -118,6 +121,7 @@ class Pages:
             record=_record_url(wanted, queue_of(wanted, None)),
             query=wanted.url(),
             progress=progress,
+            digit=self._digit(),
         )
 
     def record(self, key: str, wanted: Filter, queue: str, person: Person, *, part: bool) -> str:
@@ -127,7 +131,7 @@ class Pages:
             InputError: if there is none of that key.
         """
         review = self._review
-        view = _seen(review.record(key), person)
+        view = _edited(_seen(review.record(key), person), person)
         around = review.around(wanted, key)
         address = _record_url(wanted, queue)
         return self._render(
@@ -144,7 +148,7 @@ class Pages:
             before=address(around.before) if around.before else "",
             after=address(around.after) if around.after else "",
             record=address,
-            scores=_scores(view),
+            scores=_scores(view, review),
             fields=_editable(view),
             near=f"/near/{key}?{wanted.url(queue=queue)}",
         )
@@ -183,12 +187,15 @@ class Pages:
     def preview(self, wanted: Filter, person: Person) -> str:
         """What a decision on all results would be on, counted now."""
         page = self._review.page(wanted, 0, 5)
-        decided = self._review.count(wanted.put("decided", "yes")) if not wanted.decided else None
+        decided = self._review.deciders(wanted)
+        own = decided.pop(person.name, 0)
         return self._render(
             "_bulk.html.j2",
             person=person,
             page=page,
-            decided=decided,
+            own=own,
+            others={} if person.blind else decided,
+            scores=_scored(self._review) if self._review.facts.of == "completion" else [],
             chips=self._chips(wanted),
             query=wanted.url(),
             of=self._review.facts.of,
@@ -262,6 +269,12 @@ class Pages:
                 said = _range(value) if key in NUMBERS else {"-": "none"}.get(value, value)
                 found.append({"name": _FACTS.get(key, key), "value": said, "to": _list_url(rest)})
         return found
+
+    def _digit(self) -> dict[str, Any] | None:
+        """What a digit sets on a row of the list; None: nothing."""
+        name = self._review.digit_name()
+        of_answers = self._review.facts.of == "completion"
+        return next((each for each in _scored(self._review) if of_answers and each["name"] == name), None)
 
     def first(self, wanted: Filter, queue: str) -> str:
         """Address of the first record of a queue; empty where nothing is in it."""
@@ -349,13 +362,72 @@ def _marks(view: RecordView) -> dict[str, Any]:
     return {"said": said} if said else {"chosen": chosen, "rejected": rejected, "said": ""}
 
 
-def _scores(view: RecordView) -> dict[str, Any]:
-    """Which answer a digit scores, and the names of its scores."""
+def _scores(view: RecordView, review: Review) -> dict[str, Any]:
+    """Which answer is scored, what a digit sets of it, and the names and scales of its scores."""
     asked = next((each for each in _main_answers(view) if each.id), None)
     if asked is None:
         return {}
-    aspects = dict.fromkeys(each.aspect for each in asked.ratings)
-    return {"answer": asked.id, "role": asked.role, "fields": ["overall_score", *aspects], "now": asked.score}
+    fields, digit = _scored(review, asked), review.digit_name(asked)
+    now = {each.aspect: each.value for each in asked.ratings} | {OVERALL: asked.score}
+    return {
+        "answer": asked.id,
+        "role": asked.role,
+        "fields": [each | {"now": now.get(each["name"])} for each in fields],
+        "digit": next((each for each in fields if each["name"] == digit), None),
+    }
+
+
+def _scored(review: Review, answer: Shown | None = None) -> list[dict[str, Any]]:
+    """What can be scored, each with its scale; what a digit sets comes first."""
+    digit = review.digit_name(answer)
+    found = []
+    for name in sorted(review.score_names(answer), key=lambda each: each != digit):
+        scale = review.scale_of(name, answer)
+        said = "score" if name == OVERALL else name.replace("_", " ")
+        found.append({"name": name, "said": said, "low": shown_number(scale.low), "high": shown_number(scale.high)})
+    return found
+
+
+def _edited(view: RecordView, person: Person) -> RecordView:
+    """The record with its texts as the person last edited them, or else as it is settled; the old ones kept beside."""
+    own = _edits(view.rulings, person)
+    answers = tuple(
+        _edited_answer(each, _edits(each.rulings, person).get("answer") or own.get(each.role)) for each in view.answers
+    )
+    found = replace(view, answers=answers)
+    for role, word in (("user", own.get("prompt")), ("assistant", own.get("answer"))):
+        if word is not None and (role == "user" or view.row.of == "dialogue"):
+            prompt = _with_last(found.prompt, role if view.row.of == "dialogue" else "", str(word.value))
+            if prompt != found.prompt:
+                by = ", ".join(dict.fromkeys(filter(None, (found.edited_by, word.by))))
+                found = replace(found, prompt=prompt, before=view.prompt, edited_by=by)
+    return found
+
+
+def _edits(rulings: tuple[Ruling, ...], person: Person) -> dict[str, Word]:
+    """Name of a text → how the person last edited it, or else what is settled."""
+    edits = [each for each in rulings if each.what == "edit"]
+    if not edits:
+        return {}
+    own = [each for each in edits if each.who == person.name]
+    return settle_target(edits).edits | {each.field: Word(value=each.value, who=(each.who,)) for each in own}
+
+
+def _edited_answer(answer: Shown, word: Word | None) -> Shown:
+    if word is None:
+        return answer
+    text = str(word.value)
+    turns = _with_last(answer.turns, "assistant", text)
+    if turns == answer.turns:
+        return answer
+    return replace(answer, text=text, turns=turns, before=answer.turns, edited_by=word.by)
+
+
+def _with_last(turns: tuple[Message, ...], role: str, text: str) -> tuple[Message, ...]:
+    """The turns with another text in the last of a role; where none has it, or none is asked for, in the last."""
+    places = [place for place, turn in enumerate(turns) if turn.role == role] or [len(turns) - 1]
+    changed = msgspec.structs.replace(turns[places[-1]], content=text)
+    return (*turns[: places[-1]], changed, *turns[places[-1] + 1 :])
 
 
 def _editable(view: RecordView) -> list[tuple[str, str]]:
@@ -388,6 +460,7 @@ def _environment() -> jinja2.Environment:
         "done": lambda what: _VERDICTS.get(what, what),
         "ruling": _ruling,
         "turns": _turns,
+        "undos": lambda rulings: sum(each.what == "undo" for each in rulings),
         "ratings": _ratings,
     }
     return environment

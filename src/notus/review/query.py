@@ -10,8 +10,8 @@ by ``review.tables``.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from notus.core.errors import ConfigError, InputError, nearest
+from notus.core.records import Scale
 from notus.core.text import counted
+from notus.decisions.change import OVERALL, RATED, SCORED
 from notus.review.filter import DECIDED, NUMBERS, Filter
 from notus.review.records import (
     Around,
@@ -34,12 +36,13 @@ from notus.review.records import (
     Page,
     Progress,
     RecordView,
+    Shown,
     Target,
 )
 from notus.review.tables.columns import BARS, NONE, Bins, Columns
 from notus.review.tables.decided import Decided
 from notus.review.tables.likeness import alike, likeness
-from notus.review.tables.parts import number_of
+from notus.review.tables.parts import Span, number_of
 from notus.review.tables.select import Selection
 from notus.review.tables.view import Views
 
@@ -79,6 +82,8 @@ class Review:
     selection: Selection
     decided: Decided
     views: Views
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    """Aspect, or ``overall_score`` → between which values it lies in the feedback."""
     closing: tuple[Callable[[], None], ...] = ()
 
     def __enter__(self) -> Self:
@@ -105,6 +110,50 @@ class Review:
     def refresh(self) -> int:
         """Take up what was decided since; the number of new rulings."""
         return self.decided.refresh()
+
+    def scale_of(self, name: str, answer: Shown | None = None) -> Scale:
+        """The scale that a score can be set on: what the answer's own says, then what the data have of it, then the
+        usual one.
+
+        Args:
+            name: ``overall_score`` or an aspect.
+            answer: whose score.
+        """
+        own = [each.scale for each in answer.ratings if each.aspect == name] if answer else []
+        if answer is not None and (said := answer.scale if name == OVERALL else next(iter(own), None)) is not None:
+            return said
+        usual, span = SCORED if name == OVERALL else RATED, self.spans.get(name)
+        if span is None:
+            return usual
+        within = usual.low <= span.low and span.high <= usual.high
+        if not span.said and within and (name == OVERALL or span.low == span.high):
+            return usual  # of one grade alone no scale can be read
+        return Scale(low=span.low, high=span.high)
+
+    def score_names(self, answer: Shown | None = None) -> tuple[str, ...]:
+        """What can be scored: the overall score, where the data have one or no aspect, and the aspects.
+
+        Args:
+            answer: whose aspects come first.
+        """
+        own = [each.aspect for each in answer.ratings] if answer else []
+        aspects = dict.fromkeys((*own, *sorted(each for each in self.spans if each != OVERALL)))
+        return (OVERALL, *aspects) if OVERALL in self.spans else (*aspects, OVERALL)
+
+    def digit_name(self, answer: Shown | None = None) -> str:
+        """What a digit sets: the overall score; where the data have none, the only aspect, of several none (empty)."""
+        if OVERALL in self.spans or not self.spans:
+            return OVERALL
+        aspects = {each.aspect for each in answer.ratings} if answer else set()
+        aspects = aspects or set(self.spans)
+        return next(iter(aspects)) if len(aspects) == 1 else ""
+
+    def deciders(self, filter: Filter) -> dict[str, int]:  # noqa: A002
+        """Person → rows that the filter lets through and they have decided on."""
+        people: Counter[str] = Counter()
+        for state, count in self.selection.states(filter).items():
+            people.update(dict.fromkeys(state.who, count))
+        return dict(sorted(people.items()))
 
     def page(self, filter: Filter, start: int = 0, count: int = 25) -> Page:  # noqa: A002
         """A stretch of the list.

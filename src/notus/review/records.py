@@ -11,7 +11,7 @@ Owns the types. What is listed is owned by ``review.filter``, how it is found by
 from dataclasses import dataclass, field
 from typing import Any
 
-from notus.core.records import Message, Ranking, Rating
+from notus.core.records import Message, Ranking, Rating, Scale
 from notus.decisions.ruling import Of, Ruling
 
 __all__ = [
@@ -43,7 +43,7 @@ class State:
     conflict: bool = False
     """Whether persons differ, and nothing settles it."""
     who: tuple[str, ...] = ()
-    """All who have a ruling in force on it, in their order."""
+    """All who have decided on it, in their order; a note alone decides nothing."""
     what: tuple[str, ...] = ()
     """The actions in force, each once, in the order of ``ruling.ACTIONS``."""
     scores: tuple[tuple[str, float | None], ...] = ()
@@ -139,6 +139,12 @@ class Shown:
     extra: dict[str, Any]
     rulings: tuple[Ruling, ...]
     """In force, on this answer."""
+    before: tuple[Message, ...] = ()
+    """All turns as they are in the data, where ``text`` and ``turns`` are as somebody edited them."""
+    edited_by: str = ""
+    """Who edited them."""
+    scale: Scale | None = None
+    """Of the overall score, where the source says it."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,10 @@ class RecordView:
     """In force on the record itself, and on its prompt as a whole (``of`` feedback)."""
     history: tuple[Ruling, ...]
     """All on the record, with what was undone, in their order."""
+    before: tuple[Message, ...] = ()
+    """The prompt as it is in the data, where ``prompt`` is as somebody edited it."""
+    edited_by: str = ""
+    """Who edited it."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +284,7 @@ class Progress:
     of: int
     conflicts: int
     by: tuple[tuple[str, int], ...]
-    """Person → records with a ruling of theirs."""
+    """Person → records that they have decided on."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import msgspec
 from notus.core.errors import InputError
 from notus.core.records import Scale
 from notus.core.text import one_line
+from notus.decisions.change import SCORED
 from notus.decisions.forms.item import TEXTS, Key, changed_texts, is_shown, read_key, read_target
 from notus.decisions.ruling import Action, Of, Ruling, in_force
 from notus.decisions.store import Store
@@ -266,9 +267,9 @@ def _score(given: float | str | None, of: Of, scale: Scale | None) -> float | No
         value = float(text)
     except ValueError:
         raise ValueError(f"the score is {one_line(text, 40)!r}; write a number such as 7 or 7.5, or none") from None
-    if not math.isfinite(value) or (scale is not None and not scale.low <= value <= scale.high):
-        rule = "that is finite" if scale is None else f"from {scale.low:g} to {scale.high:g}"
-        raise ValueError(f"the score is {text}; write a number {rule}, or none")
+    scale = scale or SCORED
+    if not math.isfinite(value) or not scale.low <= value <= scale.high:
+        raise ValueError(f"the score is {text}; write a number from {scale.low:g} to {scale.high:g}, or none")
     return value
 
 

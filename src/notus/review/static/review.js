@@ -163,10 +163,14 @@ function count(told) {
   place.querySelector('b').textContent = told.decided.toLocaleString('en');
 }
 
-function score(value) {
+// What the key of a digit means on a scale: 0 is 10 where there is a 10.
+const meant = (digit, high) => (digit === 0 && Number(high) >= 10 ? 10 : digit);
+
+function score(digit) {
   const now = article().dataset;
   if (!now.score) throw new Error('Here is no score to set: its feedback is not known.');
-  const more = { answer: now.score, field: 'overall_score', value };
+  if (!now.digit) return open('score'); // several ratings, and no overall score: which one is asked
+  const more = { answer: now.score, field: now.digit, value: meant(digit, now.digitHigh) };
   return decide('set-score', more, { stay: now.of !== 'completion' });
 }
 
@@ -182,6 +186,11 @@ async function back(path) {
     keep(`${told.said}.`);
     location.reload();
   }
+}
+
+function swap() {
+  if (main.querySelector('[data-do="swap"]')) return decide('swap');
+  return complain('There is nothing to swap: only a pair has two answers.');
 }
 
 // ---- the list
@@ -210,6 +219,14 @@ async function decideRow(what, more = {}) {
   step(1);
 }
 
+function scoreRow(digit) {
+  const row = rowNow();
+  const { digit: field, digitHigh } = row?.closest('.rows').dataset || {};
+  if (row && row.dataset.of !== 'completion') throw new Error('Only answers of feedback have a score to set here.');
+  if (row && !field) throw new Error('There are several ratings and no overall score: Enter opens the record, o sets one.');
+  return decideRow('set-score', { field, value: meant(digit, digitHigh) });
+}
+
 async function bulk(address) {
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
@@ -221,10 +238,28 @@ async function bulk(address) {
 
 // ---- dialogs
 
+const DRAFTS = ['note', 'edit'];
+const drafts = new Map(); // address of a record -> the note that was begun on it
+
+// The numbers that can be entered are those of the scale of what is chosen.
+function scaled(select) {
+  const field = select?.form.querySelector('[name="value"]');
+  if (!field) return;
+  const own = select.selectedOptions[0].dataset;
+  field.min = own.low;
+  field.max = own.high;
+  field.value = own.now;
+  const line = select.form.querySelector('[data-scale]');
+  if (line) line.textContent = `${own.low} to ${own.high}`;
+}
+
 function open(name) {
   const dialog = document.getElementById(name);
   if (!dialog || !dialog.firstElementChild) return say('Nothing of it can be changed here.');
-  for (const each of dialog.querySelectorAll('form')) each.reset();
+  // What was typed and not sent stays: of a note and an edit, until it is saved or cancelled.
+  for (const each of dialog.querySelectorAll('form')) if (!DRAFTS.includes(name)) each.reset();
+  if (name === 'note') dialog.querySelector('textarea').value = drafts.get(article().dataset.self) || '';
+  scaled(dialog.querySelector('select[name="field"]'));
   dialog.showModal();
   dialog.querySelector('textarea, input, select')?.focus();
 }
@@ -235,7 +270,11 @@ const forms = {
     keep(`${told.said}.`);
     location.reload();
   },
-  note: (data) => decide('note', { why: data.get('why') }, { stay: true }),
+  note: async (data) => {
+    const on = article().dataset.self;
+    await decide('note', { why: data.get('why') }, { stay: true });
+    drafts.delete(on);
+  },
   score: (data) => {
     const now = article().dataset;
     const value = data.get('value') === '' ? null : Number(data.get('value'));
@@ -253,7 +292,7 @@ const forms = {
     const asked = { what, count: Number(form.dataset.count), why: data.get('why') || '' };
     if (what === 'set-score') {
       if (!data.get('value')) throw new Error('Say which score.');
-      Object.assign(asked, { field: 'overall_score', value: Number(data.get('value')) });
+      Object.assign(asked, { field: data.get('field'), value: Number(data.get('value')) });
     }
     const told = await post('/bulk', { filter: form.dataset.filter, asked });
     keep(`${told.said}. u takes all of it back.`);
@@ -274,10 +313,17 @@ document.addEventListener('submit', (event) => {
   alone(() => work(data, form));
 });
 
+document.addEventListener('change', (event) => {
+  if (event.target.matches('select[name="field"]')) scaled(event.target);
+});
+document.addEventListener('input', (event) => {
+  if (event.target.closest('#note')) drafts.set(article().dataset.self, event.target.value);
+});
+
 const doing = {
   keep: () => decide('keep'),
   drop: () => decide('drop'),
-  swap: () => decide('swap'),
+  swap,
   'cannot-tell': () => decide('cannot-tell'),
   score: () => open('score'),
   edit: () => open('edit'),
@@ -295,10 +341,16 @@ document.addEventListener('click', (event) => {
   const own = element.dataset || {};
   if (own.do) alone(() => doing[own.do]());
   else if (own.open) open(own.open);
-  else if ('close' in own) element.closest('dialog').close();
+  else if ('close' in own) cancel(element.closest('dialog'));
   else if (own.bulk) alone(() => bulk(own.bulk));
   else if (own.focus) remember(own.focus);
 });
+
+function cancel(dialog) {
+  if (dialog.id === 'note') drafts.delete(article().dataset.self);
+  if (DRAFTS.includes(dialog.id)) dialog.querySelector('form').reset();
+  dialog.close();
+}
 
 // A filter is a link: after it the focus and the place on the page are where they were.
 function remember(key) {
@@ -368,9 +420,15 @@ const recordKeys = {
   u: doing.undo, r: doing.redo, j: next, ArrowRight: next, p: previous, ArrowLeft: previous, m: doing.view,
   Escape: () => { location.href = article().dataset.back; },
 };
+function swapRow() {
+  if (rowNow() && rowNow().dataset.of !== 'pair') return complain('There is nothing to swap: only a pair has two answers.');
+  return decideRow('swap');
+}
+
+const bulkKeys = { k: 'keep', d: 'drop', s: 'swap', c: 'cannot-tell' };
 const listKeys = {
   j: () => step(1), ArrowDown: () => step(1), p: () => step(-1), ArrowUp: () => step(-1),
-  k: () => decideRow('keep'), d: () => decideRow('drop'), s: () => decideRow('swap'), c: () => decideRow('cannot-tell'),
+  k: () => decideRow('keep'), d: () => decideRow('drop'), s: swapRow, c: () => decideRow('cannot-tell'),
   u: doing.undo, r: doing.redo,
   b: () => bulk(main.querySelector('[data-bulk]')?.dataset.bulk || ''),
   '/': () => document.getElementById('text').focus(),
@@ -384,22 +442,23 @@ document.addEventListener('keydown', (event) => {
     return;
   }
   if (typing && event.key === 'Escape' && !event.target.closest('dialog')) event.target.blur();
+  const choice = document.querySelector(`#bulk[open] input[value="${bulkKeys[event.key]}"]`);
+  if (choice && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    event.preventDefault();
+    choice.checked = true;
+    choice.focus();
+    return;
+  }
   if (typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
   if (event.key === '?') {
     event.preventDefault();
     open('help');
     return;
   }
-  const digit = /^[0-9]$/.test(event.key) ? Number(event.key) || 10 : 0;
+  const digit = /^[0-9]$/.test(event.key) ? Number(event.key) : null;
   let work = null;
-  if (kind === 'record') work = digit ? () => score(digit) : recordKeys[event.key];
-  else if (kind === 'list') {
-    work = digit ? () => {
-      const row = rowNow();
-      if (row && row.dataset.of !== 'completion') throw new Error('Only answers of feedback have a score to set here.');
-      return decideRow('set-score', { field: 'overall_score', value: digit });
-    } : listKeys[event.key];
-  }
+  if (kind === 'record') work = digit !== null ? () => score(digit) : recordKeys[event.key];
+  else if (kind === 'list') work = digit !== null ? () => scoreRow(digit) : listKeys[event.key];
   if (!work || event.repeat && !['j', 'p'].includes(event.key) && !event.key.startsWith('Arrow')) return;
   event.preventDefault();
   alone(work);

@@ -33,11 +33,11 @@ from notus.core.parallel import kept_workers, map_shards, start_workers, usable_
 from notus.core.run import atomic
 from notus.decisions.ruling import Of
 from notus.formats.source import Source
-from notus.review.tables.parts import OF, Part, write_part
+from notus.review.tables.parts import OF, Part, Span, write_part
 
 __all__ = ["Built", "build", "cache_of"]
 
-_VERSION = 3
+_VERSION = 4
 """Raised whenever equal files give other tables than before."""
 _MANIFEST = ".tables.json"
 _WORTH_A_PROCESS = 4
@@ -54,6 +54,14 @@ class Built:
     parts: tuple[Part, ...]
     fresh: bool = False
     """Whether they were built just now."""
+
+    @property
+    def scales(self) -> dict[str, Span]:
+        """Of feedback: aspect, or ``overall_score`` → between which values it lies."""
+        found: dict[str, Span] = {}
+        for name, span in (item for part in self.parts for item in part.scales.items()):
+            found[name] = found[name].joined(span) if name in found else span
+        return found
 
     @property
     def dropped(self) -> Counter[str]:

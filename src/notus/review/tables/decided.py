@@ -189,7 +189,7 @@ def _state_of(rulings: tuple[Ruling, ...]) -> State:
     return State(
         verdict=verdict,
         conflict=any(each.conflicts for each in settled),
-        who=tuple(dict.fromkeys(each.who for each in rulings)),
+        who=tuple(dict.fromkeys(each.who for each in rulings if each.what != "note")),
         what=tuple(each for each in ACTIONS if what[each]),
         scores=tuple((name, None if value is None else float(value)) for name, value in sorted(scores.items())),
     )

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ from notus.core.errors import cannot_write
 from notus.core.records import Completion, Dialogue, Feedback, Message, Preference, Unpaired, format_turns
 from notus.core.stage import Tally
 from notus.core.text import one_line
+from notus.decisions.change import OVERALL
 from notus.decisions.ruling import Of
 from notus.formats.format import Data
 from notus.formats.quarantine import Quarantine
@@ -47,6 +48,7 @@ __all__ = [
     "SEPARATOR",
     "WORDS",
     "Part",
+    "Span",
     "decode",
     "fold",
     "number_of",
@@ -89,6 +91,19 @@ _TEXT_TABLE = pa.schema([("part", pa.int32()), ("kind", pa.int8()), ("of", pa.in
 _RECORD_TABLE = pa.schema([("record", pa.large_binary())])
 
 
+class Span(NamedTuple):
+    """Between which values a score lies: those of its scale where the source says one, and those that it has."""
+
+    low: float
+    high: float
+    said: bool
+    """Whether the source says a scale for every value."""
+
+    def joined(self, other: "Span") -> "Span":
+        """Both as one."""
+        return Span(min(self.low, other.low), max(self.high, other.high), self.said and other.said)
+
+
 @dataclass(frozen=True)
 class Part:
     """What a shard gave."""
@@ -98,6 +113,8 @@ class Part:
     records: int
     dropped: dict[str, int]
     """Rows of the source that became no record: why → how many."""
+    scales: dict[str, Span] = field(default_factory=dict)
+    """Of feedback: aspect, or ``overall_score`` → between which values it lies."""
 
 
 def part_file(folder: Path, table: str, number: int) -> Path:
@@ -145,7 +162,7 @@ def write_part(folder: Path, task: tuple[int, Source]) -> Part:
     except OSError as error:
         raise cannot_write(folder, error) from None
     reasons = Counter(each.reason for each in tally.dropped)
-    return Part(number, writer.rows, writer.records, dict(reasons))
+    return Part(number, writer.rows, writer.records, dict(reasons), writer.scales)
 
 
 @dataclass
@@ -160,6 +177,7 @@ class _Writer:
     answers: list[str] = field(default_factory=list)
     prompts: list[str | None] = field(default_factory=list)
     """Of the record, on its first row alone."""
+    scales: dict[str, Span] = field(default_factory=dict)
 
     def __enter__(self) -> "_Writer":
         place = partial(part_file, self.folder, number=self.number)
@@ -196,6 +214,8 @@ class _Writer:
             self.prompts.append(prompt if first else None)
             self.rows += 1
             first = False
+        for name, span in _scored(record):
+            self.scales[name] = self.scales[name].joined(span) if name in self.scales else span
         self.whole.append(_encode(record))
         self.records += 1
         self._write_what_is_full()
@@ -366,3 +386,15 @@ def _encode(record: Data) -> bytes:
         return msgspec.json.encode(record)
     except UnicodeEncodeError:
         return json.dumps(msgspec.to_builtins(record)).encode()
+
+
+def _scored(record: Data) -> Iterator[tuple[str, Span]]:
+    """Each score of a record's answers under its name."""
+    for each in record.completions if isinstance(record, Feedback) else ():
+        graded = [(rating.aspect, rating.value, rating.scale) for rating in each.ratings]
+        if each.critique is not None:
+            graded.append((OVERALL, each.critique.score, each.critique.scale))
+        for name, value, scale in graded:
+            if value is not None:
+                ends = (value, scale.low, scale.high) if scale else (value,)
+                yield name, Span(float(min(ends)), float(max(ends)), scale is not None)

@@ -163,6 +163,7 @@ def _shown(completion: Completion, identifier: str, place: int | None) -> Shown:
         evidence="",
         extra=completion.extra,
         rulings=(),
+        scale=critique.scale if critique else None,
     )
 
 
