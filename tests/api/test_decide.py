@@ -50,7 +50,7 @@ def test_fifty_rows_go_out_and_each_decision_comes_back_on_its_row(audits, tmp_p
     rulings = in_store(store)
     assert made(rulings) == wanted
     assert {each.who for each in rulings} == {who}
-    assert {each.queue for each in rulings} == {"suspicion"}
+    assert {each.queue for each in rulings} == {"suspicion" if data == FEEDBACK else "flags"}
     came = brought.returned
     assert (came.unknown, came.unreadable, came.changed, came.twice, came.unchecked) == ([], [], [], 0, 0)
     assert came.empty == (0 if name.endswith("min") else 50 - len(wanted))
@@ -101,7 +101,7 @@ def test_what_is_decided_is_left_out_and_a_sample_depends_on_the_seed_alone(audi
     lines[-2]["why"] = "only a note"
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
     import_form(tmp_path / "a.jsonl", str(store), who="ana")
-    assert sorted(each.queue for each in in_store(store)) == ["random", "random", "suspicion"]
+    assert sorted(each.queue for each in in_store(store)) == ["flags", "random", "random"]
     second = export_queue(run, tmp_path / "b.jsonl", top=5, random=30, seed=3, decisions=str(store)).queue
     gone = {first.items[0].id, first.items[-1].id}
     assert second.left_out == 2
