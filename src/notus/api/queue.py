@@ -2,8 +2,8 @@
 
 Of a run of the audit the order, the reasons and the evidence are those of its table, and the texts are read where they
 stand in its source; where it ranks no pair by suspicion, pairs with a fact against them come first, then those whose
-texts speak most against their label. Of anything else the order is that of the file. A random sample beside it is drawn from all rows
-that nobody has decided, by a hash of seed and id: the same in every order of the rows.
+texts speak most against their label. Of anything else the order is that of the file. A random sample beside it is
+drawn from all rows that nobody has decided, by a hash of seed and id: the same in every order of the rows.
 
 Owns the order, the sample, and the joining with the feedback behind pairs. What is shown of a record is owned by
 ``decisions.forms``, what is suspicious by the audit.
