@@ -11,6 +11,7 @@ from notus.api.queue import places_of
 from notus.audit.feedback import Suspicion
 from notus.audit.pairs import Pair
 from notus.cli.decide.forms import _exported_lines
+from notus.core.disk.outputs import seal
 from notus.core.errors import ConfigError, DataError, InputError
 from notus.core.records import Completion, Critique, Feedback, Message, Rating, Scale
 from notus.core.run import MANIFEST
@@ -333,7 +334,9 @@ def flagged_run(tmp_path_factory):
     manifest = json.loads((folder / "audit" / MANIFEST).read_text())
     sha256 = hashlib.sha256(table.read_bytes()).hexdigest()
     manifest["outputs"][table.name] = {"bytes": table.stat().st_size, "sha256": sha256}
-    (folder / "audit" / MANIFEST).write_text(json.dumps(manifest))
+    (folder / "audit" / MANIFEST).write_text(
+        json.dumps(seal({key: value for key, value in manifest.items() if key != "seal"}))
+    )
     return folder / "audit", [row.id for row in said]
 
 

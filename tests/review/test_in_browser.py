@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import notus
 from notus.review.filter import Filter
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.review_server import feedback_row, served, write_rows

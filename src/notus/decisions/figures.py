@@ -249,7 +249,7 @@ def _depths(
         if ordered and found[target] != "note":
             queued[target] = min(ordered)
     if places is None:
-        known = {}
+        known: dict[str, int] = {}
         for name in _ORDERED:  # each queue has its own first place
             own = sorted((number, target) for target, (number, queue) in queued.items() if queue == name)
             known |= {target: place for place, (_, target) in enumerate(own, 1)}
