@@ -1,20 +1,29 @@
 """A queue out and decisions in: round trips of real rows through each form, what is left out, what is told."""
 
+import hashlib
 import json
 
+import msgspec
 import pytest
 
 from notus.api.decide import export_queue, form_of, import_form
+from notus.api.queue import places_of
 from notus.audit.feedback import Suspicion
+from notus.audit.pairs import Pair
+from notus.cli.decide.forms import _exported_lines
+from notus.core.disk.outputs import seal
 from notus.core.errors import ConfigError, DataError, InputError
 from notus.core.records import Completion, Critique, Feedback, Message, Rating, Scale
+from notus.core.run import MANIFEST
 from notus.core.tables import read_records, write_records
 from notus.decisions.ruling import Ruling
 from notus.decisions.store import open_store
 from notus.steps.data.audit import COMPLETIONS
+from notus.steps.data.audit import PAIRS as PAIRS_TABLE
 from notus.steps.perform import run_step
 from notus.steps.registry import step_class
 from tests.helpers.decide_forms import FEEDBACK, FILLERS, PAIRS, expected, made
+from tests.helpers.review_server import pair_row, write_rows
 
 REAL = pytest.mark.skipif(not FEEDBACK.is_file(), reason="the shared data are not there")
 
@@ -50,7 +59,7 @@ def test_fifty_rows_go_out_and_each_decision_comes_back_on_its_row(audits, tmp_p
     rulings = in_store(store)
     assert made(rulings) == wanted
     assert {each.who for each in rulings} == {who}
-    assert {each.queue for each in rulings} == {"suspicion"}
+    assert {each.queue for each in rulings} == {"suspicion" if data == FEEDBACK else "flags"}
     came = brought.returned
     assert (came.unknown, came.unreadable, came.changed, came.twice, came.unchecked) == ([], [], [], 0, 0)
     assert came.empty == (0 if name.endswith("min") else 50 - len(wanted))
@@ -101,7 +110,7 @@ def test_what_is_decided_is_left_out_and_a_sample_depends_on_the_seed_alone(audi
     lines[-2]["why"] = "only a note"
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
     import_form(tmp_path / "a.jsonl", str(store), who="ana")
-    assert sorted(each.queue for each in in_store(store)) == ["random", "random", "suspicion"]
+    assert sorted(each.queue for each in in_store(store)) == ["flags", "random", "random"]
     second = export_queue(run, tmp_path / "b.jsonl", top=5, random=30, seed=3, decisions=str(store)).queue
     gone = {first.items[0].id, first.items[-1].id}
     assert second.left_out == 2
@@ -296,3 +305,77 @@ def test_what_an_audit_shows_behind_masks_goes_out_behind_masks(tmp_path):
     assert {item.id for item in queue.items} == {item.id for item in plain.items}
     assert {item.editable for item in plain.items} == {("prompt", "chosen", "rejected")}
     assert {item.editable for item in queue.items} == {("prompt", "rejected")}
+
+
+@pytest.fixture(scope="module")
+def flagged_run(tmp_path_factory):
+    """An audit of pairs without rewards, of whose table flags, places by text and q are set by hand."""
+    folder = tmp_path_factory.mktemp("flags")
+    rows = [pair_row(f"Name river {n}.", f"The Oder, {n}.", f"A lake, {n}.") for n in range(8)]
+    source = write_rows(folder / "pairs.jsonl", rows)
+    run_step("audit", step_class("audit").parse({"data": str(source)}, where="test"), folder / "audit")
+    table = PAIRS_TABLE.at(folder / "audit")
+    given: list[tuple[tuple[str, ...], int | None, float | None]] = [
+        ((), None, 0.9),
+        ((), 5, None),
+        (("label-against-text",), 1, None),
+        (("reversed",), 4, 0.5),
+        ((), None, None),
+        (("margin-against-label",), None, 0.2),
+        (("reversed", "decided-keep"), None, None),
+        (("same-answers",), 2, None),
+    ]
+    said = [
+        msgspec.structs.replace(row, flags=flags, place_by_text=place, q=q, suspicion=None)
+        for row, (flags, place, q) in zip(read_records(table, Pair), given, strict=True)
+    ]
+    table.unlink()
+    write_records(table, said, Pair)
+    manifest = json.loads((folder / "audit" / MANIFEST).read_text())
+    sha256 = hashlib.sha256(table.read_bytes()).hexdigest()
+    manifest["outputs"][table.name] = {"bytes": table.stat().st_size, "sha256": sha256}
+    (folder / "audit" / MANIFEST).write_text(
+        json.dumps(seal({key: value for key, value in manifest.items() if key != "seal"}))
+    )
+    return folder / "audit", [row.id for row in said]
+
+
+FLAGGED = [7, 3, 2, 1, 5, 0, 4, 6]
+"""Worked out by hand: the two facts by their place by text, then places by text, then q, then the file's order."""
+
+
+def test_pairs_that_nothing_ranks_come_by_their_flags(flagged_run, tmp_path):
+    run, ids = flagged_run
+    exported = export_queue(str(run), tmp_path / "queue.jsonl", top=5, random=3, seed=1)
+    queue = exported.queue
+    assert [item.id for item in queue.items[:5]] == [ids[place] for place in FLAGGED[:5]]
+    assert (queue.by_suspicion, queue.by_flags, queue.facts, queue.against_text) == (False, True, 2, 1)
+    assert {item.queue for item in queue.items[:5]} <= {"flags", "random"}
+    assert "flags" in {item.queue for item in queue.items}
+    assert len(queue.items) == 5 + 3 - queue.both
+    lines = _exported_lines(exported)
+    assert "ordered by flags: 2 pairs with a fact, 1 label against its texts" in lines[0]
+    assert places_of(run) == {ids[place]: number for number, place in enumerate(FLAGGED, 1)}
+
+
+def test_the_review_lists_them_in_the_same_order(flagged_run, tmp_path):
+    pytest.importorskip("duckdb")
+    from notus.review.filter import Filter
+    from notus.review.open import open_review
+
+    run, ids = flagged_run
+    with open_review(run, cache=tmp_path / "cache", workers=1) as review:
+        assert review.facts.sorts[0] == "flagged"
+        assert [row.id for row in review.page(Filter(sort="flagged")).rows] == [ids[place] for place in FLAGGED]
+        ranked = review.page(Filter.parse([("flagged", "1..9")])).rows
+        assert {row.id for row in ranked} == {*ids} - {ids[4], ids[6]}  # nothing speaks against those two
+        assert any("sorted by their flags: facts first" in line for line in review.facts.said)
+
+
+def test_what_is_drawn_and_among_the_first_is_told(tmp_path):
+    rows = [pair_row(f"Name river {n}.", f"The Oder, {n}.", f"A lake, {n}.") for n in range(10)]
+    source = write_rows(tmp_path / "pairs.jsonl", rows)
+    exported = export_queue(str(source), tmp_path / "queue.jsonl", top=6, random=7)
+    assert exported.queue.both == 6 + 7 - len(exported.queue.items) >= 3  # 13 of 10 rows
+    told = f"{exported.queue.both} of them stand among the first too, and count for the sample"
+    assert any(told in line for line in _exported_lines(exported))

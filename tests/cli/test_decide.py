@@ -37,7 +37,7 @@ def decided(path, *decisions):
 def test_out_and_in_again(notus, tmp_path):
     code, out, _ = notus("decide", "export", "pairs.jsonl", "--top", 4, "--out", "queue.jsonl")
     assert code == 0
-    assert "pairs.jsonl: 6 rows, in the order of the source, for it was not audited" in out
+    assert "pairs.jsonl: 6 rows, in the order of the source, for no audit orders it" in out
     assert "Written: queue.jsonl (4 records, jsonl)" in out
     assert "Next: notus decide import queue.jsonl --decisions decisions.sqlite --who NAME" in out
     rows = decided(tmp_path / "queue.jsonl", {"decision": "swap", "why": "w"}, {"decision": "delete"}, {"id": "pair:x"})

@@ -12,6 +12,8 @@ import pytest
 
 from notus.cli.decide.review import review
 from notus.core.errors import NotusError
+from notus.decisions.ruling import Ruling
+from notus.decisions.store import open_store
 from tests.helpers.review_server import feedback_row, write_rows
 
 pytest.importorskip("fastapi")
@@ -67,6 +69,19 @@ def test_it_serves_says_where_and_ends_by_ctrl_c(source, tmp_path):
         out, err = process.communicate(timeout=20)
         assert (process.returncode, err) == (0, "")
         assert out.splitlines()[-1] == f"0 decisions are in {tmp_path / 'decisions.sqlite'}"
+
+
+def test_a_sigterm_ends_it_with_all_decisions_in_the_file(source, tmp_path):
+    with running(source, tmp_path) as (process, link):
+        decisions = tmp_path / "decisions.sqlite"
+        with open_store(decisions) as store:
+            store.add([Ruling(target="a", of="pair", what="drop", who="ben")])
+            assert status(link)[0] == 200
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=20)
+        assert (process.returncode, err) == (0, "")
+        assert out.splitlines()[-1] == f"1 decisions are in {decisions}"
+        assert sorted(each.name for each in tmp_path.glob("decisions*")) == ["decisions.sqlite"]
 
 
 def test_beyond_loopback_the_link_has_a_token(source, tmp_path):

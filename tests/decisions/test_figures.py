@@ -198,3 +198,18 @@ def test_the_command_prints_sections_and_json(tmp_path):
     assert told["reasons"][0]["right"]["count"] == 8
     assert told["depth_is"] == "order"
     assert told["random_sample"] is None
+
+
+def test_a_depth_is_of_queues_that_are_ordered_each_from_its_first_place():
+    def decided(name, queue, what):
+        return (name, what, "ana", {"queue": queue})
+
+    said = [decided(f"s{place}", "suspicion", "drop") for place in range(12)]
+    said += [decided(f"f{place}", "flags", "keep") for place in range(11)]
+    said += [decided(f"x{place}", queue, "drop") for place, queue in enumerate(("", "filter", "random"))]
+    depths = figures(rulings(*said)).depths
+    # Places 1 to 10 hold ten of each queue, 11 and 12 two dropped ones and one that was kept.
+    assert [(each.first, each.last, each.right.count, each.right.of) for each in depths] == [
+        (1, 10, 10, 20),
+        (11, 12, 2, 3),
+    ]

@@ -374,3 +374,35 @@ def test_a_server_that_is_not_there_and_a_database_without_decisions(new_databas
         raw.execute("CREATE TABLE rulings(a int)")
     with pytest.raises(InputError, match="has a table 'rulings' that is no store"):
         open_store(url, create=True)
+
+
+def test_a_copy_of_the_file_alone_has_what_was_added_while_it_is_open(tmp_path):
+    path, copy = tmp_path / "d.sqlite", tmp_path / "copy" / "d.sqlite"
+    copy.parent.mkdir()
+    with open_store(path, create=True) as store, open_store(path, read_only=True) as reader:
+        for number in range(1, 31):
+            store.add([on(f"t{number}")])
+            assert reader.last == number
+            copy.write_bytes(path.read_bytes())
+            with open_store(copy, read_only=True) as copied:
+                assert copied.last == number
+        store.undo([30], "ana")
+        copy.write_bytes(path.read_bytes())
+        with open_store(copy) as copied:
+            assert copied.last == 31
+
+
+def test_a_copy_that_lacks_its_log_is_told_and_not_made_a_store(tmp_path):
+    path, copy = tmp_path / "d.sqlite", tmp_path / "copy.sqlite"
+    with sqlite3.connect(path, isolation_level=None) as raw:  # as a store that has put nothing into its file yet
+        raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute("PRAGMA application_id = 1315927108")
+        raw.execute("CREATE TABLE rulings(number)")
+        copy.write_bytes(path.read_bytes())
+    raw.close()
+    for read_only in (False, True):
+        with pytest.raises(InputError, match=r"it is empty: .* what stands in copy\.sqlite-wal beside the original"):
+            open_store(copy, read_only=read_only)
+    with sqlite3.connect(copy) as raw:
+        assert raw.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    raw.close()

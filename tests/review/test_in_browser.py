@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import notus
 from notus.review.filter import Filter
 from tests.helpers.hostile import HOSTILE
 from tests.helpers.review_server import feedback_row, served, write_rows
@@ -285,6 +286,37 @@ def test_a_random_sample_is_marked_as_one(browser, page):
         tab.press("k", "Kept")
         tab.press("d", "Dropped")
         assert {each.queue for each in page.force()} == {"random"}
+
+
+@pytest.fixture(scope="session")
+def audited(feedback_file, tmp_path_factory):
+    """A run of the audit of the rivers."""
+    run = tmp_path_factory.mktemp("audited") / "audit"
+    notus.audit(str(feedback_file), out=run)
+    return run
+
+
+def test_a_queue_is_marked_where_the_list_is_that_queue(browser, audited, tmp_path):
+    with served(audited, tmp_path / "decisions.sqlite") as page, tab_on(browser, page) as tab:
+        tab.page.goto(page.url)
+        assert tab.page.locator(".queue").first.inner_text().startswith("Most suspicious first")
+        assert tab.page.locator(".queue[aria-current]").count() == 0
+        tab.page.locator(".queue", has_text="Most suspicious").click()
+        tab.page.wait_for_selector("#record")
+        first = tab.shown()
+        tab.page.keyboard.press("Escape")
+        tab.page.wait_for_selector(".rows")
+        assert tab.page.locator(".queue[aria-current]").all_inner_texts()[0].startswith("Most suspicious first")
+        tab.page.keyboard.press("j")  # the first row, whatever was clicked before
+        assert tab.page.evaluate("document.activeElement.closest('li').dataset.id") == first
+        tab.page.keyboard.press("k")
+        tab.page.wait_for_selector(".rows .chip.good")
+        assert [(each.target, each.queue) for each in page.force()] == [(first, "suspicion")]
+        tab.page.goto(f"{page.url}/?sort=suspicion")
+        tab.page.keyboard.press("j")
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_selector("#record")
+        assert tab.shown() == first
 
 
 def test_by_keyboard_alone(browser, page):

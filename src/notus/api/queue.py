@@ -1,8 +1,9 @@
 """A queue of what is to be decided: the records of a source or of an audit, the most suspicious first.
 
 Of a run of the audit the order, the reasons and the evidence are those of its table, and the texts are read where they
-stand in its source; of anything else the order is that of the file. A random sample beside it is drawn from all rows
-that nobody has decided, by a hash of seed and id: the same in every order of the rows.
+stand in its source; where it ranks no pair by suspicion, pairs with a fact against them come first, then those whose
+texts speak most against their label. Of anything else the order is that of the file. A random sample beside it is
+drawn from all rows that nobody has decided, by a hash of seed and id: the same in every order of the rows.
 
 Owns the order, the sample, and the joining with the feedback behind pairs. What is shown of a record is owned by
 ``decisions.forms``, what is suspicious by the audit.
@@ -16,17 +17,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from notus.audit.feedback import Suspicion
-from notus.audit.pairs import Pair
+from notus.audit.labels import AGAINST
+from notus.audit.pairs import Pair, has_fact, order_by_flags
 from notus.audit.signals import SURE
 from notus.clean.private.guard import masked
 from notus.core.artifacts import FEEDBACK, RAW_FEEDBACK, Artifact, artifacts_in
-from notus.core.errors import ConfigError, DataError, nearest
+from notus.core.errors import ConfigError, DataError, InputError, nearest
 from notus.core.records import Feedback, Preference, digest
 from notus.core.run import MANIFEST, check_run, read_json
 from notus.core.stage import Tally
-from notus.core.tables import read_at, read_columns
+from notus.core.tables import read_at, read_columns, table_exists
 from notus.core.text import HubId
 from notus.decisions.forms.item import Item
 from notus.decisions.forms.records import completion_item, items_of, pair_item, with_feedback
@@ -37,7 +40,7 @@ from notus.provenance.lineage import Link, links_of
 from notus.steps.base import HELD, Reads, open_records
 from notus.steps.data.audit import COMPLETIONS, PAIRS, Audit
 
-__all__ = ["Queue", "make_queue"]
+__all__ = ["Queue", "make_queue", "places_of"]
 
 _REPAIRS = ("set-to-1", "ask-again")
 
@@ -52,10 +55,18 @@ class Queue:
     of: int
     """Rows that there are."""
     by_suspicion: bool
+    by_flags: bool = False
+    """Whether nothing ranks them by suspicion, and their flags do."""
+    facts: int = 0
+    """Pairs with a fact against them, where flags order them."""
+    against_text: int = 0
+    """Pairs whose label their texts contradict, where flags order them."""
     left_out: int = 0
     """Rows that are decided already."""
     random: int = 0
     """Items of the random sample."""
+    both: int = 0
+    """Items of the random sample that are among the first too."""
     repeated: int = 0
     """Rows that hold the same as another one, which stands for them."""
     unread: int = 0
@@ -74,6 +85,7 @@ class _Row(NamedTuple):
     reasons: tuple[str, ...]
     place: int | None
     q: float | None
+    by_text: int | None
 
 
 def make_queue(
@@ -144,8 +156,19 @@ def _of_source(source: Source, top: int, random: int, seed: int, decided: Set[st
         raise DataError(f"none of the {tally.taken:,} rows of {source.name} can be read; see notus read {source.name}")
     sample = [item for *_, item in sorted(drawn, reverse=True)]
     items = _together(first, [_queued(item, "random") for item in sample])
+    both = len(first) + len(sample) - len(items)
     bad = tally.taken - tally.given if tally.taken > tally.given else 0
-    return Queue(items, source.name, rows, False, left_out, len(sample), rows - len(seen), bad)
+    return Queue(
+        items,
+        source.name,
+        rows,
+        by_suspicion=False,
+        left_out=left_out,
+        random=len(sample),
+        both=both,
+        repeated=rows - len(seen),
+        unread=bad,
+    )
 
 
 def _lot(seed: int, id_: str) -> str:
@@ -178,7 +201,7 @@ def _of_audit(folder: Path, top: int, random: int, seed: int, reason: str | None
         known = {slug for row in rows for slug in row.reasons}
         if reason not in known:
             raise ConfigError(f"no row of {folder} has the reason '{reason}'; {nearest(reason, known)}")
-    ordered = sorted(rows, key=_doubt)
+    ordered, name = _in_order(rows, kind)
     once = list({row.id: row for row in reversed(ordered)}.values())[::-1]
     free = [row for row in once if row.id not in decided]
     first = [row for row in free if reason is None or reason in row.reasons][:top]
@@ -192,9 +215,47 @@ def _of_audit(folder: Path, top: int, random: int, seed: int, reason: str | None
             "again"
         )
     together = _together(
-        [_queued(items[row.id], "suspicion") for row in first], [_queued(items[row.id], "random") for row in drawn]
+        [_queued(items[row.id], name) for row in first], [_queued(items[row.id], "random") for row in drawn]
     )
-    return Queue(together, source.name, len(rows), True, len(once) - len(free), len(drawn), len(rows) - len(once))
+    return Queue(
+        together,
+        source.name,
+        len(rows),
+        by_suspicion=name == "suspicion",
+        by_flags=name == "flags",
+        facts=sum(has_fact(row.reasons) for row in once) if name == "flags" else 0,
+        against_text=sum(AGAINST in row.reasons for row in once) if name == "flags" else 0,
+        left_out=len(once) - len(free),
+        random=len(drawn),
+        both=len(first) + len(drawn) - len(together),
+        repeated=len(rows) - len(once),
+    )
+
+
+def places_of(run: Path) -> dict[str, int]:
+    """Id of each record of an audit → its place by suspicion; where that ranks no pair, its place by flags.
+
+    Raises:
+        InputError: if it is no audit.
+    """
+    for kind, table in ((Suspicion, COMPLETIONS), (Pair, PAIRS)):
+        if table_exists(table.at(run)):
+            rows = _read_rows(table.at(run), kind)
+            ordered, name = _in_order(rows, kind)
+            if name != "flags":
+                return {row.id: row.place for row in rows if row.place is not None}
+            return {id_: place for place, id_ in enumerate(dict.fromkeys(row.id for row in ordered), 1)}
+    raise InputError(f"{run} is no run of the audit; name one (notus audit FILE --out {run})")
+
+
+def _in_order(rows: Sequence[_Row], kind: type[Suspicion] | type[Pair]) -> tuple[list[_Row], str]:
+    """The rows as they come before a person, and the name of that queue; none where nothing orders them."""
+    if kind is Suspicion or any(row.place is not None for row in rows):
+        return sorted(rows, key=_doubt), "suspicion"
+    facts = np.array([has_fact(row.reasons) for row in rows], bool)
+    places, q = (np.array(each, float) for each in ([row.by_text for row in rows], [row.q for row in rows]))
+    ordered = [rows[number] for number in order_by_flags(facts, places, q).tolist()]
+    return ordered, "flags" if facts.any() or np.isfinite(places).any() or np.isfinite(q).any() else ""
 
 
 def _audited_source(link: Link) -> Source:
@@ -218,14 +279,25 @@ def _table_of(folder: Path) -> tuple[type[Suspicion] | type[Pair], Artifact]:
 
 
 def _read_rows(path: Path, kind: type[Suspicion] | type[Pair]) -> list[_Row]:
-    names = ["id", "flags", "suspicion", "q", *(["reasons", "repair"] if kind is Suspicion else [])]
-    columns = {name: column.to_pylist() for name, column in zip(names, read_columns(path, names).columns, strict=True)}
+    own_names = ["reasons", "repair"] if kind is Suspicion else ["place_by_text"]
+    table = read_columns(path, ["id", "flags", "suspicion", "q", *own_names])
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
     count = len(columns["id"])
     reasons, repairs = columns.get("reasons", [()] * count), columns.get("repair", [""] * count)
+    texts = columns.get("place_by_text", [None] * count)
     return [
-        _Row(number, id_, _reasons(own, flags, repair), place, q)
-        for number, (id_, own, flags, repair, place, q) in enumerate(
-            zip(columns["id"], reasons, columns["flags"], repairs, columns["suspicion"], columns["q"], strict=True)
+        _Row(number, id_, _reasons(own, flags, repair), place, q, text)
+        for number, (id_, own, flags, repair, place, q, text) in enumerate(
+            zip(
+                columns["id"],
+                reasons,
+                columns["flags"],
+                repairs,
+                columns["suspicion"],
+                columns["q"],
+                texts,
+                strict=True,
+            )
         )
     ]
 

@@ -13,11 +13,12 @@ audit of feedback by ``audit.feedback``; what the rewards of trained models say 
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from notus.audit.ratings.judgements import Signal
 from notus.audit.signals import FEWEST, REASON, Chance, format_odds, margin_signal, union_q
@@ -43,7 +44,9 @@ __all__ = [
     "Positions",
     "audit_pairs",
     "bias_of",
+    "has_fact",
     "model_bias",
+    "order_by_flags",
     "share_of_pairs",
     "without_kept",
 ]
@@ -202,6 +205,22 @@ def without_kept(audit: PairAudit) -> PairAudit:
     nothing = {"suspicion": None, "place_by_text": None, "q": None}
     rows = tuple(msgspec.structs.replace(row, **nothing) if KEPT in row.flags else row for row in audit.rows)
     return replace(audit, rows=rows)
+
+
+def has_fact(flags: Collection[str]) -> bool:
+    """Whether a fact speaks against a pair; what a person decided to keep is no suspect, whatever its flags."""
+    return KEPT not in flags and not NO_FACTS.issuperset(flags)
+
+
+def order_by_flags(facts: NDArray[np.bool_], places: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The order of pairs that nothing ranks by suspicion: facts first, then the place by text, q, the order of the set.
+
+    Args:
+        facts: of each pair ``has_fact``.
+        places: its place by text; NaN is none, and comes last.
+        q: its q; NaN is none, and comes last.
+    """
+    return np.lexsort((q, places, ~facts))
 
 
 def _with_margins(rows: Sequence[Pair], signal: Signal) -> list[Pair]:

@@ -28,7 +28,9 @@ __all__ = ["Depth", "Figures", "Found", "People", "Person", "Reason", "Sample", 
 
 Found = Literal["fault", "sound", "cannot-tell", "conflict", "note"]
 """What was found on a record."""
-SUSPICION, RANDOM = "suspicion", "random"
+RANDOM = "random"
+_ORDERED = ("suspicion", "flags")
+"""Queues whose records come the worst first: of them alone a depth can be told."""
 _DEPTHS = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 _CHANGED = ("drop", "swap")
 _DRAWS = 1_999
@@ -165,8 +167,8 @@ def figures(rulings: Iterable[Ruling], places: Mapping[str, int] | None = None) 
 
     Args:
         rulings: all that were made, with what is undone.
-        places: id of a record → its place by suspicion, 1 for the most suspicious. Without it the depth of a record is
-            the order in which the queue ``suspicion`` was decided.
+        places: id of a record → its place in an audit, 1 for the most suspicious. Without it the depth of a record is
+            the order in which its queue was decided, ``suspicion`` or ``flags``.
     """
     given = list(rulings)
     force, back = in_force(given), len(taken_back(given))
@@ -245,14 +247,16 @@ def _depths(
     words: Mapping[str, Words], found: Mapping[str, Found], places: Mapping[str, int] | None
 ) -> tuple[tuple[Depth, ...], int]:
     """How often the queue was right between the depths, and how many of its records have no place."""
-    queued = {
-        target: min(each.number for each in one.rulings if each.queue == SUSPICION)
-        for target, one in words.items()
-        if found[target] != "note" and any(each.queue == SUSPICION for each in one.rulings)
-    }
+    queued: dict[str, tuple[int, str]] = {}
+    for target, one in words.items():
+        ordered = [(each.number, each.queue) for each in one.rulings if each.queue in _ORDERED]
+        if ordered and found[target] != "note":
+            queued[target] = min(ordered)
     if places is None:
-        ordered = sorted(queued, key=lambda target: queued[target])
-        known = {target: place for place, target in enumerate(ordered, 1)}
+        known: dict[str, int] = {}
+        for name in _ORDERED:  # each queue has its own first place
+            own = sorted((number, target) for target, (number, queue) in queued.items() if queue == name)
+            known |= {target: place for place, (_, target) in enumerate(own, 1)}
     else:
         known = {target: places[target] for target in queued if target in places}
     rows, first = [], 1

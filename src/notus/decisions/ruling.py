@@ -65,7 +65,8 @@ class Ruling(Record, frozen=True, omit_defaults=True):
     why: str = ""
     """In their words."""
     queue: str = ""
-    """How the record came before them: ``suspicion``, ``random``, ``filter``, ``conflicts``, ``import``, ``command``.
+    """How the record came before them: ``suspicion``, ``flags``, ``random``, ``filter``, ``conflicts``, ``import``,
+    ``command``. ``suspicion`` and ``flags`` are ordered, the worst first; the latter where nothing ranks by suspicion.
     Of ``random`` alone a rate can be taken; one of ``conflicts`` settles what others disagree on."""
     reasons: tuple[str, ...] = ()
     """The flags that the record had when it was decided."""

@@ -6,6 +6,7 @@
         in_force(store.rulings())
 
 What ``add`` is given is in the store whole when it returns, or not at all; triggers refuse to change or delete a line.
+It is then put from SQLite's log (the file ``…-wal`` beside it) into the file, so that a copy of that alone has it.
 The same statements serve both databases. SQLite needs nothing but Python; a URL such as ``postgresql://…`` is opened
 through SQLAlchemy (``decisions.postgres``). Several processes may write at once: numbers have no gaps, and whoever
 reads up to a number misses nothing before it. Owns the table; which rulings count is owned by ``ruling``.
@@ -16,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -191,7 +192,7 @@ class _Sqlite:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _open_to_read(path) if read_only else _connect(path)
             try:
-                self._prepare(path, read_only=read_only)
+                self._prepare(path, create=create, read_only=read_only)
             except BaseException:
                 self._connection.close()
                 raise
@@ -201,16 +202,22 @@ class _Sqlite:
         except OSError as error:
             raise InputError(f"cannot open {path}: {error.strerror or error}") from None
 
-    def _prepare(self, path: Path, *, read_only: bool) -> None:
+    def _prepare(self, path: Path, *, create: bool, read_only: bool) -> None:
         ask = self._ask
         if not read_only:
             _patiently(lambda: ask("PRAGMA journal_mode = WAL"))
             self._connection.execute("PRAGMA synchronous = FULL")
             with self.write():  # whoever opens it at the same time waits here, and then finds it made
-                if not ask("SELECT count(*) FROM sqlite_master") and not ask("PRAGMA application_id"):
+                if create and not ask("SELECT count(*) FROM sqlite_master") and not ask("PRAGMA application_id"):
                     self._make()
         if ask("PRAGMA application_id") != _APPLICATION:
-            raise InputError(f"{path} is a database, and no store of decisions; name another file")
+            way = "name another file"
+            if not ask("SELECT count(*) FROM sqlite_master"):
+                way = (
+                    f"it is empty: a copy of an open store lacks what stands in {path.name}-wal beside the original; "
+                    "copy both, or copy it when it is closed"
+                )
+            raise InputError(f"{path} is a database, and no store of decisions; {way}")
         if (version := ask("PRAGMA user_version")) > _VERSION:
             raise InputError(f"{path} was written by a newer Notus (version {version}); update to read it")
 
@@ -244,6 +251,12 @@ class _Sqlite:
                 if isinstance(error, sqlite3.Error):
                     raise RunError(f"nothing was added to {self._path}: {error}") from None
                 raise
+            self._fold()
+
+    def _fold(self) -> None:
+        """Put what stands in the log into the file, as far as no reader needs it there; nobody is waited for."""
+        with suppress(sqlite3.Error):  # it is on the disk already, and the next one that writes or closes tries again
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _refuse_replaced(self) -> None:
         """What is written to a file that was removed is lost with it."""
@@ -261,6 +274,9 @@ class _Sqlite:
     def close(self) -> None:
         """Close it."""
         with self._lock:
+            with suppress(sqlite3.ProgrammingError):  # closed before
+                if not self._connection.execute("PRAGMA query_only").fetchone()[0]:
+                    self._fold()
             self._connection.close()
 
 

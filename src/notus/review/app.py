@@ -10,11 +10,14 @@ Owns addresses and answers; what stands on a page is owned by ``review.pages``, 
 """
 
 import hashlib
+import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.resources import files
+from types import FrameType
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -223,7 +226,7 @@ def make_app(desk: Desk, access: Access, person: Person) -> Guard:
 
 
 def serve(app: Guard, access: Access, *, ready: Callable[[], Any] = lambda: None) -> None:
-    """Serve until Ctrl-C; ``ready`` is called when the page can be opened.
+    """Serve until Ctrl-C or SIGTERM; ``ready`` is called when the page can be opened.
 
     Raises:
         RunError: if the address can't be listened on.
@@ -256,11 +259,30 @@ def serve(app: Guard, access: Access, *, ready: Callable[[], Any] = lambda: None
 
     threading.Thread(target=tell, daemon=True).start()
     try:
-        server.run(sockets=[listening])
+        with _terminable():
+            server.run(sockets=[listening])
     except KeyboardInterrupt:  # the way to end it; uvicorn has answered what was under way
         pass
     finally:
         ended.set()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let a SIGTERM do what Ctrl-C does, so that the store is closed; uvicorn sends itself what it was sent."""
+    if threading.current_thread() is not threading.main_thread():  # only there signals are handled
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 _FRESH = {"cache-control": "no-store"}

@@ -28,7 +28,7 @@ from notus.review.records import RecordView, Shown
 
 __all__ = ["QUEUES", "Asked", "Bulk", "Changed", "Desk", "check_name"]
 
-QUEUES = ("filter", "suspicion", "random", "conflicts")
+QUEUES = ("filter", "suspicion", "flags", "random", "conflicts")
 """How a record comes before a person: what ``Ruling.queue`` says."""
 _MOST_NAME = 64
 _MOST_TEXT = 400_000

@@ -18,8 +18,8 @@ from notus.core.errors import ConfigError, nearest
 
 __all__ = ["CHOICES", "DECIDED", "NUMBERS", "SORTS", "Filter", "Range", "key_of", "shown_number"]
 
-NUMBERS = ("score", "rating", "margin", "length", "suspicion", "q")
-"""Keys of ranges: overall score, mean rating, margin, characters of the answer, place by suspicion, q."""
+NUMBERS = ("score", "rating", "margin", "length", "suspicion", "flagged", "q")
+"""Keys of ranges: overall score, mean rating, margin, characters of the answer, place by suspicion, by flags, q."""
 CHOICES = ("source", "model", "rejected", "aspect", "rater", "reason", "desirable", "decided", "who")
 """Keys of which counts can be asked; the last two are of the decisions."""
 DECIDED = ("no", "yes", "keep", "drop", "swap", "set-score", "edit", "cannot-tell", "note", "conflict")
@@ -94,6 +94,8 @@ class Filter:
     margin: Range | None = None
     length: Range | None = None
     suspicion: Range | None = None
+    flagged: Range | None = None
+    """Place by flags, where an audit ranks no pair by suspicion."""
     q: Range | None = None
     text: str = ""
     """Stands in the prompt, the answer or the critique, in whatever case."""

@@ -106,11 +106,7 @@ def open_review(
     elif columns.built.of in ("pair", "row"):
         said.append("no feedback stands beside: critiques and ratings are not known")
     if "suspicion" not in columns.numbers:
-        said.append(
-            "no audit stands beside: there is no suspicion to sort by"
-            if found.audit is None
-            else "this audit ranks no pair by suspicion, which takes rewards (notus audit PAIRS --rewards); sort by q"
-        )
+        said.append(_without_suspicion(columns, audited=found.audit is not None))
     decided = Decided(columns, decisions, None if beside is None else beside.columns)
     decided.refresh()
     if len(columns) > _MANY:  # while the page is opened
@@ -129,6 +125,15 @@ def _tables(found: _Found, cache: Path | None, workers: int | None) -> tuple[Col
     if columns.built.of == "pair":  # what stands in a pair by itself is known without an audit
         columns.words["reason"] = columns.words["faults"]
     return columns, Records(built), Search(built, columns, min(2, usable_cores()))
+
+
+def _without_suspicion(columns: Columns, *, audited: bool) -> str:
+    if not audited:
+        return "no audit stands beside: there is no suspicion to sort by"
+    told = "this audit ranks no pair by suspicion, which takes rewards (notus audit PAIRS --rewards); "
+    if "flagged" in columns.numbers:
+        return f"{told}they are sorted by their flags: facts first, then labels against their texts, then q"
+    return f"{told}nothing is flagged either"
 
 
 def _facts(name: str, columns: Columns, selection: Selection, said: tuple[str, ...]) -> Facts:

@@ -40,6 +40,7 @@ _NAMES = {
     "length": "Length",
     "q": "q",
     "suspicion": "Suspicion",
+    "flagged": "Flagged",
     "file": "File order",
     "random": "Random",
 }
@@ -70,6 +71,8 @@ _VERDICTS = {
     "edit": "edited",
     "undo": "undone",
 }
+_RANKED = {"suspicion": "suspicion", "flagged": "flags"}
+"""Sort by what an audit says → the queue that it makes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,13 @@ def queue_of(wanted: Filter, given: str | None) -> str:
         return str(given)
     if wanted.decided == ("conflict",):
         return "conflicts"
-    return "suspicion" if wanted.sort == "suspicion" and not wanted.without("decided", "not-who").narrows else "filter"
+    return "filter" if wanted.without("decided", "not-who").narrows else _RANKED.get(wanted.sort, "filter")
+
+
+def _queue_of_rows(wanted: Filter) -> str:
+    """The queue of what is decided in the list itself: who sees a line of a conflict alone settles none."""
+    queue = queue_of(wanted, None)
+    return "filter" if queue == "conflicts" else queue
 
 
 class Pages:
@@ -114,7 +123,8 @@ class Pages:
             chips=self._chips(wanted),
             pictures=self._pictures(wanted),
             sorts=self._sorts(wanted),
-            queues=self._queues(person, [name for name, _ in progress.by]),
+            queues=self._queues(wanted, person, [name for name, _ in progress.by]),
+            queue=_queue_of_rows(wanted),
             search=[(key, value) for key, value in wanted.params() if key != "text"],
             before=_list_url(wanted, max(0, start - COUNT)) if start else "",
             after=_list_url(wanted, start + COUNT) if start + COUNT < page.total else "",
@@ -229,7 +239,7 @@ class Pages:
             title = f"{grid.label_y} against {grid.label_x.lower()}"
             found.append({"grid": True, "wide": drawn[WIDE], "narrow": drawn[NARROW], "note": note, "title": title})
         for key in known:
-            if key in ("suspicion", "q"):
+            if key in (*_RANKED, "q"):
                 continue
             histogram = self._review.histogram(wanted, key)
             wide, narrow = (bars_picture(histogram, wanted, width) for width in (WIDE / 2, NARROW))
@@ -281,12 +291,15 @@ class Pages:
         page = self._review.page(wanted, 0, 1)
         return _record_url(wanted, queue)(page.rows[0].key) if page.rows else ""
 
-    def _queues(self, person: Person, people: Iterable[str]) -> list[dict[str, str]]:
-        """Ways through the data, the one first that most people want first."""
+    def _queues(self, now: Filter, person: Person, people: Iterable[str]) -> list[dict[str, Any]]:
+        """Ways through the data, the one first that most people want first; which of them the list is, is marked."""
         found = []
         if "suspicion" in self._review.facts.sorts:
             queue = Filter.parse([("sort", "suspicion"), ("not-who", person.name)])
             found.append(("Most suspicious first", "suspicion", queue, "those that you have not decided"))
+        if "flagged" in self._review.facts.sorts:
+            queue = Filter.parse([("sort", "flagged"), ("not-who", person.name)])
+            found.append(("Flagged first", "flags", queue, "facts, then labels against their texts"))
         sample = Filter.parse([("sort", "random"), ("not-who", person.name)])
         found.append(("A random sample", "random", sample, f"for a rate without bias: about {_SAMPLE}"))
         others = [each for each in people if each != person.name]
@@ -296,7 +309,12 @@ class Pages:
             conflicts = Filter.parse([("decided", "conflict")])
             found.append(("Conflicts", "conflicts", conflicts, "a decision made here settles it"))
         return [
-            {"name": name, "note": note, "to": f"/first?{wanted.url(queue=queue)}"}
+            {
+                "name": name,
+                "note": note,
+                "to": f"/first?{wanted.url(queue=queue)}",
+                "on": wanted == now and queue == queue_of(now, None),
+            }
             for name, queue, wanted, note in found
         ]
 

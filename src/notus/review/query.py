@@ -63,6 +63,7 @@ LABELS = {
     "margin": "Margin",
     "length": "Length of the answer",
     "suspicion": "Place by suspicion",
+    "flagged": "Place by flags",
     "q": "q",
 }
 """Key of the filter → what it is called."""

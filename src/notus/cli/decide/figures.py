@@ -28,25 +28,13 @@ def figures(
     from notus.decisions.read import read_rulings
     from notus.report.audits.decided import decided_sections
 
-    found = figures_of(read_rulings(decisions), None if audit is None else _places(audit))
+    places = None
+    if audit is not None:
+        from notus.api.queue import places_of
+
+        places = places_of(audit)
+    found = figures_of(read_rulings(decisions), places)
     if as_json:
         terminal.print_json(found.as_json())
     else:
         terminal.show_findings(decided_sections(found), as_json=False)
-
-
-def _places(run: Path) -> dict[str, int]:
-    """Id of each record of an audit → its place by suspicion.
-
-    Raises:
-        InputError: if it is no audit.
-    """
-    from notus.core.errors import InputError
-    from notus.core.tables import read_columns, table_exists
-
-    for name in ("completions.parquet", "pairs.parquet"):
-        if table_exists(run / name):
-            table = read_columns(run / name, ["id", "suspicion"])
-            ids, places = (table.column(column).to_pylist() for column in ("id", "suspicion"))
-            return {id_: place for id_, place in zip(ids, places, strict=True) if place is not None}
-    raise InputError(f"{run} is no run of the audit; name one (notus audit FILE --out {run})")

@@ -10,6 +10,7 @@ from notus.cli.options import AsJson
 
 if TYPE_CHECKING:  # imported when they are called, so that the help is quick
     from notus.api.decide import Exported
+    from notus.api.queue import Queue
     from notus.decisions.forms.answers import Brought
 
 __all__ = ["export", "import_"]
@@ -120,12 +121,12 @@ def _exported_lines(found: "Exported") -> list[str]:
 
     queue = found.queue
     reasons = sum(bool(item.reasons) for item in queue.items)
-    order = "the most suspicious first" if queue.by_suspicion else "in the order of the source, for it was not audited"
-    lines = [f"{queue.source}: {counted(queue.of, 'row')}, {order}"]
-    if queue.by_suspicion:
+    lines = [f"{queue.source}: {counted(queue.of, 'row')}, {_order(queue)}"]
+    if queue.by_suspicion or queue.by_flags:
         lines.append(f"{reasons:,} of the {counted(len(queue.items), 'record')} have a reason")
     if queue.random:
-        lines.append(f"{queue.random:,} are a random sample of the rows that are not decided")
+        shared = f"; {queue.both:,} of them stand among the first too, and count for the sample" if queue.both else ""
+        lines.append(f"{queue.random:,} are a random sample of the rows that are not decided{shared}")
     if queue.left_out:
         lines.append(f"{counted(queue.left_out, 'row')} left out, for they are decided")
     if queue.repeated:
@@ -138,6 +139,19 @@ def _exported_lines(found: "Exported") -> list[str]:
         cut = counted(found.written.cut, "text")
         lines.append(f"{cut} cut, for a cell holds 32,767 characters; html and jsonl hold them whole")
     return lines
+
+
+def _order(queue: "Queue") -> str:
+    from notus.core.text import counted
+
+    if queue.by_suspicion:
+        return "the most suspicious first"
+    if queue.by_flags:
+        against = (
+            f"{counted(queue.against_text, 'label')} against {'its' if queue.against_text == 1 else 'their'} texts"
+        )
+        return f"ordered by flags: {counted(queue.facts, 'pair')} with a fact, {against}; no rewards rank them"
+    return "in the order of the source, for no audit orders it"
 
 
 def _show_brought(found: "Brought", file: Path, store: str, *, as_json: bool) -> None:

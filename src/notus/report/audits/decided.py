@@ -79,9 +79,9 @@ def _depths(found: Figures) -> ReportSection:
         (f"{each.first:,} to {each.last:,}", *_figures(each.right), each.apart) for each in found.depths
     ]
     note = (
-        "Place: the order in which the queue 'suspicion' was decided."
+        "Place: the order in which its queue was decided, 'suspicion' or 'flags'."
         if found.by_order
-        else "Place: by suspicion in the audit."
+        else "Place: by suspicion in the audit, or by flags where it ranks none by suspicion."
     )
     if found.no_place:
         note += f" {counted(found.no_place, 'record')} of the queue have no place there, and are left out."

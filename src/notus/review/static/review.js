@@ -207,7 +207,7 @@ function step(by) {
 async function decideRow(what, more = {}) {
   const row = rowNow();
   if (!row) return say('Choose a row first: j, or the arrow keys.');
-  const told = await post(`/decide${query()}`, { target: row.dataset.id, what, queue: 'filter', ...more });
+  const told = await post(`/decide${query()}`, { target: row.dataset.id, what, queue: row.parentElement.dataset.queue, ...more });
   const state = row.querySelector('.state');
   const chip = document.createElement('span');
   chip.className = `chip ${{ keep: 'good', drop: 'bad' }[what] || 'calm'}`;

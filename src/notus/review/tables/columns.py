@@ -187,7 +187,7 @@ class Columns:
     def bins(self, key: str, bars: int) -> Bins:
         """The bars of a number; worked out when they are first asked for."""
         if (key, bars) not in self._bins:
-            widening = key in ("length", "suspicion")
+            widening = key in ("length", "suspicion", "flagged")
             self._bins[key, bars] = bins_of(self.numbers[key], bars, widening=widening)
         return self._bins[key, bars]
 
@@ -201,12 +201,12 @@ class Columns:
 
     def order(self, sort: str) -> NDArray[np.int32]:
         """The rows in the order of a number; those without it last. Of equals the more suspicious comes first, where an
-        audit says it, and otherwise the first in the file."""
+        audit says it (by its flags where by nothing else), and otherwise the first in the file."""
         if sort not in self._orders:
             values = self.numbers[sort.removeprefix("-")]
             keys = [-values if sort.startswith("-") else values]
-            if "suspicion" in self.numbers:
-                keys.insert(0, self.numbers["suspicion"])
+            if ranked := next((key for key in ("suspicion", "flagged") if key in self.numbers), ""):
+                keys.insert(0, self.numbers[ranked])
             self._orders[sort] = np.lexsort(keys).astype(np.int32)  # NaN sorts last
         return self._orders[sort]
 

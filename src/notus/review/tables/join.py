@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from notus.audit.pairs import has_fact, order_by_flags
 from notus.core.errors import DataError
 from notus.core.tables import read_columns
 from notus.core.text import counted
@@ -24,7 +25,7 @@ __all__ = ["Beside", "add_audit", "add_feedback"]
 
 _READ = {
     "completions.parquet": ("id", "suspicion", "q", "reasons", "flags", "evidence"),
-    "pairs.parquet": ("id", "suspicion", "q", "flags", "evidence"),
+    "pairs.parquet": ("id", "suspicion", "place_by_text", "q", "flags", "evidence"),
 }
 """Table of an audit → the columns of it that are joined."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -65,6 +66,9 @@ def add_audit(columns: Columns, table: Path) -> tuple[str, ...]:
         if np.isfinite(values).any():
             columns.numbers[name] = _taken(values, places)
     columns.words["reason"] = _reasons(audit, places)
+    columns.numbers.pop("flagged", None)
+    if table.name == "pairs.parquet" and "suspicion" not in columns.numbers:
+        _rank_by_flags(columns, audit, places)
     columns.evidence = audit["evidence"].combine_chunks().take(pa.array(places, mask=places < 0))
     said, name = [], table.parent.name
     if found < len(columns):
@@ -72,6 +76,21 @@ def add_audit(columns: Columns, table: Path) -> tuple[str, ...]:
     if found < len(audit):
         said.append(f"{counted(len(audit) - found, 'row')} of the audit {name} are not here")
     return tuple(said)
+
+
+def _rank_by_flags(columns: Columns, audit: pa.Table, places: Places) -> None:
+    """Give pairs that nothing ranks by suspicion a place by their flags; what speaks against none has no place."""
+    words = columns.words["reason"]
+    facts = np.array([has_fact(pattern) for pattern in words.patterns], bool)[words.codes]
+    nothing = np.full(len(columns), np.nan)
+    text, q = nothing, columns.numbers.get("q", nothing)
+    if "place_by_text" in audit.column_names:
+        text = _taken(audit["place_by_text"].cast(pa.float64()).to_numpy(), places)
+    ranked = facts | np.isfinite(text) | np.isfinite(q)
+    if ranked.any():
+        found = nothing.copy()
+        found[order_by_flags(facts, text, q)] = np.arange(1, len(columns) + 1)
+        columns.numbers["flagged"] = np.where(ranked, found, np.nan)
 
 
 def add_feedback(rows: Columns, feedback: Columns, name: str) -> Beside:

@@ -79,9 +79,11 @@ class Selection:
     @property
     def sorts(self) -> tuple[str, ...]:
         """What the list can be sorted by here; the first is what it is sorted by where nothing is said."""
-        numbers = [key for key in NUMBERS if key in self.columns.numbers and key != "suspicion"]
-        if "suspicion" in self.columns.numbers:
-            return ("suspicion", *numbers, "file", "random")
+        known = [key for key in NUMBERS if key in self.columns.numbers]
+        ranks = [key for key in ("suspicion", "flagged") if key in known]
+        numbers = [key for key in known if key not in ranks]
+        if ranks:
+            return (*ranks, *numbers, "file", "random")
         return ("file", *numbers, "random")
 
     def words(self, key: str) -> Words | None:
