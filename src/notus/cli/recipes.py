@@ -3,10 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -46,6 +43,7 @@ def run(
 ) -> None:
     """Run a recipe: its steps, arms and seeds. What is done already is not done again."""
     from notus.cli import experiments
+    from notus.core.parallel import terminable
     from notus.core.plugins import without_code
     from notus.recipes.check import check_plan, refuse_faults
     from notus.recipes.experiment import dry_plan, run_recipe
@@ -66,7 +64,7 @@ def run(
         show_recipe_preview(loaded, folder, preview, as_json=as_json)
         return
     try:
-        with _terminable(), experiments.Progress(quiet=as_json) as progress:
+        with terminable(), experiments.Progress(quiet=as_json) as progress:
             experiment = run_recipe(loaded, folder, progress, until=until, verify=verify)
     except KeyboardInterrupt as stop:
         _leave(*stop.args)
@@ -171,21 +169,6 @@ def report(
     print(page)
     if pictures_of(page).is_dir():
         print(f"Its pictures: {pictures_of(page)}", file=sys.stderr)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let a SIGTERM, with which clusters end a job, do what Ctrl-C does."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        raise KeyboardInterrupt(number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _leave(number: int = signal.SIGINT) -> NoReturn:

@@ -1,6 +1,7 @@
 """Shards: one function over many parts of the work, in processes, with ordered results and bounded memory.
 
-Owns the processes. What a part is, and what becomes of results, is known by who calls: ``formats.source`` for records.
+Owns the processes, and what a signal does to this one. What a part is, and what becomes of results, is known by who
+calls: ``formats.source`` for records.
 """
 
 import gc
@@ -17,12 +18,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import FrameType
 from typing import TypeVar
 
 from notus.core import errors
 from notus.core.errors import NotusError, RunError
 
-__all__ = ["end_with", "kept_workers", "map_shards", "start_workers", "usable_cores"]
+__all__ = ["end_with", "kept_workers", "map_shards", "start_workers", "terminable", "usable_cores"]
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -34,6 +36,24 @@ _AHEAD = 2
 def usable_cores() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let a SIGTERM, with which clusters end a job, do what Ctrl-C does, so that what is open is closed."""
+    if threading.current_thread() is not threading.main_thread():  # only there signals are handled
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def end_with(parent: int) -> None:

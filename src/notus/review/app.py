@@ -10,14 +10,11 @@ Owns addresses and answers; what stands on a page is owned by ``review.pages``, 
 """
 
 import hashlib
-import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
-from types import FrameType
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -26,6 +23,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from notus.core.errors import InputError, NotusError, RunError
+from notus.core.parallel import terminable
 from notus.decisions.figures import figures
 from notus.report.audits.decided import decided_sections
 from notus.report.section import ReportSection
@@ -259,30 +257,12 @@ def serve(app: Guard, access: Access, *, ready: Callable[[], Any] = lambda: None
 
     threading.Thread(target=tell, daemon=True).start()
     try:
-        with _terminable():
+        with terminable():
             server.run(sockets=[listening])
     except KeyboardInterrupt:  # the way to end it; uvicorn has answered what was under way
         pass
     finally:
         ended.set()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let a SIGTERM do what Ctrl-C does, so that the store is closed; uvicorn sends itself what it was sent."""
-    if threading.current_thread() is not threading.main_thread():  # only there signals are handled
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        raise KeyboardInterrupt(number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 _FRESH = {"cache-control": "no-store"}
