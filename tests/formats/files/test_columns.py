@@ -1,5 +1,7 @@
 """Arrow, Feather and Parquet of any writer give the rows that Arrow gives."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -65,3 +67,39 @@ def test_a_damaged_or_empty_file_is_told_in_one_line(tmp_path: Path, form: str) 
     write(TABLES["texts"].slice(0, 0), path, form)
     with pytest.raises(DataError, match="is empty"):
         list(read_rows(path))
+
+
+DAMAGED_FOOTERS = """
+import sys
+from pathlib import Path
+from notus.core.errors import DataError
+from notus.formats.source import open_source
+from notus.core.stage import Tally
+from notus.formats.quarantine import Quarantine
+
+whole, place = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
+footer = int.from_bytes(whole[-8:-4], "little") + 8
+ends = {"read": 0, "damaged": 0}
+for at in range(len(whole) - footer, len(whole)):
+    for bit in (1, 2):
+        place.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1:])
+        try:
+            list(open_source(str(place)).records(Tally("read", "rows"), Quarantine()))
+            ends["read"] += 1
+        except DataError:
+            ends["damaged"] += 1
+print(footer, ends["read"], ends["damaged"])
+"""
+
+
+def test_no_bit_of_a_footer_ends_the_process(tmp_path):
+    """pyarrow calls ``std::terminate`` where damaged figures of a column are asked for; nothing in Python sees that."""
+    whole = tmp_path / "whole.parquet"
+    rows = {"prompt": ["a", "b"], "chosen": ["c", "d"], "rejected": ["e", "f"], "score_chosen": [1, 2]}
+    pq.write_table(pa.table(rows), whole)
+    command = [sys.executable, "-c", DAMAGED_FOOTERS, str(whole), str(tmp_path / "m.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    footer, read, damaged = map(int, done.stdout.split())
+    assert read + damaged == 2 * footer
+    assert damaged > footer / 2

@@ -21,7 +21,9 @@ from notus.formats.quarantine import RowError
 __all__ = ["arrow_rows", "cut_groups", "is_arrow", "is_parquet", "own_batches", "own_rows", "parquet_rows"]
 
 _OWN_ROWS = 1024
-"""Rows of a file of ours that are made into records at once."""
+"""Rows of a file of ours that are made into records at once, at most."""
+_TOGETHER = 64 << 20
+"""Bytes that rows read at once unpack to, about."""
 _FILE = b"ARROW1"
 _STREAM = b"\xff\xff\xff\xff"
 
@@ -175,7 +177,7 @@ def _parquet_rows(
     before = number = part.first - 1 if part else 0
     groups = range(part.start, part.stop) if part else range(file.num_row_groups)
     # Of what is packed beyond all that texts are, a value may stand in each row, and a row may be all that fits.
-    rows = 1 if _is_dense(file, groups) else _OWN_ROWS if own else ROWS_AT_ONCE
+    rows = _rows_at_once(path, file, groups, _OWN_ROWS if own else ROWS_AT_ONCE)
     columns = columns_without(file, own, without) if own else None
     held = 0
     try:
@@ -197,14 +199,19 @@ def _parquet_rows(
         raise DataError(f"{path} is damaged after row {number}: {_first_line(error)}") from None
 
 
-def _is_dense(file: pq.ParquetFile, groups: range) -> bool:
-    """Whether a group of rows unpacks to a hundred times its size and more than a mebibyte."""
+def _rows_at_once(path: Path, file: pq.ParquetFile, groups: range, most: int) -> int:
+    """How many rows are unpacked together: about 64 MiB of them, and one where a group is packed beyond all texts.
+
+    Only what a group says of itself is asked: pyarrow ends the process where a damaged column's figures are asked for.
+    """
+    packed = path.stat().st_size
     for group in groups:
         about = file.metadata.row_group(group)
-        packed = sum(about.column(column).total_compressed_size for column in range(about.num_columns))
-        if about.total_byte_size > max(1 << 20, 100 * packed):
-            return True
-    return False
+        size = about.total_byte_size
+        if size > max(1 << 20, 100 * packed):
+            return 1
+        most = min(most, max(1, _TOGETHER * about.num_rows // max(1, size)))
+    return most
 
 
 def _batch(batch: pa.RecordBatch) -> Iterator[Payload]:
