@@ -246,3 +246,15 @@ def test_a_setting_that_would_do_nothing_is_refused_as_on_the_command_line():
     data = notus.read(feedback_rows())
     with pytest.raises(ConfigError, match="held_out_by"):
         notus.binarize(data, held_out_by="source")
+
+
+def test_a_pair_is_traced_to_a_run_whose_feedback_is_lines(tmp_path, monkeypatch):
+    """The toy world leaves raw feedback as JSON lines, no Parquet."""
+    monkeypatch.chdir(tmp_path)
+    world = {"data.world.prompts": 20, "data.world.facts": 8, "data.world.held_out": 4, "data.world.sft_examples": 10}
+    made = notus.run("demo", settings={"seeds": [0]} | world, until="data")
+    pairs = notus.binarize(notus.read(made.steps["data"]), strategy="mean-rating", seed=0)
+    first = next(read_records(pairs.place / "preferences.parquet", Preference))
+    shown = str(pairs.explain(0))
+    assert first.id in shown
+    assert f"toy: {made.steps['data']}" in shown

@@ -21,6 +21,7 @@ from notus.core.records import (
 )
 from notus.core.stage import Dropped
 from notus.core.tables import (
+    count_rows,
     from_row,
     part_path,
     read_at,
@@ -219,3 +220,12 @@ def test_plain_rows_and_columns(tmp_path: Path) -> None:
     assert read_table(path) == []
     with pytest.raises(DataError, match="cannot be written"):
         write_table(path, [{"a": 1}, {"a": "one"}])
+
+
+def test_rows_are_counted_over_all_parts(tmp_path):
+    for number, rows in enumerate((3, 0, 4)):
+        pq.write_table(pa.table({"a": list(range(rows))}), part_path(tmp_path / "a.parquet", number, 3))
+    assert count_rows(tmp_path / "a.parquet") == 7
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match=r"b\.parquet is no Parquet file"):
+        count_rows(tmp_path / "b.parquet")

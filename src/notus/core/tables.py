@@ -28,6 +28,7 @@ from notus.core.errors import DataError, cannot_write
 
 __all__ = [
     "columns_without",
+    "count_rows",
     "from_row",
     "part_path",
     "parts_of",
@@ -201,6 +202,19 @@ def parts_of(path: Path) -> list[Path]:
 def table_exists(path: Path) -> bool:
     """Whether a table lies there, in one file or in parts."""
     return path.is_file() or (path.is_dir() and any(path.glob("*.parquet")))
+
+
+def count_rows(path: Path) -> int:
+    """How many rows a table has, in one file or in parts, as its files say; no row is read.
+
+    Raises:
+        DataError: if a file is missing or damaged.
+    """
+    total = 0
+    for part in parts_of(path):
+        with _open(part) as file:
+            total += int(file.metadata.num_rows)
+    return total
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> int:

@@ -33,7 +33,7 @@ from notus.core.errors import InputError
 from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import MANIFEST, check_run, read_json
 from notus.core.stage import Tally
-from notus.core.tables import parts_of, read_table
+from notus.core.tables import count_rows, read_table
 from notus.core.text import HubId
 from notus.decisions.database import is_url, without_password
 from notus.decisions.note import kept_by
@@ -303,7 +303,7 @@ def _read_records(links: Iterable[Link]) -> Iterator[_Row]:
 
 
 def _has_rows(table: Path) -> bool:
-    return any(pq.read_metadata(part).num_rows for part in parts_of(table))
+    return count_rows(table) > 0 if table.suffix == ".parquet" else table.stat().st_size > 0
 
 
 def _ids(row: _Record) -> Iterator[str]:

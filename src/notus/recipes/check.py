@@ -20,7 +20,7 @@ from notus.core.artifacts import HELD_OUT, PROMPTS, artifacts_in, find_model
 from notus.core.errors import ConfigError, InputError, nearest
 from notus.core.records import Preference
 from notus.core.run import MANIFEST
-from notus.core.tables import table_exists
+from notus.core.tables import count_rows, table_exists
 from notus.core.text import HubId
 from notus.engine.settings import Limits, Sampling, Shape
 from notus.steps.base import HELD, Step, held_out_beside, open_records, refs_of
@@ -339,9 +339,7 @@ def _count(place: Path) -> int | None:
         found = artifacts_in(place)
         return _count(found[0].at(place)) if found else None
     if place.suffix == ".parquet" and place.is_file():
-        from pyarrow import parquet
-
-        return int(parquet.read_metadata(place).num_rows)
+        return count_rows(place)
     if place.suffix in (".jsonl", ".csv") and place.is_file() and place.stat().st_size <= _COUNTED:
         with place.open("rb") as file:
             return sum(1 for _ in file)
