@@ -200,7 +200,7 @@ def header(random_: random.Random, folder: Path) -> tuple[str, bool]:
         data = path.read_bytes()
         size = struct.unpack("<Q", data[:8])[0]
         found = json.loads(data[8 : 8 + size])
-    except (OSError, ValueError, struct.error):
+    except (OSError, ValueError, RecursionError, struct.error):
         return "nothing", False
     names = [name for name in found if name != "__metadata__"]
     name = random_.choice(names)
