@@ -129,3 +129,24 @@ def test_without_torch_doctor_works(tmp_path):
     assert "torch is not installed" in done.stdout
     assert "huggingface-hub is not installed" in done.stdout
     assert "pip install 'notus[train]'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("notus bi", ["binarize"]),
+        ("notus train ", ["sft", "dpo", "ranker"]),
+        ("notus binarize x --strategy mean", ["mean-rating"]),
+        ("notus read x --strict", ["--strict"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_choices(typed, expected, tmp_path):
+    words = typed.split(" ")
+    environment = os.environ | {
+        "_NOTUS_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    code = "import sys; sys.argv = ['notus']; from notus.cli.main import app; app(prog_name='notus')"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.split() == expected

@@ -287,7 +287,6 @@ app = typer.Typer(
     name="notus",
     cls=_Commands,
     help="From AI feedback to an aligned model, data first.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
