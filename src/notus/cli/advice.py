@@ -4,7 +4,8 @@ Owns the words. How they look is owned by ``cli.terminal``.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from notus.core.artifacts import (
     DIALOGUES,
@@ -20,7 +21,28 @@ from notus.core.artifacts import (
 )
 from notus.core.run import MANIFEST, Run, read_json
 
-__all__ = ["EXPORTED", "NEXT", "describe_rows", "find_places", "look_command", "next_command", "stopped_line"]
+__all__ = ["EXPORTED", "NEXT", "Ran", "describe_rows", "find_places", "look_command", "next_command", "stopped_line"]
+
+
+class Ran(Protocol):
+    """What advice needs of a run: one of this process, or one that lies on the disk."""
+
+    @property
+    def stage(self) -> str:
+        """What kind of work it was."""
+
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its resolved settings."""
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Name of each input → where it lies."""
+
 
 _TRAIN = (
     (PREFERENCES, "train dpo {run} --start MODEL"),
@@ -82,7 +104,7 @@ EXPORTED: Mapping[str, str] = {
 """What an export's rows are → the command to try with them; other trainers read the file."""
 
 
-def next_command(run: Run) -> str | None:
+def next_command(run: Ran) -> str | None:
     """The command to try after a run; None where none follows.
 
     One that reads the same data again is given the decisions that the run had; in what a run has written they are done.
@@ -103,17 +125,17 @@ def next_command(run: Run) -> str | None:
     return None
 
 
-def look_command(run: Run) -> str | None:
+def look_command(run: Ran) -> str | None:
     """The command with which to look at a run, and decide, before the next one; None where there is little to see."""
     return f"notus review {run.path}{_decisions(run)}" if run.stage in _LOOKED_AT else None
 
 
-def _decisions(run: Run) -> str:
+def _decisions(run: Ran) -> str:
     place = run.sources.get("decisions")
     return f" --decisions {place}" if place else ""
 
 
-def _has_scores(run: Run) -> bool:
+def _has_scores(run: Ran) -> bool:
     """Whether an audit met an overall score: without one there is nothing to repair."""
     figures = read_json(run.path / MANIFEST)["summary"].get("figures", {})
     return bool(figures.get("scored", True))

@@ -263,6 +263,11 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
         "notus.cli.single:ledger",
         "notus ledger runs/ledger.sqlite --export ledger.jsonl",
     ),
+    "doctor": Command(
+        "Tell what is installed, what is missing for what, and what the machine has.",
+        "notus.cli.first.doctor:doctor",
+        "notus doctor --for train",
+    ),
 }
 """All commands, in the order of the work."""
 
@@ -282,8 +287,6 @@ app = typer.Typer(
     name="notus",
     cls=_Commands,
     help="From AI feedback to an aligned model, data first.",
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -301,13 +304,18 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _notus(
-    version: Annotated[
+    context: typer.Context,
+    _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Options of the program itself."""
+    """Options of the program itself; without a command, what to do next."""
+    if context.invoked_subcommand is None:
+        from notus.cli.first.welcome import welcome
+
+        welcome(Path.cwd())
 
 
 def main() -> None:

@@ -148,6 +148,14 @@ class LazyGroup(TyperGroup):
             ctx.fail(f"no command '{args[0]}'; {nearest(args[0], self.table)}")
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """What a word may become, without importing the commands."""
+        self._naming = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._naming = False
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """List the commands without importing them."""
         self._naming = True
@@ -347,6 +355,8 @@ def _option(option: str | None, key: str, info: Any) -> Any:
             low = getattr(bound, "ge", None)
             high = getattr(bound, "le", None)
             bounds |= ({"min": low} if low is not None else {}) | ({"max": high} if high is not None else {})
+    if known := _choices(info.annotation):
+        bounds["autocompletion"] = lambda: known
     renamed = f" In a recipe: {key}." if option and option != f"--{key.replace('_', '-')}" else ""
     return Annotated[Union[plain, None], typer.Option(*names, help=_help(key, info) + renamed, **bounds)]  # noqa: UP007
 
