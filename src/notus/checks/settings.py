@@ -71,6 +71,6 @@ def pattern(name: str, value: str) -> re.Pattern[str]:
         return re.compile(value, re.IGNORECASE)
     except re.error as error:
         raise DataError(
-            f"the setting {name} of a check is {value!r:.60}, which is no regular expression ({error}); put a backslash "
-            "before each sign that stands for itself"
+            f"the setting {name} of a check is {value!r:.60}, which is no regular expression ({error}); put a "
+            "backslash before each sign that stands for itself"
         ) from None
