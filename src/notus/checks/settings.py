@@ -33,7 +33,8 @@ def whole(name: str, value: Any, least: int = 0) -> int:
     Raises:
         DataError: if it is none, or less than ``least``.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < least:
+    number = not isinstance(value, bool) and isinstance(value, int | float) and float(value).is_integer()
+    if not number or value < least:
         raise DataError(f"the setting {name} of a check is {value!r:.60}; a whole number from {least} on is needed")
     return int(value)
 
