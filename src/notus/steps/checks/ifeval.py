@@ -177,10 +177,7 @@ def _write(
     """Write tables, scores, figures and findings, and note what has no answer."""
     accuracies, differences = measure_checks(checked), find_differences(checked)
     models = list(dict.fromkeys(each.answer.model for each in checked))
-    missing = {
-        model: len(prompts.keys() - {each.answer.prompt.key for each in checked if each.answer.model == model})
-        for model in models
-    }
+    missing = {model: _count_missing(prompts, checked, model) for model in models}
     write_table(context.path / "answers.parquet", [_answer_row(each) for each in checked])
     write_table(context.path / "instructions.parquet", [row for each in checked for row in _instruction_rows(each)])
     write_table(context.path / "accuracies.parquet", [_accuracy_row(each) for each in accuracies])
@@ -205,6 +202,12 @@ def _write(
         differing_instructions=len(differences),
     )
     context.write_findings(checks_sections(accuracies, differences, checked, missing))
+
+
+def _count_missing(prompts: dict[str, CheckedPrompt], checked: Iterable[CheckedAnswer], model: str) -> int:
+    """Prompts, by their text, that a model has no answer to."""
+    answered = {each.prompt_id for each in checked if each.answer.model == model}
+    return len({prompt.prompt_id for prompt in prompts.values()} - answered)
 
 
 def _figures(accuracies: Iterable[CheckAccuracy], model: str) -> dict[str, Any]:
