@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from notus.checks.grpo import all_followed, share_followed
+from notus.checks.grpo import all_followed, share_followed, with_own_checks
 from notus.core.errors import ConfigError, DataError
 from notus.engine.load import save_model
 from notus.steps.data.export import Export
@@ -45,7 +45,11 @@ def test_a_check_of_ones_own_is_given_the_prompt(tmp_path):
     path.write_text("def echoes(answer, *, prompt):\n    return prompt in answer\n")
     checks = [json.dumps([{"id": f"python:{path}:echoes"}])] * 2
     prompts = [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}], "ho"]
-    assert share_followed(prompts, ["say hi", "say hi"], checks) == [1, 0]
+    with pytest.raises(ConfigError, match="allow it by that name"):
+        share_followed(prompts, ["say hi", "say hi"], checks)
+    reward = with_own_checks(share_followed, f"python:{path}:echoes")
+    assert reward(prompts, ["say hi", "say hi"], checks=checks) == [1, 0]
+    assert reward.__name__ == "share_followed"
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '["id"]', '[{"kwargs": {}}]', "[" * 100_000])
