@@ -10,7 +10,7 @@ import notus
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import Message, Output
 from notus.core.run import read_json, read_manifest
-from notus.core.tables import read_table, write_records
+from notus.core.tables import read_records, read_table, write_records
 from notus.engine.load import save_model
 from notus.recipes.experiment import compare_runs
 from notus.steps.base import read_findings
@@ -167,6 +167,10 @@ def test_a_model_answers_and_its_run_of_generate_gives_the_same(model, tokenizer
     run = run_step("ifeval", Ifeval.parse(given, where="test"), tmp_path / "run", seed=3)
     rows = read_table(run.path / "answers.parquet")
     assert [row["key"] for row in rows] == ["0", "1", "2"]
+    outputs = list(read_records(run.path / "outputs.parquet", Output))
+    assert read_manifest(run.path)["summary"]["truncated"] == sum(output.truncated for output in outputs) > 0
+    assert any("cut at the token limit" in each for each in read_findings(run.path)[0].sentences)
+    assert [row["id"] for row in read_table(run.path / "scores.parquet")] == [output.id for output in outputs]
     stored = {"prompts": prompts, "outputs": str(run.path), "name": "again"}
     again = run_step("ifeval", Ifeval.parse(stored, where="test"), tmp_path / "again", seed=3)
     assert [row["text"] for row in read_table(again.path / "answers.parquet")] == [row["text"] for row in rows]
