@@ -16,6 +16,7 @@ from notus.recipes.experiment import compare_runs
 from notus.steps.base import read_findings
 from notus.steps.checks.ifeval import Ifeval
 from notus.steps.perform import run_step
+from tests.helpers.misbehaving import Server
 
 PROMPTS = [
     ("Name a river.", ["en:punctuation:no_comma"], [{}]),
@@ -251,3 +252,24 @@ def test_the_command_and_the_python_face_give_the_same(tmp_path, prompts):
     found = notus.evaluate(answers, "ifeval", data=prompts)
     summary = read_manifest(tmp_path / "run")["summary"]
     assert found.summary["figures"] == summary["figures"]
+
+
+def test_an_endpoint_answers_and_what_it_refuses_is_in_no_share(tmp_path):
+    refused = "fault=filter-400*9 three?"
+    rows = [
+        {
+            "key": number,
+            "prompt": text,
+            "instruction_id_list": ["startend:end_checker"],
+            "kwargs": [{"end_phrase": "."}],
+        }
+        for number, text in enumerate(["one?", "two?", refused])
+    ]
+    prompts = jsonl(tmp_path / "prompts.jsonl", rows)
+    with Server() as server:
+        endpoint = {"name": "far", "model": "m", "urls": [server.url], "backoff": 0.02}
+        given = {"prompts": prompts, "endpoints": [endpoint], "ledger": str(tmp_path / "ledger.sqlite")}
+        run = run_step("ifeval", Ifeval.parse(given, where="test"), tmp_path / "run")
+    summary = read_manifest(run.path)["summary"]
+    assert (summary["models"], summary["answers"], summary["unanswered"]) == (["far"], 2, {"far": 1})
+    assert summary["figures"]["far"]["prompt_strict"]["mean"] == 1  # each answer of the server ends with a point
