@@ -22,13 +22,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from notus.checks.ifbench.ids import IFBENCH
 from notus.checks.ifeval.ids import IFEVAL
 from notus.core.errors import DataError, InputError, nearest
 from notus.core.plugins import Registry, foreign_code, is_python, source_of
 
 __all__ = ["CHECKS", "Check", "Followed", "check_answer", "loose_variants", "make_checks", "plain_id"]
 
-CHECKS = Registry("check", {**IFEVAL}, group="notus.checks")
+CHECKS = Registry("check", {**IFEVAL, **IFBENCH}, group="notus.checks")
 """Checks by id, without the prefix of a language."""
 _PREFIX = re.compile(r"^[a-z]{2}:(?=[^:]+:)")
 """Of an id in IFEval's layout: the language that its settings were written for, ``en:``."""
