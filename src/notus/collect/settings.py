@@ -3,12 +3,15 @@
 Owns the settings and the published presets. No network and no model: a recipe is checked with this alone.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import pydantic
 
 from notus.core.config import Config
+from notus.core.disk.hashes import hash_file
 from notus.core.errors import nearest
+from notus.core.plugins import hash_code, python_file
 from notus.core.records import ASPECTS, digest
 from notus.llm.endpoint import Endpoint
 from notus.llm.judge import Judges
@@ -25,6 +28,7 @@ __all__ = [
     "PromptsAndParsers",
     "Refinement",
     "Sampling",
+    "Verification",
 ]
 
 Share = Annotated[float, pydantic.Field(ge=0)]
@@ -175,6 +179,39 @@ class JudgeSettings(PromptsAndParsers):
         return self
 
 
+class Verification(Config):
+    """What is verified of each answer beside what a judge rates: checks by program, a checklist by the judge."""
+
+    rows: bool = True
+    """Whether a prompt's row says what is verified: ``instruction_id_list`` and ``kwargs`` as in IFEval's and IFBench's
+    files, ``checklist`` as a list of texts."""
+    checks: tuple[str, ...] = ()
+    """Checks of every prompt, without settings: ids, or functions of your own, ``python:FILE.py:NAME``."""
+    checklist: str | None = None
+    """File of requirements for every prompt, one a line."""
+    endpoint: str | None = None
+    """Who is asked whether a requirement is met; null takes the judge."""
+    prompt: str = "judge_requirement"
+    """Prompt file; it is asked with the slots ``{instruction}``, ``{answer}`` and ``{requirement}``."""
+    sampling: Sampling = Sampling(temperature=0.0, max_tokens=500)
+    tries: int = pydantic.Field(default=3, ge=1, le=20)
+    """How often a question is asked until its reply can be read."""
+
+    @pydantic.field_serializer("prompt")
+    def _prompt_by_content(self, source: str) -> str:
+        return read_prompt(source, needs=("instruction", "answer", "requirement")).digest
+
+    @pydantic.field_serializer("checklist")
+    def _checklist_by_content(self, source: str | None) -> str | None:
+        return None if source is None else digest(hash_file(Path(source)))
+
+    @pydantic.field_serializer("checks")
+    def _checks_by_code(self, checks: tuple[str, ...]) -> list[str]:
+        """Checks of the user's count by their code: a changed function is another check."""
+        files = {name: python_file(name) for name in checks}
+        return [f"{Path(name).name}@{hash_code(file)}" if (file := files[name]) else name for name in checks]
+
+
 class EndpointSettings(Config):
     """What all that ask models share: endpoints, ledger, costs."""
 
@@ -208,6 +245,8 @@ class Collection(EndpointSettings):
     """Preset, or source → principle → weight; the empty source stands for all others."""
     judge: JudgeSettings | None
     """Null collects completions alone."""
+    verify: Verification | None = None
+    """Checks by program and checklists, beside the judge's ratings; null verifies nothing."""
     seeded: bool = True
     """Whether requests carry a seed; some servers refuse it."""
 
@@ -225,6 +264,12 @@ class Collection(EndpointSettings):
             if not sum(shares.values()):
                 raise ValueError("the weights of the principles of a source are all 0")
         return self
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_unverified(self, serialize: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A collection that verifies nothing counts as it did before there was the setting."""
+        found: dict[str, Any] = serialize(self)
+        return found if found.get("verify") else {key: value for key, value in found.items() if key != "verify"}
 
     def shares(self) -> dict[str, dict[str, float]]:
         """Source → principle → weight."""

@@ -49,7 +49,7 @@ def emoji(answer: str) -> bool:
         MissingExtraError: without the library ``emoji``, which knows Unicode's list.
     """
     found = [without(sentence).strip() for sentence in sentences(answer)]
-    if not all(found):
+    if not found or not all(found):
         return False
     is_emoji = _is_emoji()
     # An emoji may be followed by a selector of how it looks, so that the last character but one counts as well.
