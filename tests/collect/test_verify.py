@@ -1,4 +1,4 @@
-"""Checks and checklists beside the judge's ratings: what is demanded, asked, counted, and what stays without a rating."""
+"""Checks and checklists beside the judge's ratings: what is demanded, asked and counted, and what has no rating."""
 
 import pytest
 
@@ -72,6 +72,7 @@ def test_each_requirement_is_asked_of_each_answer_alone():
 
 def test_a_requirement_that_cannot_be_read_leaves_no_rating():
     """Neither a guess nor a share of other requirements: all three tries are counted, and the reason stays."""
+
     def muttering(request):
         found = scripted(request)
         return "Yes, I think so." if request.step == "judge/requirement" and "[[0]]" in found else found

@@ -9,7 +9,6 @@ from notus.core.records import Feedback, Preference
 from notus.core.run import read_json, read_manifest
 from notus.core.tables import read_records
 from notus.llm.ledger import Ledger
-from notus.steps.collect.feedback import Collect
 from notus.steps.data.binarize import Binarize
 from notus.steps.perform import run_step
 from notus.toy.tasks import fact_tasks
@@ -27,15 +26,19 @@ def rows(tmp_path):
     demands = {"instruction_id_list": ["count:word_count_range"], "kwargs": [{"min_words": 1, "max_words": 500}]}
     lines = [{"prompt": task.prompt, "checklist": REQUIREMENTS} | demands for task in fact_tasks(20)[:PROMPTS]]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (tmp_path / "mine.py").write_text("def digit(answer):\n    return answer[0].isdigit()\n")
+    (tmp_path / "mine.py").write_text("def even(answer):\n    return sum(map(ord, answer)) % 2 == 0\n")
     return path
 
 
+def even(text):
+    return sum(map(ord, text)) % 2 == 0
+
+
 def verified(rows, url, **more):
-    verify = {"checks": [f"python:{rows.parent}/mine.py:digit"], "tries": 4}
+    verify = {"checks": [f"python:{rows.parent}/mine.py:even"], "tries": 4}
     judge = {"endpoint": "miniature", "aspects": ["honesty"], "critique": False, "tries": 4}
     toy = {"noise": 0.5, "malformed": 0.2}
-    return settings(rows, url, **({"verify": verify, "judge": judge, "toy_judge": toy, "miniature_judge": None} | more))
+    return settings(rows, url, **({"verify": verify, "judge": judge, "miniature_judge": toy} | more))
 
 
 def test_checks_and_requirements_are_collected_and_never_asked_again(tmp_path, rows):
@@ -51,18 +54,27 @@ def test_checks_and_requirements_are_collected_and_never_asked_again(tmp_path, r
     assert len(items) == 2 * PROMPTS
     for item in items:
         (rating,) = [each for each in item.ratings if each.aspect == "checks"]
-        assert rating.value == (1 + item.text[0].isdigit()) / 2
+        assert rating.value == (1 + even(item.text)) / 2
         assert [note["requirement"] for note in item.extra["checklist"]] == REQUIREMENTS
     told = read_manifest(run.path)["summary"]["verified"]
     own = [note for item in items for note in item.extra["checks"]]
-    assert told["checks"] == {"followed": sum(n["followed"] for n in own), "not_followed": sum(not n["followed"] for n in own)}
+    assert told["checks"] == {
+        "followed": sum(n["followed"] for n in own),
+        "not_followed": sum(not n["followed"] for n in own),
+    }
     listed = [note["met"] for item in items for note in item.extra["checklist"]]
-    assert told["requirements"] == {"met": listed.count(True), "not_met": listed.count(False), "not_read": listed.count(None)}
+    assert told["requirements"] == {
+        "met": listed.count(True),
+        "not_met": listed.count(False),
+        "not_read": listed.count(None),
+    }
     # The server writes hashes, which are no right answers; half a point of noise turns one verdict in twenty.
     assert listed.count(False) > 0.7 * len(listed)
     tally = next(each for each in read_json(run.path / "tally.json") if each["stage"] == "collect")["counts"]
     assert tally["asked-again"] > 0
-    assert sum(tally[key] for key in ("requirement-met", "requirement-not-met")) + told["requirements"]["not_read"] == len(listed)
+    assert sum(tally.get(key, 0) for key in ("requirement-met", "requirement-not-met")) + told["requirements"][
+        "not_read"
+    ] == len(listed)
     with Ledger(tmp_path / "runs" / "ledger.sqlite", must_exist=True) as ledger:
         keys = [key for item in items for key in item.extra["ledger"].values()]
         assert len(keys) == len(items) * (1 + 1 + 2)
@@ -73,18 +85,27 @@ def test_checks_and_requirements_are_collected_and_never_asked_again(tmp_path, r
 
 def test_pairs_are_made_by_the_checks(tmp_path, rows):
     with Server() as server:
-        run = run_step("collect", verified(rows, server.url, judge=None, verify={
-            "checks": [f"python:{rows.parent}/mine.py:digit"], "endpoint": "miniature"}), tmp_path / "runs" / "one", 0)
-    made = {"data": str(run.path), "strategy": "weighted", "weights": {"checks": 1.0}}
+        run = run_step(
+            "collect",
+            verified(
+                rows,
+                server.url,
+                judge=None,
+                verify={"checks": [f"python:{rows.parent}/mine.py:even"], "endpoint": "miniature"},
+            ),
+            tmp_path / "runs" / "one",
+            0,
+        )
+    made = {"data": str(run.path), "strategy": "weighted", "weights": {"checks": 1.0}, "allow_losses": True}
     pairs = run_step("binarize", Binarize.parse(made, where="test"), tmp_path / "pairs", 0)
-    found = [pair for file in sorted(pairs.path.glob("*pairs*.parquet")) for pair in read_records(file, Preference)]
+    found = read_records(pairs.path / "preferences.parquet", Preference)
     records = list(read_records(run.path / "feedback.parquet", Feedback))
-    apart = [row for row in records if len({item.text[0].isdigit() for item in row.completions}) == 2]
+    apart = [row for row in records if len({even(item.text) for item in row.completions}) == 2]
     assert len(apart) >= 2
     chosen = {pair.feedback_id: (pair.chosen[0].content, pair.score_chosen, pair.score_rejected) for pair in found}
     for row in apart:
         text, high, low = chosen[row.id]
-        assert (text[0].isdigit(), high, low) == (True, 1.0, 0.5)
+        assert (even(text), high, low) == (True, 1.0, 0.5)
 
 
 def test_what_cannot_be_verified_is_refused_before_anything_is_asked(tmp_path, rows):
@@ -93,7 +114,6 @@ def test_what_cannot_be_verified_is_refused_before_anything_is_asked(tmp_path, r
         with pytest.raises(ConfigError, match="nobody to ask"):
             run_step("collect", nobody, tmp_path / "runs" / "one", 0)
         rows.write_text(rows.read_text().replace('"min_words": 1', '"least_words": 1'))
-        with pytest.raises(DataError, match=r"rows\.jsonl, line 1: .*no setting 'least_words'.*min_words"):
+        with pytest.raises(DataError, match=r"rows\.jsonl, line 1: .*no setting 'least_words'.*max_words"):
             run_step("collect", verified(rows, server.url), tmp_path / "runs" / "two", 0)
         assert server.came.total() == 0
-    assert issubclass(Collect, object)

@@ -92,12 +92,13 @@ def unique_word_count(answer: str, *, N: float) -> bool:  # noqa: N803
 
 def word_count_range(answer: str, *, min_words: float, max_words: float) -> bool:
     """Whether the number of its words, as runs of letters and digits, lies between the two, which count in."""
-    return whole("min_words", min_words) <= len(runs(answer)) <= whole("max_words", max_words)
+    least, most = whole("min_words", min_words), whole("max_words", max_words)
+    return least <= len(runs(answer)) <= most
 
 
 def words_japanese(answer: str, *, N: float) -> bool:  # noqa: N803
     """Whether each N-th word has a Japanese character; one of punctuation or digits alone needs none."""
-    step = max(whole("N", N), 1)
+    step = whole("N", N, 1)
     wanted = (bare(word) for word in answer.split()[step - 1 :: step])
     return all(_is_japanese(word) for word in wanted if word and not word.isdigit())
 

@@ -52,9 +52,9 @@ def sentence_words(answer: str) -> bool:
 
 def stop_words(answer: str, *, percentage: float) -> bool:
     """Whether at most this percentage of its words are English stop words."""
-    words = runs(answer)
+    words, most = runs(answer), percent("percentage", percentage)
     stopped = sum(word.lower() in _STOP_WORDS for word in words)
-    return bool(words) and 100 * stopped / len(words) <= percent("percentage", percentage)
+    return bool(words) and 100 * stopped / len(words) <= most
 
 
 def _trigrams(content: str) -> set[str]:

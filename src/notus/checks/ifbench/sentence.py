@@ -19,14 +19,15 @@ def alliteration_increment(answer: str) -> bool:
 
 def increment(answer: str, *, small_n: float) -> bool:
     """Whether each sentence has exactly so many words more than the one before it."""
+    step = whole("small_n", small_n)
     counts = [len(bare_words(sentence)) for sentence in sentences(answer)]
-    return all(after - before == whole("small_n", small_n) for before, after in pairwise(counts))
+    return all(after - before == step for before, after in pairwise(counts))
 
 
 def keyword(answer: str, *, word: str, N: float) -> bool:  # noqa: N803
     """Whether the N-th sentence holds the keyword, inside of a longer word too; case does not count."""
-    found, place = sentences(answer), whole("N", N)
-    return 1 <= place <= len(found) and text("word", word).lower() in found[place - 1].lower()
+    found, place, wanted = sentences(answer), whole("N", N, 1), text("word", word)
+    return place <= len(found) and wanted.lower() in found[place - 1].lower()
 
 
 def _alliterative(sentence: str) -> int:

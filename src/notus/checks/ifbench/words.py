@@ -54,11 +54,12 @@ def consonants(answer: str) -> bool:
 
 def keywords_specific_position(answer: str, *, keyword: str, n: float, m: float) -> bool:
     """Whether the m-th word of the n-th sentence is the keyword, in its own case; punctuation is no word."""
-    found, sentence, place = sentences(answer), whole("n", n), whole("m", m)
-    if not 1 <= sentence <= len(found) or place < 1:
+    found, wanted = sentences(answer), text("keyword", keyword)
+    sentence, place = whole("n", n, 1), whole("m", m, 1)
+    if sentence > len(found):
         return False
     own = [token for token in tokens(found[sentence - 1]) if token.strip(PUNCTUATION)]
-    return own[place - 1 : place] == [text("keyword", keyword)]
+    return own[place - 1 : place] == [wanted]
 
 
 def last_first(answer: str) -> bool:
@@ -122,10 +123,11 @@ def vowel(answer: str) -> bool:
 
 def words_position(answer: str, *, keyword: str) -> bool:
     """Whether its second and its last word but one are the keyword; case does not count, nor a mark at the end."""
+    wanted = text("keyword", keyword).lower()
     found = [token.lower() for token in tokens(answer)]
     if found and found[-1] in PUNCTUATION:
         found.pop()
-    return len(found) > 1 and found[1] == found[-2] == text("keyword", keyword).lower()
+    return len(found) > 1 and found[1] == found[-2] == wanted
 
 
 def _is_prime(length: int) -> bool:
