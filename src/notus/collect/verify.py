@@ -32,7 +32,7 @@ from notus.llm.judge import Judged, Question, Unscored, format_instruction
 from notus.llm.parse import Scale, read_score
 from notus.llm.prompts import Template, read_prompt
 
-__all__ = ["COLUMNS", "NOBODY", "Demands", "Verifier"]
+__all__ = ["COLUMNS", "NOBODY", "Demands", "Verifier", "row_checks"]
 
 _IDS, _SETTINGS = "instruction_id_list", "kwargs"
 COLUMNS = (_IDS, _SETTINGS, CHECKLIST)
@@ -83,7 +83,7 @@ class Verifier:
         checks, requirements = self._always, self._requirements
         if self.settings.rows:
             try:
-                checks = (*_row_checks(extra), *checks)
+                checks = (*row_checks(extra), *checks)
                 requirements = (*_row_requirements(extra), *requirements)
             except (ConfigError, DataError) as error:
                 where = f"{at.file}, line {at.line}: " if at.file else ""
@@ -158,7 +158,7 @@ def _say(demands: Demands, found: Followed) -> str:
     return words + (f"; not: {', '.join(missed)}" if missed else "")
 
 
-def _row_checks(extra: Mapping[str, Any]) -> tuple[Check, ...]:
+def row_checks(extra: Mapping[str, Any]) -> tuple[Check, ...]:
     """The checks of a row, in the columns of IFEval and IFBench; none where it has no such column."""
     ids, settings = extra.get(_IDS), extra.get(_SETTINGS)
     if ids is None:
