@@ -33,7 +33,8 @@ def whole(name: str, value: Any, least: int = 0) -> int:
     Raises:
         DataError: if it is none, or less than ``least``.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < least:
+    number = not isinstance(value, bool) and isinstance(value, int | float) and float(value).is_integer()
+    if not number or value < least:
         raise DataError(f"the setting {name} of a check is {value!r:.60}; a whole number from {least} on is needed")
     return int(value)
 
@@ -71,6 +72,6 @@ def pattern(name: str, value: str) -> re.Pattern[str]:
         return re.compile(value, re.IGNORECASE)
     except re.error as error:
         raise DataError(
-            f"the setting {name} of a check is {value!r:.60}, which is no regular expression ({error}); put a backslash "
-            "before each sign that stands for itself"
+            f"the setting {name} of a check is {value!r:.60}, which is no regular expression ({error}); put a "
+            "backslash before each sign that stands for itself"
         ) from None

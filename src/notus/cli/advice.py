@@ -13,6 +13,7 @@ from notus.core.artifacts import (
     OUTPUTS,
     PREFERENCES,
     QUARANTINE,
+    SCORES,
     UNPAIRED,
     Artifact,
     page_in,
@@ -47,6 +48,7 @@ NEXT: Mapping[str, tuple[tuple[Artifact | None, str], ...]] = {
     "alpaca-judge": ((None, "compare {run} OTHER"),),
     "mtbench": ((None, "compare {run} OTHER"),),
     "harness": ((None, "compare {run} OTHER"),),
+    "ifeval": ((SCORES, "compare {run} OTHER"),),
     "evaluate": ((None, "compare {run} OTHER"),),
     "reward-check": ((None, "compare {run} OTHER"),),
 }
@@ -80,6 +82,8 @@ EXPORTED: Mapping[str, str] = {
     "Dialogue": "train sft {run} --start MODEL",
 }
 """What an export's rows are → the command to try with them; other trainers read the file."""
+_OTHERS_ALONE = "trl-grpo"
+"""A format that no training of ours reads."""
 
 
 def next_command(run: Run) -> str | None:
@@ -91,7 +95,11 @@ def next_command(run: Run) -> str | None:
         from notus.formats.write import writer_named  # heavy, and loaded already where something was exported
 
         record = writer_named(run.config["to"]).record
-        return None if record is None else f"notus {EXPORTED[record.__name__].format(run=run.path)}"
+        return (
+            None
+            if record is None or run.config["to"] == _OTHERS_ALONE
+            else f"notus {EXPORTED[record.__name__].format(run=run.path)}"
+        )
     for artifact, command in NEXT.get(run.stage, ()):
         if artifact is None or artifact.is_in(run.path):
             if artifact is _COMPLETIONS and not _has_scores(run):

@@ -64,6 +64,14 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         arguments=(),
         settings_file=True,
     ),
+    "ifeval": StepCommand(
+        "Check by program how answers follow instructions: IFEval, IFBench or your own checks, strict and loose.",
+        "ifeval",
+        "notus eval ifeval prompts.jsonl --outputs runs/answers --out runs/ifeval",
+        arguments=("prompts",),
+        settings_file=True,
+        flatten=("sampling",),
+    ),
     "harness": StepCommand(
         "Score a model on an academic benchmark by lm-eval, with n and interval; its version is part of the score.",
         "harness",

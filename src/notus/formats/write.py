@@ -14,6 +14,7 @@ it is given out. A record for which that does not hold is dropped as ``no-place`
 | `ultrachat` | dialogues | prompt, prompt_id, messages[] | nothing |
 | `trl-sft` | dialogues | messages[] | nothing |
 | `trl-prompt-completion` | dialogues | prompt[], completion[] | one without a prompt, or that ends with it |
+| `trl-grpo` | dialogues | prompt[], checks | one that ends with an answer, or without checks as in IFEval |
 | `ultrafeedback` | feedback | see its family | a prompt of several turns, an aspect rated twice |
 
 (a) an answer that does not begin with the assistant; (b) answers that begin with the same turn and go on after it, and

@@ -8,6 +8,7 @@
 | ``reward-model:MODEL`` | a scalar reward model, ``AutoModelForSequenceClassification`` |
 | ``implicit:POLICY@REFERENCE`` | the implicit reward of a policy against its reference |
 | ``judge:NAME`` | a judge, as the generator or the endpoints call it |
+| ``checks:FILE`` | the checks of each prompt, as a file in IFEval's layout has them |
 
 A MODEL is a step of a recipe, a run directory, a folder or a hub id. ``RankerRef`` reads this text, and the same as a
 mapping: ``{kind: pairrm, model: PATH}``. Each module in ``rankers.kinds`` is a kind, with the module's name for its
@@ -80,7 +81,7 @@ class RankerKind:
 
     form: str
     """How it is written, with words in capitals for what is filled in: ``pairrm:MODEL``, ``implicit:POLICY@REFERENCE``.
-    MODEL, POLICY and REFERENCE are looked up among steps, folders and the hub, and count by their content."""
+    MODEL, POLICY, REFERENCE and FILE are looked up among steps, folders and the hub, and count by their content."""
     make: "Callable[[RankerRef, RankerContext], Ranker]"
     """Makes one. What needs torch is imported here, and not before."""
     computes: bool = False
@@ -102,8 +103,8 @@ class RankerKind:
 
     @property
     def refers(self) -> bool:
-        """Whether what is filled in are models."""
-        return self.form.endswith((":MODEL", "@REFERENCE"))
+        """Whether what is filled in are models, or a file."""
+        return self.form.endswith((":MODEL", "@REFERENCE", ":FILE"))
 
 
 class RankerRef(Config):

@@ -40,7 +40,7 @@ def json_format(answer: str) -> bool:
 
 
 def multiple_sections(answer: str, *, section_spliter: str, num_sections: int) -> bool:
-    """Whether at least so many sections begin with a word and a number, ``Section 1``; the word is a regular expression.
+    """Whether at least so many sections begin with a word, a regular expression, and a number: ``Section 1``.
 
     Raises:
         DataError: if it is none.

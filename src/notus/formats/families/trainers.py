@@ -14,10 +14,12 @@
     distilabel-orca    system, input, chosen, rejected, generations[], rating[], status
     trl-sft                 messages[] and no prompt: what TRL's trainer takes for a dialogue
     trl-prompt-completion   prompt[], completion[]: it trains on the last answer alone
+    ifeval                  prompt, instruction_id_list[], kwargs[]: prompts whose answers a program checks
+    trl-grpo                prompt[], checks: the same for TRL's GRPO, with ids and settings in one JSON text
 
-The last two are written, and read when they are named; unnamed rows of theirs are read as *ultrachat* and
-*prompt-completion*. TRL trains on the completion of a row that has a prompt and one, and refuses messages beside a
-prompt, so a further column of that name is written as ``prompt_beside``.
+*trl-sft* and *trl-prompt-completion* are written, and read when they are named; unnamed rows of theirs are read as
+*ultrachat* and *prompt-completion*. TRL trains on the completion of a row that has a prompt and one, and refuses
+messages beside a prompt, so a further column of that name is written as ``prompt_beside``.
 
 What is in brackets stands in another module. A dialogue beside a verdict becomes what the verdict says: a label makes
 an ``Unpaired``, a score a ``Feedback`` with one rated answer (rows of one prompt are joined), a rejected answer a
@@ -34,6 +36,8 @@ stands against the last turn alone.
 - **TRL**'s prompt–completion: https://huggingface.co/docs/trl/dataset_formats. With a label it is *trl-unpaired*,
   unless the completion repeats the dialogue
   (https://huggingface.co/datasets/argilla/distilabel-capybara-kto-15k-binarized) or the label is another than TRL's.
+- **IFEval** (https://huggingface.co/datasets/google/IFEval): ids and settings stay in ``extra``. What they mean is
+  owned by ``notus.checks``; for *trl-grpo* ``notus.checks.grpo`` has the reward functions.
 - **ms-swift**: https://swift.readthedocs.io/en/latest/Customization/Custom-dataset.html. Query and response with system
   and history, conversation[{human, assistant}]; Capybara's base set writes conversation[{input, output}]
   (https://huggingface.co/datasets/LDJnr/Capybara).
@@ -45,6 +49,7 @@ stands against the last turn alone.
   scores. So does ``status``: *unchanged*, *swapped*, or *tie*, a pair of equal scores.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -542,6 +547,57 @@ def _format_of(form: _Form, kind: str) -> Format:
     )
 
 
+# Prompts with checks.
+
+_CHECKS = ("instruction_id_list", "kwargs")
+
+
+def _is_ifeval(row: Row) -> bool:
+    return isinstance(row.get("prompt"), str) and all(isinstance(row.get(name), list) for name in _CHECKS)
+
+
+def _read_ifeval(row: Row) -> Dialogue:
+    """Read a prompt whose checks stay further columns."""
+    known, extra = split_fields(row, ("prompt",))
+    text = read_text(required(known, "prompt"), "prompt")
+    ids, settings = (read_list(required(extra, name), name) for name in _CHECKS)
+    if len(ids) != len(settings):
+        raise RowError("kwargs", "length-mismatch", settings, f"{len(ids)} checks have settings for {len(settings)}")
+    return Dialogue(messages=(Message(role="user", content=text),), source=read_source(extra), extra=extra)
+
+
+def _is_grpo(row: Row) -> bool:
+    return isinstance(row.get("prompt"), list) and isinstance(row.get("checks"), str)
+
+
+def _read_grpo(row: Row) -> Dialogue:
+    """Read a prompt with its checks as JSON text."""
+    known, extra = split_fields(row, ("prompt", "checks"))
+    said = read_messages(required(known, "prompt"), "prompt", "user")
+    try:
+        checks = json.loads(read_text(required(known, "checks"), "checks"))
+    except (ValueError, RecursionError):
+        raise RowError("checks", "broken-json", known["checks"]) from None
+    found = [read_as(each, Row, f"checks[{index}]") for index, each in enumerate(read_list(checks, "checks"))]
+    extra["instruction_id_list"] = [required(each, "id", f"checks[{index}].") for index, each in enumerate(found)]
+    extra["kwargs"] = [each.get("kwargs") for each in found]
+    keep_as_read(extra, {"prompt": said})
+    return Dialogue(messages=said.turns, source=read_source(extra), extra=extra)
+
+
+def _write_grpo(dialogue: Dialogue) -> Row:
+    if dialogue.messages[-1].role == "assistant":
+        raise NoPlaceError("the format 'trl-grpo' holds prompts, and this ends with an answer", ["messages"])
+    sides, extra = write_sides({"prompt": dialogue.messages}, dialogue.extra)
+    ids, settings = (extra.get(name) for name in _CHECKS)
+    if not isinstance(ids, list) or not isinstance(settings, list) or len(ids) != len(settings):
+        said = f"the format 'trl-grpo' holds prompts with checks, in the columns {' and '.join(_CHECKS)} of IFEval"
+        raise NoPlaceError(said, ["extra"])
+    checks = [{"id": name, "kwargs": own} for name, own in zip(ids, settings, strict=True)]
+    row = {**sides, "checks": json.dumps(checks, ensure_ascii=False), "source": dialogue.source}
+    return with_extra(row, {name: value for name, value in extra.items() if name not in _CHECKS})
+
+
 _PREFERENCE: Row = {"chosen": _TURNS[1], "rejected": {"role": "assistant", "content": "No."}}
 _TEXTS: Row = {"system": "Be brief.", "chosen": "The Oder.", "rejected": "No."}
 _TOOL: Row = {"type": "function", "function": {"name": "rivers", "parameters": {"type": "object", "properties": {}}}}
@@ -561,6 +617,26 @@ FORMATS = (
         decode=_read_trl_completion,
         encode=_write_trl_completion,
         sample={"prompt": _TURNS[:1], "completion": _TURNS[1:]},
+    ),
+    Format(
+        name="ifeval",
+        record=Dialogue,
+        decode=_read_ifeval,
+        matches=_is_ifeval,
+        sample={
+            "key": 1,
+            "prompt": "Name a river, without a comma.",
+            "instruction_id_list": ["punctuation:no_comma"],
+            "kwargs": [{}],
+        },
+    ),
+    Format(
+        name="trl-grpo",
+        record=Dialogue,
+        decode=_read_grpo,
+        matches=_is_grpo,
+        encode=_write_grpo,
+        sample={"prompt": _TURNS[:1], "checks": '[{"id": "punctuation:no_comma", "kwargs": {}}]'},
     ),
     Format(
         name="messages-pairs",

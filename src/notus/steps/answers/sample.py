@@ -41,7 +41,7 @@ from notus.steps.base import (
 )
 from notus.steps.collect.asking import open_asking
 
-__all__ = ["Sample"]
+__all__ = ["Sample", "draw_answers"]
 
 Prompt = tuple[Message, ...]
 
@@ -92,7 +92,7 @@ class Sample(Reads, EndpointSettings):
         prompts = list(places)
         if not prompts:
             raise DataError(f"{context.inputs['data']} gives no prompt to answer; check 'prompts', 'split' and 'parts'")
-        drawn = (_by_model if self.model is not None else _by_endpoint)(context, self, places, context.seed)
+        drawn = draw_answers(context, self, places, context.seed)
         tally = context.tally("answers", "parts")
         kept = []
         for drawn_output in drawn:
@@ -165,6 +165,18 @@ def _prompt(record: Data) -> Prompt | None:
             break
         turns.append(message)
     return tuple(turns) if any(turn.role == "user" for turn in turns) else None
+
+
+def draw_answers(context: Context, config: Sample, places: Mapping[Prompt, Place], seed: int) -> list[Output]:
+    """Answers to prompts from whoever the settings name; what cannot be asked or answered is dropped with its reason.
+
+    Args:
+        context: of the step, whose setting ``model`` names the model where one answers.
+        config: who answers, and how.
+        places: each prompt with the place where it stood.
+        seed: of the draws.
+    """
+    return (_by_model if config.model is not None else _by_endpoint)(context, config, places, seed)
 
 
 def _by_model(context: Context, config: Sample, places: Mapping[Prompt, Place], seed: int) -> list[Output]:

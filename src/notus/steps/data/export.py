@@ -29,7 +29,7 @@ class Export(Reads):
     """A file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
     to: str = "trl"
     """Format of the rows: argilla, argilla-cleaned, h4, trl, trl-implicit, trl-unpaired, trl-sft,
-    trl-prompt-completion, ultrachat or ultrafeedback. What it cannot hold is dropped, with the reason."""
+    trl-prompt-completion, trl-grpo, ultrachat or ultrafeedback. What it cannot hold is dropped, with the reason."""
     format: Literal["jsonl", "parquet"] = "jsonl"
     """JSON lines, or Parquet."""
     strategy: Literal["auto", "mean-rating", "critique", "repaired-critique", "ranker", "votes"] = "auto"
