@@ -3,7 +3,7 @@
     ultrachat       messages[{role, content}], mostly with prompt and prompt_id
     sharegpt        conversations[{from, value}]
     sharegpt-pairs  conversations[] with chosen and rejected: a turn, a list of turns or a text
-    checked-prompts prompt with instruction_id_list and kwargs, or with a checklist: what is verified of its answers
+    checklists      prompt with a checklist[] of requirements: an answer is still to be drawn
     hh              chosen and rejected as texts of "\\n\\nHuman: … \\n\\nAssistant: …", with or without a prompt apart
 
 In **hh** (https://huggingface.co/datasets/Anthropic/hh-rlhf) a turn's text begins one blank after the colon and is
@@ -95,13 +95,13 @@ def _read_ultrachat(row: Row) -> Dialogue:
     return Dialogue(messages=said.turns, source=read_source(extra), extra=extra)
 
 
-def _is_checked_prompt(row: Row) -> bool:
-    """Whether the row is a prompt alone, with what is verified of its answers."""
-    told = isinstance(row.get("instruction_id_list"), list) or isinstance(row.get("checklist"), list)
-    return told and isinstance(row.get("prompt"), str) and all(row.get(name) is None for name in _ANSWERED)
+def _is_checklist(row: Row) -> bool:
+    """Whether the row is a prompt alone, with requirements for its answers."""
+    alone = all(row.get(name) is None for name in _ANSWERED)
+    return alone and isinstance(row.get("prompt"), str) and isinstance(row.get("checklist"), list)
 
 
-def _read_checked_prompt(row: Row) -> Dialogue:
+def _read_checklist(row: Row) -> Dialogue:
     """Read a prompt that answers are still to be drawn for."""
     known, extra = split_fields(row, ("prompt",))
     prompt = Message(role="user", content=read_text(required(known, "prompt"), "prompt"))
@@ -229,16 +229,11 @@ FORMATS = (
         },
     ),
     Format(
-        name="checked-prompts",
+        name="checklists",
         record=Dialogue,
-        decode=_read_checked_prompt,
-        matches=_is_checked_prompt,
-        sample={
-            "prompt": "Name a river. Use no comma.",
-            "instruction_id_list": ["punctuation:no_comma"],
-            "kwargs": [{}],
-            "checklist": ["It names a river."],
-        },
+        decode=_read_checklist,
+        matches=_is_checklist,
+        sample={"prompt": "Name a river.", "checklist": ["It names a river."]},
     ),
     Format(
         name="sharegpt",
