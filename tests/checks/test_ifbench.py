@@ -20,8 +20,8 @@ PALINDROMES = "level radar civic kayak refer rotor madam stats tenet solos"
 QUESTION = "Question {n}. {text}\nA) one\nB) two\nC) three\nD) four\nE) five"
 CAPITALS = (
     "Reykjavík, Helsinki, Oslo, Tallinn, Stockholm, Riga, Moscow, Copenhagen, Vilnius, Minsk, Dublin, Berlin, "
-    "Amsterdam, Warsaw, London, Brussels, Kyiv, Prague, Luxembourg, Paris, Vienna, Bratislava, Budapest, Vaduz, Chișinău, Bern, "
-    "Ljubljana, Zagreb"
+    "Amsterdam, Warsaw, London, Brussels, Kyiv, Prague, Luxembourg, Paris, Vienna, Bratislava, Budapest, Vaduz, "
+    "Chișinău, Bern, Ljubljana, Zagreb"
 )
 ALPHABET = " ".join(f"{chr(65 + n)}pples are here." for n in range(26))
 CITIES = "ID,Country,City,Year,Count\n" + "\n".join(f"{n},Peru,Lima,2001,{n}" for n in range(7))

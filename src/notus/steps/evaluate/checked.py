@@ -13,7 +13,7 @@ from notus.evaluate.judges.human import HumanPair
 from notus.evaluate.judges.present import JudgedPair, PairJudge, RankerJudge
 from notus.llm.protocol import Generator
 from notus.rankers.ref import RankerRef
-from notus.report.evaluations.checked import checked_judge_sections
+from notus.report.verified.judges import checked_judge_sections
 from notus.steps.base import HELD, Context
 from notus.steps.evaluate.ranked import ScoreRow, open_asking_if, rankers_of, write_pair_scores
 from notus.steps.evaluate.scores import note_estimate
