@@ -341,6 +341,7 @@ def ask_again(
 _EVALUATIONS = {
     "alpaca": ("alpaca", "annotations"),
     "harness": ("harness", "model"),
+    "ifeval": ("ifeval", "model"),
     "mtbench": ("mtbench", "judgments"),
     "rewards": ("reward-check", "ranker"),
     "judges": ("judges", "rankers"),
@@ -360,11 +361,13 @@ def evaluate(
     """Measure a model, its answers, a ranker or a judge.
 
     Args:
-        subject: what is measured: answers (``generate``) for a measure of answers; a model for ``harness``; a ranker's
-            name for ``rewards`` and ``judges``; stored judgements for ``alpaca`` and ``mtbench``.
-        by: ``harness``, ``alpaca``, ``mtbench``, ``rewards``, ``judges``, the name of a measure of answers,
+        subject: what is measured: answers (``generate``) for a measure of answers; a model for ``harness``; a model,
+            answers or a file of stored ones for ``ifeval``; a ranker's name for ``rewards`` and ``judges``; stored
+            judgements for ``alpaca`` and ``mtbench``.
+        by: ``harness``, ``ifeval``, ``alpaca``, ``mtbench``, ``rewards``, ``judges``, the name of a measure of answers,
             ``python:FILE:NAME``, or a function of an answer that returns a number, or None where it cannot tell.
-        data: the pairs, for ``rewards`` and ``judges``; the questions, for ``harness``.
+        data: the pairs, for ``rewards`` and ``judges``; the questions, for ``harness``; the prompts with their checks,
+            for ``ifeval``.
         seed: of what is drawn.
         out: the run directory; None keeps nothing.
         settings: further settings of the step.
@@ -383,6 +386,10 @@ def evaluate(
         step, setting = _EVALUATIONS[name]
         if opened is not None and step in ("reward-check", "judges"):
             given = reading_settings(opened)
+        if step == "ifeval":
+            given = {"prompts": given["data"]} if given else {}
+            stored = isinstance(subject, Outputs) or (isinstance(subject, str | Path) and Path(subject).is_file())
+            setting = "outputs" if stored else setting
         places = [subject] if isinstance(subject, str | Path | Result) else list(subject)
         texts = [_model(place) if isinstance(place, Path | Result) else place for place in places]
         given[setting] = texts if step in ("judges", "mtbench") else texts[0]

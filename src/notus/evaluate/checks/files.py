@@ -9,16 +9,19 @@
 Owns their forms. What a verdict is, is owned by ``checks.protocol``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from notus.checks.prompts import CheckedPrompt, by_text, checked_prompt
+from notus.core.artifacts import DIALOGUES
 from notus.core.errors import DataError
 from notus.core.plugins import is_python
+from notus.core.records import Dialogue
+from notus.core.tables import read_records, table_exists
 from notus.formats.quarantine import RowReader
-from notus.formats.rows import parse_row, read_rows
+from notus.formats.rows import Payload, parse_row, read_rows
 
 __all__ = ["PromptIndex", "StoredAnswer", "own_checks_in", "read_answers", "read_prompts"]
 
@@ -77,7 +80,7 @@ def read_prompts(path: Path, reader: RowReader | None = None) -> dict[str, Check
     """Read prompts with their checks: key → prompt, in the order of the file.
 
     Args:
-        path: the file, packed or not.
+        path: the file, packed or not; or a run directory of ``notus read`` that holds them.
         reader: counts the rows and puts bad ones aside; without it a bad row is an error.
 
     Raises:
@@ -86,13 +89,13 @@ def read_prompts(path: Path, reader: RowReader | None = None) -> dict[str, Check
     """
     found: dict[str, CheckedPrompt] = {}
 
-    def read(payload: Any) -> CheckedPrompt:
+    def read(payload: Payload) -> CheckedPrompt:
         prompt = checked_prompt(parse_row(payload))
         if prompt.key in found:
             raise DataError(f"the key {prompt.key} stands there twice; remove one")
         return found.setdefault(prompt.key, prompt)
 
-    for _ in (reader or RowReader()).read(path, read_rows(path), read):
+    for _ in (reader or RowReader()).read(path, _prompt_rows(path), read):
         pass
     return found
 
@@ -104,7 +107,7 @@ def own_checks_in(path: Path) -> tuple[str, ...]:
         DataError: if the file cannot be read.
     """
     found: set[str] = set()
-    for _, payload in read_rows(path):
+    for _, payload in _prompt_rows(path):
         try:
             ids = parse_row(payload).get("instruction_id_list")
         except DataError:
@@ -131,7 +134,7 @@ def read_answers(path: Path, prompts: PromptIndex, name: str, reader: RowReader 
     seen: dict[tuple[str, str], int] = {}
     found: list[StoredAnswer] = []
 
-    def read(payload: Any) -> StoredAnswer:
+    def read(payload: Payload) -> StoredAnswer:
         row = parse_row(payload)
         doc = row["doc"] if isinstance(row.get("doc"), dict) else row
         prompt = prompts.find(doc.get("key"), doc.get("prompt"))
@@ -146,6 +149,22 @@ def read_answers(path: Path, prompts: PromptIndex, name: str, reader: RowReader 
     for line, answer in (reader or RowReader()).read(path, read_rows(path), read):
         found.append(StoredAnswer(**{**vars(answer), "line": line}))
     return found
+
+
+def _prompt_rows(path: Path) -> Iterator[tuple[int, Payload]]:
+    """The rows of a file of prompts; those of a run directory stand in its dialogues, whose further columns they are.
+
+    Raises:
+        DataError: if the run directory holds no dialogues, or the file cannot be read.
+    """
+    if not path.is_dir():
+        yield from read_rows(path)
+        return
+    table = DIALOGUES.at(path)
+    if not table_exists(table):
+        raise DataError(f"{path} holds no {DIALOGUES.file}; name a file of prompts, or a run of 'read' of one")
+    for number, dialogue in enumerate(read_records(table, Dialogue), start=1):
+        yield number, {**dialogue.extra, "prompt": dialogue.messages[-1].content}
 
 
 def _text(row: Mapping[str, Any]) -> str:

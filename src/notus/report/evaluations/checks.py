@@ -39,7 +39,6 @@ def _accuracies(
     accuracies: Sequence[CheckAccuracy], checked: Sequence[CheckedAnswer], missing: Mapping[str, int]
 ) -> ReportSection:
     shown = [each for each in accuracies if each.level != "kind"]
-    rows = tuple((each.model, each.name, each.n, _cell(each, "strict"), _cell(each, "loose")) for each in shown)
     note = (
         "Share followed, 95 % with prompts as clusters. A prompt is followed where all its instructions are. Loose: by "
         "the answer, or without its first or last line or asterisks."
@@ -50,8 +49,8 @@ def _accuracies(
         subtitle="95 % intervals over prompts",
         x_label="share of prompts",
     )
-    table = Table(("Model", "Of", "n", "Strict", "Loose"), rows, note)
-    return ReportSection("Instructions followed", tuple(_doubts(checked, missing)), table, picture, "checks-strict")
+    told = tuple(_doubts(checked, missing))
+    return ReportSection("Instructions followed", told, _table("Of", shown, note), picture, "checks-strict")
 
 
 def _doubts(checked: Sequence[CheckedAnswer], missing: Mapping[str, int]) -> list[str]:
@@ -68,9 +67,19 @@ def _doubts(checked: Sequence[CheckedAnswer], missing: Mapping[str, int]) -> lis
 
 def _kinds(accuracies: Sequence[CheckAccuracy]) -> ReportSection:
     shown = [each for each in accuracies if each.level == "kind"]
-    rows = tuple((each.model, each.name, each.n, _cell(each, "strict"), _cell(each, "loose")) for each in shown)
     note = "Each instruction of a kind is a case. Few cases say little: look at the intervals."
-    return ReportSection("By kind of instruction", table=Table(("Model", "Kind", "n", "Strict", "Loose"), rows, note))
+    return ReportSection("By kind of instruction", table=_table("Kind", shown, note))
+
+
+def _table(of: str, shown: Sequence[CheckAccuracy], note: str) -> Table:
+    """Accuracies, with the model in front where there are several."""
+    several = len({each.model for each in shown}) > 1
+    rows = [((each.model,) if several else ()) + _cells(each) for each in shown]
+    return Table((*(("Model",) if several else ()), of, "n", "Strict", "Loose"), tuple(rows), note)
+
+
+def _cells(each: CheckAccuracy) -> tuple[Cell, ...]:
+    return each.name, each.n, _cell(each, "strict"), _cell(each, "loose")
 
 
 def _stored(stored: Sequence[CheckedAnswer], differences: Sequence[VerdictDifference]) -> ReportSection:
@@ -91,6 +100,8 @@ def _stored(stored: Sequence[CheckedAnswer], differences: Sequence[VerdictDiffer
                 f"{way.capitalize()}: {other:,} of {count:,} instructions and {prompts:,} of {len(of):,} prompts have "
                 "another stored verdict."
             )
+    if any(each.check == "keywords:letter_frequency" for each in differences):
+        told.append("Of a letter that is another sign, such as #, the reference counts a letter that it draws.")
     if any(each.check.startswith(("language:", "change_case:english")) for each in differences):
         told.append(
             "The reference has the language told by langdetect without a seed, which draws: near a border between two "

@@ -81,7 +81,7 @@ class Ifeval(Step, MayLose, EndpointSettings):
     def own_code(self) -> tuple[str, ...]:
         """The checks of the user's own that the prompts name: they count by their code."""
         path = Path(self.prompts)
-        return own_checks_in(path) if path.is_file() else ()
+        return own_checks_in(path) if path.exists() else ()
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Self:
