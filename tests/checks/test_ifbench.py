@@ -20,7 +20,7 @@ PALINDROMES = "level radar civic kayak refer rotor madam stats tenet solos"
 QUESTION = "Question {n}. {text}\nA) one\nB) two\nC) three\nD) four\nE) five"
 CAPITALS = (
     "Reykjavík, Helsinki, Oslo, Tallinn, Stockholm, Riga, Moscow, Copenhagen, Vilnius, Minsk, Dublin, Berlin, "
-    "Amsterdam, Warsaw, London, Brussels, Kyiv, Prague, Luxembourg, Paris, Vienna, Bratislava, Budapest, Vaduz, "
+    "Amsterdam, Warsaw, London, Brussels, Prague, Luxembourg, Paris, Vienna, Bratislava, Budapest, Vaduz, "
     "Chișinău, Bern, Ljubljana, Zagreb"
 )
 ALPHABET = " ".join(f"{chr(65 + n)}pples are here." for n in range(26))
@@ -34,7 +34,8 @@ CASES: dict[str, list[tuple[dict[str, Any], str, bool]]] = {
     "count:conjunctions": [
         ({"small_n": 3}, "I came, AND I saw; but (so) what?", True),
         ({"small_n": 4}, "I came, AND I saw; but (so) what?", False),
-        ({"small_n": 2}, "and and and And", False),  # one of them
+        ({"small_n": 2}, "and and and", False),
+        ({"small_n": 3}, "and and, And", True),  # told apart as they stand
     ],
     "count:keywords_multiple": [
         (WORDS_5, COUNTED.upper(), True),
@@ -95,6 +96,7 @@ CASES: dict[str, list[tuple[dict[str, Any], str, bool]]] = {
         ({}, PRODUCTS + "\n13,a & b,b,1,2", False),
         ({}, PRODUCTS + '\n13,"ab",b,1,2', False),
         ({}, PRODUCTS, False),
+        ({}, PRODUCTS.replace("3,a,b,1,2", "3,a,b,1") + '\n13,"a & b",b,1,2', False),
     ],
     "custom:date_format_list": [
         ({}, "1796-04-12, 1805-12-02", True),
@@ -107,6 +109,7 @@ CASES: dict[str, list[tuple[dict[str, Any], str, bool]]] = {
         ({}, CAPITALS, True),
         ({}, CAPITALS.replace("Helsinki, Oslo", "Oslo, Helsinki"), False),
         ({}, CAPITALS + ", Rome", False),
+        ({}, CAPITALS.replace("Prague", "Kyiv, Prague"), False),  # IFBench's list lacks it
     ],
     "custom:mcq_count_length": [
         ({}, "\n\n".join(QUESTION.format(n=n, text="Who? " * n) for n in range(1, 5)), True),
@@ -120,8 +123,9 @@ CASES: dict[str, list[tuple[dict[str, Any], str, bool]]] = {
         ({}, "Here they are:\n" + COUNTRIES, True),
         ({}, COUNTRIES.replace("Country 99\nCountry 98\n", ""), False),
         ({}, COUNTRIES.replace("Country 80", "Zambia"), False),
+        ({}, COUNTRIES.lower(), False),
     ],
-    "custom:sentence_alphabet": [({}, ALPHABET, True), ({}, ALPHABET + " Then.", False)],
+    "custom:sentence_alphabet": [({}, ALPHABET, True), ({}, ALPHABET + " Then.", False), ({}, '"' + ALPHABET, True)],
     "format:emoji": [
         ({}, "I am glad 😀. You too! 😀 Bye 👋", True),
         ({}, "I am glad 😀. You too! Bye 👋", False),
@@ -197,6 +201,7 @@ CASES: dict[str, list[tuple[dict[str, Any], str, bool]]] = {
         ({}, "Ann ran. Bob sat. Cal hid.", True),
         ({}, "Ann ran. Bob sat. Cal slept.", False),
         ({}, "Ann ran. Bob sat.", False),
+        ({}, "Ann ran. Ann sat. Cal hid.", False),
     ],
     "ratio:stop_words": [
         ({"percentage": 50}, "The river don't", False),  # the, don and t of four
@@ -213,8 +218,8 @@ CASES: dict[str, list[tuple[dict[str, Any], str, bool]]] = {
         ({}, "Only output this sentence here.", False),
     ],
     "repeat:repeat_span": [
-        ({"prompt_to_repeat": "a b c d e", "n_start": 1, "n_end": 3}, "B  c", True),
-        ({"prompt_to_repeat": "a b c d e", "n_start": 1, "n_end": 3}, "b c d", False),
+        ({"prompt_to_repeat": "a b c d e", "n_start": 1, "n_end": 3}, "B c d\n", True),
+        ({"prompt_to_repeat": "a b c d e", "n_start": 1, "n_end": 3}, "b c", False),
     ],
     "sentence:alliteration_increment": [
         ({}, "Ann came. Bob bought it. Cats can crawl.", True),  # 0, 2 and 3 words
@@ -241,6 +246,7 @@ CASES: dict[str, list[tuple[dict[str, Any], str, bool]]] = {
         ({"keyword": "river", "n": 2, "m": 3}, "One. By, the river it is.", True),
         ({"keyword": "river", "n": 2, "m": 4}, "One. By, the river it is.", False),
         ({"keyword": "river", "n": 3, "m": 1}, "One. By the river.", False),
+        ({"keyword": "river", "n": 1, "m": 2}, "– By “river”.", True),  # marks are no words
     ],
     "words:last_first": [
         ({}, "I see the river. River it is.", True),

@@ -42,8 +42,13 @@ _MARKS = ".,!?;:"
 
 
 def conjunctions(answer: str, *, small_n: float) -> bool:
-    """Whether it has at least so many different ones of the seven coordinating conjunctions."""
-    return len(_CONJUNCTIONS & {bare(word).lower() for word in answer.split()}) >= whole("small_n", small_n)
+    """Whether at least so many different words of it are coordinating conjunctions.
+
+    Words are told apart as they stand, with their capitals and marks, as IFBench does it: "and", "And" and "and," are
+    three.
+    """
+    found = {word for word in answer.split() if bare(word).lower() in _CONJUNCTIONS}
+    return len(found) >= whole("small_n", small_n)
 
 
 def keywords_multiple(

@@ -112,7 +112,7 @@ def options(answer: str, *, options: str) -> bool:
     """
     parts = _options(text("options", options))
     if _LETTERS.match(options):
-        return answer.strip() in parts
+        return answer in parts
     return bare(answer).lower() in {bare(part).lower() for part in parts}
 
 

@@ -1,6 +1,6 @@
 """IFBench's ``ratio``: shares and proportions of what an answer is made of."""
 
-from notus.checks.ifbench.text import listed, percent, runs, sentences
+from notus.checks.ifbench.text import bare, listed, percent, runs, sentences
 from notus.checks.settings import text
 
 __all__ = ["overlap", "sentence_balance", "sentence_type", "sentence_words", "stop_words"]
@@ -42,12 +42,12 @@ def sentence_type(answer: str) -> bool:
 
 
 def sentence_words(answer: str) -> bool:
-    """Whether it has three sentences of equally many characters.
-
-    The prompt asks for different words too, which IFBench does not look at, nor does this: its figures are those.
-    """
+    """Whether it has three sentences of equally many characters, and no word twice; case does not count."""
     found = sentences(answer)
-    return len(found) == 3 and len({len(sentence) for sentence in found}) == 1
+    if len(found) != 3 or len({len(sentence) for sentence in found}) > 1:
+        return False
+    words = [word for part in answer.casefold().split() if (word := bare(part))]
+    return len(set(words)) == len(words)
 
 
 def stop_words(answer: str, *, percentage: float) -> bool:

@@ -19,6 +19,10 @@ def repeat_simple(answer: str) -> bool:
 
 
 def repeat_span(answer: str, *, prompt_to_repeat: str, n_start: float, n_end: float) -> bool:
-    """Whether it is the words of the prompt from index ``n_start`` on, counted from 0; case and spaces do not count."""
+    """Whether it is the words of the prompt from index ``n_start`` to ``n_end``, counted from 0, both of them too.
+
+    Case does not count.
+    """
     words = text("prompt_to_repeat", prompt_to_repeat).lower().split()
-    return answer.lower().split() == words[whole("n_start", n_start) : whole("n_end", n_end)]
+    span = words[whole("n_start", n_start) : whole("n_end", n_end) + 1]
+    return answer.strip().lower() == " ".join(span)

@@ -58,7 +58,7 @@ def keywords_specific_position(answer: str, *, keyword: str, n: float, m: float)
     sentence, place = whole("n", n, 1), whole("m", m, 1)
     if sentence > len(found):
         return False
-    own = [token for token in tokens(found[sentence - 1]) if token.strip(PUNCTUATION)]
+    own = _spoken(found[sentence - 1])
     return own[place - 1 : place] == [wanted]
 
 
@@ -122,12 +122,15 @@ def vowel(answer: str) -> bool:
 
 
 def words_position(answer: str, *, keyword: str) -> bool:
-    """Whether its second and its last word but one are the keyword; case does not count, nor a mark at the end."""
+    """Whether its second and its last but one word are the keyword; neither case nor punctuation counts."""
     wanted = text("keyword", keyword).lower()
-    found = [token.lower() for token in tokens(answer)]
-    if found and found[-1] in PUNCTUATION:
-        found.pop()
+    found = _spoken(answer.lower())
     return len(found) > 1 and found[1] == found[-2] == wanted
+
+
+def _spoken(answer: str) -> list[str]:
+    """The tokens that have a letter or a digit."""
+    return [token for token in tokens(answer) if any(letter.isalnum() for letter in token)]
 
 
 def _is_prime(length: int) -> bool:
