@@ -84,7 +84,7 @@ def date_format_list(answer: str) -> bool:
 
 def european_capitals_sort(answer: str) -> bool:
     """Whether it is the capitals north of 45 degrees, divided by commas, from north to south; accents do not count."""
-    return [_plain(part.strip()) for part in answer.strip(PUNCTUATION + " ").split(",")] == [*_CAPITALS]
+    return [_plain(part).strip() for part in answer.strip(PUNCTUATION + " ").split(",")] == [*_CAPITALS]
 
 
 def mcq_count_length(answer: str) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from notus.checks.protocol import check_answer
 from notus.collect.verify import row_checks
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import Completion, Feedback, Message, Preference, format_turns
@@ -132,7 +131,7 @@ def _couples(record: Feedback | Preference, tally: Tally) -> list[_Couple]:
             return []
         prompt = format_turns(record.prompt)
         answers = _answers(record, tally)
-        follows = [check_answer(text, checks, prompt).all_strict for text, _ in answers]
+        follows = [all(check.follows(text, prompt) for check in checks) for text, _ in answers]
     except (ConfigError, DataError) as error:
         where = f"{record.file}, line {record.line}: " if record.file else ""
         raise type(error)(f"{where}{error}") from None
