@@ -30,7 +30,9 @@ def place(tmp_path, monkeypatch):
 
 def test_every_example_is_short_and_tried():
     found = {path.name: path.read_text() for path in (ROOT / "docs" / "examples").glob("*.py")}
-    assert set(found) == {f"my_{what}.py" for what in ("loss", "measure", "parser", "ranker", "reader", "step")}
+    assert set(found) == {
+        f"my_{what}.py" for what in ("check", "loss", "measure", "parser", "ranker", "reader", "step")
+    }
     for name, text in found.items():
         lines = [line for line in text.split("\n\n", 1)[1].splitlines() if line.strip()]
         assert len(lines) <= 14, name
@@ -47,6 +49,17 @@ def test_the_loss_is_conservative_dpo():
 def test_the_measure_scores_answers():
     outputs = [Output(prompt=RIVER, text=text, model="m") for text in ("The Oder.", "word " * 11, "")]
     assert [verdict.score for verdict in measure_outputs("python:my_measure.py:short", outputs)] == [1.0, 0.0, None]
+
+
+def test_the_check_counts_by_the_prompts_file(tmp_path):
+    (tmp_path / "answers.jsonl").write_text('{"key": 1, "response": "The Oder."}\n{"key": 2, "response": "Dry."}\n')
+    own = "python:my_check.py:names_one_of"
+    found = notus.evaluate("answers.jsonl", "ifeval", data="my_prompts.jsonl", own_checks=[own])
+    figure = found.summary["figures"]["answers"]["instruction_strict"]
+    # Of the four instructions: it ends with a point, has no comma, names the river; the second names none.
+    assert (figure["mean"], figure["n"]) == (3 / 4, 4)
+    ranked = notus.rank("checks:my_prompts.jsonl", ANSWERS[:1], ranking={"own_checks": [own]})
+    assert [completion.extra["ranker_score"] for row in ranked for completion in row.completions] == [1.0, 1.0]
 
 
 def test_the_parser_reads_stars():

@@ -59,6 +59,6 @@ def test_a_busy_machine_changes_no_verdict(monkeypatch):
     redos = pytest.importorskip("nltk.redos")
     monkeypatch.setattr(redos, "DEFAULT_TIMEOUT", 1e-9)
     with pytest.raises(TimeoutError):
-        sentences._punkt().tokenize("Is it? " * 20_000)
-    assert len(sentences.sentences("Is it? " * 20_000)) == 20_000
+        sentences._punkt().tokenize("Is it? " * 2_000)
+    assert len(sentences.sentences("Is it? " * 2_000)) == 2_000
     assert redos.DEFAULT_TIMEOUT == 1e-9

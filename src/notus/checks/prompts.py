@@ -6,7 +6,7 @@ A prompts file of the user's own has the same columns, and may name checks of th
 file it stands in, and how its rows are counted, is the business of whoever reads it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,15 @@ class CheckedPrompt:
         return sum(check.follows(answer, self.prompt) for check in self.checks) / len(self.checks)
 
 
-def checked_prompt(row: Mapping[str, Any]) -> CheckedPrompt:
+def checked_prompt(row: Mapping[str, Any], own: Collection[str] = ()) -> CheckedPrompt:
     """Read a row. Settings that are null were not given.
 
+    Args:
+        row: as its file has it.
+        own: the checks of the user's own that it may name, see ``protocol.make_checks``.
+
     Raises:
-        ConfigError: for an id that is not known.
+        ConfigError: for an id that is not known, or one of the user's own that is not allowed.
         DataError: if a column is missing or has another form, or a setting means nothing to its check.
     """
     prompt, ids, settings = (row.get(name) for name in ("prompt", "instruction_id_list", "kwargs"))
@@ -61,7 +65,7 @@ def checked_prompt(row: Mapping[str, Any]) -> CheckedPrompt:
         raise DataError(f"the column 'instruction_id_list' is {ids!r:.60}; a list of the ids of checks is needed")
     if not isinstance(settings, list) or not all(isinstance(each, dict | None) for each in settings):
         raise DataError(f"the column 'kwargs' is {settings!r:.60}; a list with the settings of each check is needed")
-    checks = make_checks(ids, settings)
+    checks = make_checks(ids, settings, own)
     for check in checks:
         if check.id in CHECKS.names:
             check.follows(_PROBE, prompt)

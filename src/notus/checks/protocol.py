@@ -16,7 +16,7 @@ torch.
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,8 +24,8 @@ from typing import Any
 
 from notus.checks.ifbench.ids import IFBENCH
 from notus.checks.ifeval.ids import IFEVAL
-from notus.core.errors import DataError, InputError, nearest
-from notus.core.plugins import Registry, foreign_code, is_python, source_of
+from notus.core.errors import ConfigError, DataError, InputError, nearest
+from notus.core.plugins import Registry, foreign_code, hash_code, is_python, source_file, source_of
 
 __all__ = ["CHECKS", "Check", "Followed", "check_answer", "loose_variants", "make_checks", "plain_id"]
 
@@ -57,23 +57,28 @@ class Check:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Its keyword arguments. What is None was not given: published files name all settings of all kinds."""
 
+    function: Callable[..., Any] = field(init=False, repr=False, compare=False)
+    """What checks: loaded once, and anew where the user's file has changed since."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", plain_id(self.id))
         given = {name: value for name, value in self.settings.items() if value is not None}
         object.__setattr__(self, "settings", given)
-        known, needed, open_ended = _parameters(self._function)
+        file = source_file(self.id, CHECKS.group) if self.id not in CHECKS.names else None
+        object.__setattr__(self, "function", _load(self.id, "" if file is None else hash_code(file)))
+        known, needed, open_ended = _parameters(self.function)
         where = f"check '{self.id}'"
         for name in given if not open_ended else ():
             if name not in known:
                 raise DataError(f"{where} has no setting '{name}'; {nearest(name, known or ['(none)'])}")
-        for name in needed - {_PROMPT}:
+        for name in sorted(needed - {_PROMPT}):
             if name not in given:
                 raise DataError(f"{where} needs the setting '{name}', and it is not given; add it to its kwargs")
 
     @property
     def needs_prompt(self) -> bool:
         """Whether it reads the prompt too."""
-        return _PROMPT in _parameters(self._function)[0] and _PROMPT not in self.settings
+        return _PROMPT in _parameters(self.function)[0] and _PROMPT not in self.settings
 
     def follows(self, answer: str, prompt: str = "") -> bool:
         """Whether an answer, as it stands, follows the instruction. A blank answer follows none.
@@ -86,20 +91,16 @@ class Check:
             return False
         settings = {**self.settings, _PROMPT: prompt} if self.needs_prompt else self.settings
         with self._one_line_errors(prompt):
-            told = self._function(answer, **settings)
+            told = self.function(answer, **settings)
         # NumPy's too, without importing it.
         if type(told).__name__ not in ("bool", "bool_"):
-            raise DataError(f"check '{self.id}' ({source_of(self._function)}) gave {told!r:.80}; {_DUTY}")
+            raise DataError(f"check '{self.id}' ({source_of(self.function)}) gave {told!r:.80}; {_DUTY}")
         return bool(told)
-
-    @property
-    def _function(self) -> Callable[..., Any]:
-        return _load(self.id)
 
     def _one_line_errors(self, prompt: str) -> AbstractContextManager[None]:
         if self.id in CHECKS.names:
             return nullcontext()
-        function = inspect.unwrap(self._function)
+        function = inspect.unwrap(self.function)
         file = inspect.getsourcefile(function) if inspect.isroutine(function) else None
         what = f"check '{self.id}' failed for the prompt {prompt!r:.60}"
         return foreign_code(what, file, source_of(function), f"correct the function: {_DUTY}", InputError)
@@ -130,10 +131,19 @@ class Followed:
         return all(self.loose)
 
 
-def make_checks(ids: Sequence[str], settings: Sequence[Mapping[str, Any] | None]) -> tuple[Check, ...]:
+def make_checks(
+    ids: Sequence[str], settings: Sequence[Mapping[str, Any] | None], own: Collection[str] = ()
+) -> tuple[Check, ...]:
     """The checks of a prompt from the two columns of the published layout, ``instruction_id_list`` and ``kwargs``.
 
+    Args:
+        ids: of the checks.
+        settings: of each.
+        own: the ``python:`` names that the ids may have. A file of prompts is data, often somebody else's, and runs no
+            code that its user has not named as well.
+
     Raises:
+        ConfigError: for a ``python:`` name that is not among them.
         ConfigError, DataError: as ``Check`` does.
         DataError: if there is none, or the columns differ in length.
     """
@@ -141,7 +151,13 @@ def make_checks(ids: Sequence[str], settings: Sequence[Mapping[str, Any] | None]
         raise DataError(f"{len(ids)} checks have settings for {len(settings)}; give a mapping for each, {{}} for none")
     if not ids:
         raise DataError("there is no check; give the id of at least one")
-    return tuple(Check(name, own or {}) for name, own in zip(ids, settings, strict=True))
+    for name in ids:
+        if is_python(name) and name not in own:
+            raise ConfigError(
+                f"the prompts name the check '{name}', which is code and runs with all your rights; read it, then "
+                "allow it by that name (own_checks, --own-check)"
+            )
+    return tuple(Check(name, given or {}) for name, given in zip(ids, settings, strict=True))
 
 
 def check_answer(answer: str, checks: Sequence[Check], prompt: str = "") -> Followed:
@@ -176,7 +192,9 @@ def loose_variants(answer: str) -> list[str]:
 
 
 @cache
-def _load(name: str) -> Callable[..., Any]:
+def _load(name: str, code: str) -> Callable[..., Any]:
+    """The function of an id; ``code`` is the hash of its file, so that a changed one is read anew."""
+    del code
     function: Callable[..., Any] = CHECKS.load(name)
     return function
 

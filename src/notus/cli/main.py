@@ -69,6 +69,7 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         "ifeval",
         "notus eval ifeval prompts.jsonl --outputs runs/answers --out runs/ifeval",
         arguments=("prompts",),
+        names={"own_checks": "--own-check"},
         settings_file=True,
         flatten=("sampling",),
     ),

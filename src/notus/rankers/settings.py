@@ -67,6 +67,8 @@ class Ranking(Config):
     """Of PairRM. Where its folder names lengths of its own, as the published one does, those are taken."""
     limits: Limits = Limits()
     """Lengths for ``implicit`` and ``reward-model``."""
+    own_checks: tuple[str, ...] = ()
+    """Of ``checks``: your own ones that its file may name, each ``python:FILE.py:NAME``. That is code, which runs."""
     judging: Literal["pairs", "grades"] = "pairs"
     """Of a judge: each pair in both orders, or a grade from 1 to 10 for each answer."""
     judge_tokens: int = pydantic.Field(default=1024, ge=1)

@@ -195,11 +195,6 @@ class Step(Config):
     compared_by: ClassVar[tuple[str, ...]] = ()
     """What its runs noted that decides what a score means: runs that differ in it cannot be compared."""
 
-    @property
-    def own_code(self) -> tuple[str, ...]:
-        """``python:`` names that stand in files which it reads, and not in its settings: they count by their code."""
-        return ()
-
     def pinned_seed(self, seed: int) -> int | None:
         """The seed of this step: its own where it names one, otherwise the replicate's; None if it draws nothing."""
         if not self.draws:

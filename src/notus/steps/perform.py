@@ -366,7 +366,7 @@ def code_of(config: Step) -> dict[str, str]:
     if not module.startswith("notus."):
         source = inspect.getsourcefile(type(config))
         found["code"] = hash_code(Path(source)) if source else module
-    for number, name in enumerate(sorted(_python_names(config.resolved()) | set(config.own_code))):
+    for number, name in enumerate(sorted(_python_names(config.resolved()))):
         file = source_file(name)
         if file is not None and (code := hash_code(file)) not in found.values():
             found[f"code.{number}"] = code

@@ -9,7 +9,7 @@
 Owns their forms. What a verdict is, is owned by ``checks.protocol``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,12 @@ from typing import Any
 from notus.checks.prompts import CheckedPrompt, by_text, checked_prompt
 from notus.core.artifacts import DIALOGUES
 from notus.core.errors import DataError
-from notus.core.plugins import is_python
 from notus.core.records import Dialogue
 from notus.core.tables import read_records, table_exists
 from notus.formats.quarantine import RowReader
 from notus.formats.rows import Payload, parse_row, read_rows
 
-__all__ = ["PromptIndex", "StoredAnswer", "own_checks_in", "read_answers", "read_prompts"]
+__all__ = ["PromptIndex", "StoredAnswer", "read_answers", "read_prompts"]
 
 _Flags = tuple[bool, ...] | None
 _ANSWERS = ("response", "output", "answer")
@@ -76,21 +75,22 @@ class PromptIndex:
         return found
 
 
-def read_prompts(path: Path, reader: RowReader | None = None) -> dict[str, CheckedPrompt]:
+def read_prompts(path: Path, reader: RowReader | None = None, own: Collection[str] = ()) -> dict[str, CheckedPrompt]:
     """Read prompts with their checks: key → prompt, in the order of the file.
 
     Args:
         path: the file, packed or not; or a run directory of ``notus read`` that holds them.
         reader: counts the rows and puts bad ones aside; without it a bad row is an error.
+        own: the checks of the user's own that the prompts may name.
 
     Raises:
-        ConfigError: if a check is not known.
+        ConfigError: if a check is not known, or one of the user's own is not allowed.
         DataError: if the file cannot be read; or if a row is bad or its key stands there twice, and nothing takes it.
     """
     found: dict[str, CheckedPrompt] = {}
 
     def read(payload: Payload) -> CheckedPrompt:
-        prompt = checked_prompt(parse_row(payload))
+        prompt = checked_prompt(parse_row(payload), own)
         if prompt.key in found:
             raise DataError(f"the key {prompt.key} stands there twice; remove one")
         return found.setdefault(prompt.key, prompt)
@@ -98,24 +98,6 @@ def read_prompts(path: Path, reader: RowReader | None = None) -> dict[str, Check
     for _ in (reader or RowReader()).read(path, _prompt_rows(path), read):
         pass
     return found
-
-
-def own_checks_in(path: Path) -> tuple[str, ...]:
-    """The checks ``python:FILE.py:NAME`` that a file of prompts names, without running any; rows of no form have none.
-
-    Raises:
-        DataError: if the file cannot be read.
-    """
-    found: set[str] = set()
-    for _, payload in _prompt_rows(path):
-        try:
-            ids = parse_row(payload).get("instruction_id_list")
-        except DataError:
-            continue  # whoever reads the prompts says so
-        for each in ids if isinstance(ids, list) else ():
-            if isinstance(each, str) and is_python(each):
-                found.add(each)
-    return tuple(sorted(found))
 
 
 def read_answers(path: Path, prompts: PromptIndex, name: str, reader: RowReader | None = None) -> list[StoredAnswer]:

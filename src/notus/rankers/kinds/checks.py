@@ -5,7 +5,7 @@ text, without space around it; that of a conversation by its last turn of the us
 no answer is scored, and it is counted. No torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from notus.checks.prompts import by_text, checked_prompt
@@ -25,16 +25,17 @@ class ChecksRanker:
     Args:
         path: the file of prompts with their checks.
         tally: receives the prompts that are not in it.
+        own: the checks of the user's own that it may name.
 
     Raises:
-        ConfigError: if a check is not known.
+        ConfigError: if a check is not known, or one of the user's own is not allowed.
         DataError: if the file cannot be read, or a row is bad.
     """
 
     name = "checks"
 
-    def __init__(self, path: Path, tally: Tally) -> None:
-        rows = RowReader().read(path, read_rows(path), lambda payload: checked_prompt(parse_row(payload)))
+    def __init__(self, path: Path, tally: Tally, own: Collection[str] = ()) -> None:
+        rows = RowReader().read(path, read_rows(path), lambda payload: checked_prompt(parse_row(payload), own))
         self._prompts = by_text(prompt for _, prompt in rows)
         self._path, self._tally = path, tally
 
@@ -53,7 +54,7 @@ class ChecksRanker:
 
 
 def _make(ref: RankerRef, context: RankerContext) -> Ranker:
-    return ChecksRanker(Path(str(ref.model)), context.tally)
+    return ChecksRanker(Path(str(ref.model)), context.tally, context.settings.own_checks)
 
 
 KIND = RankerKind("checks:FILE", _make, pointwise=True)

@@ -28,7 +28,6 @@ from notus.core.records import Completion, Feedback, Output, format_turns
 from notus.core.run import Run, atomic
 from notus.core.stage import Tally
 from notus.core.tables import read_records, record_kind, table_exists
-from notus.evaluate.checks.files import own_checks_in
 from notus.formats.families.ranked import RANKER_SCORE
 from notus.llm.protocol import Generator, Ranker
 from notus.rankers.make import best_of, make_ranker
@@ -112,13 +111,6 @@ class Rank(Reads, Serving, EndpointSettings):
     def computes(self) -> bool:  # type: ignore[override]
         """Whether a model computes in this process."""
         return self.ranker_ref().about.computes
-
-    @property
-    def own_code(self) -> tuple[str, ...]:
-        """The checks of the user's own that the prompts of ``checks:FILE`` name."""
-        ref = self.ranker_ref()
-        path = Path(ref.model or "")
-        return own_checks_in(path) if ref.kind == "checks" and path.is_file() else ()
 
     def ranker_ref(self, model: str | None = None, reference: str | None = None) -> RankerRef:
         """The ranker, its model and reference where they lie."""

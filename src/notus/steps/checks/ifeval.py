@@ -18,14 +18,16 @@ import msgspec
 import pydantic
 
 from notus.checks.prompts import CheckedPrompt
+from notus.checks.protocol import CHECKS
 from notus.collect.settings import EndpointSettings
 from notus.core.artifacts import FINDINGS, OUTPUTS, SCORES, VERDICTS, Artifact
 from notus.core.errors import DataError, nearest
+from notus.core.plugins import hash_code, source_file
 from notus.core.records import Output, Verdict
 from notus.core.stage import Place, Tally
 from notus.core.tables import read_records, table_exists, write_table
 from notus.engine.settings import Limits, Sampling
-from notus.evaluate.checks.files import PromptIndex, StoredAnswer, own_checks_in, read_answers, read_prompts
+from notus.evaluate.checks.files import PromptIndex, StoredAnswer, read_answers, read_prompts
 from notus.evaluate.checks.score import (
     CheckAccuracy,
     CheckedAnswer,
@@ -51,8 +53,10 @@ class Ifeval(Step, MayLose, EndpointSettings):
     compared_by: ClassVar[tuple[str, ...]] = ("verdict", "own_checks")
     serve: ClassVar[None] = None  # what is asked over HTTP is a server that runs already
     prompts: FileRef
-    """Prompts with their checks in the published layout: IFEval's, IFBench's, or your own. A check
-    ``python:FILE.py:NAME`` in it is code, which runs."""
+    """Prompts with their checks in the published layout: IFEval's, IFBench's, or your own."""
+    own_checks: tuple[str, ...] = ()
+    """Checks of your own that the prompts may name, each ``python:FILE.py:NAME``. That is code, which runs; a file of
+    prompts alone runs none."""
     model: OptionalModelRef = None
     """The model that answers: a step, a folder or a hub id; or one endpoint under ``endpoints``."""
     outputs: OptionalRef = None
@@ -77,12 +81,6 @@ class Ifeval(Step, MayLose, EndpointSettings):
         """Whether a model answers in this process."""
         return self.model is not None
 
-    @property
-    def own_code(self) -> tuple[str, ...]:
-        """The checks of the user's own that the prompts name: they count by their code."""
-        path = Path(self.prompts)
-        return own_checks_in(path) if path.exists() else ()
-
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Self:
         if sum([self.model is not None, self.outputs is not None, bool(self.endpoints)]) != 1:
@@ -96,7 +94,7 @@ class Ifeval(Step, MayLose, EndpointSettings):
     def run(self, context: Context) -> None:
         """Have the prompts answered or read the answers, check each, and leave verdicts, accuracies and scores."""
         with context.row_reader() as reader:
-            prompts = read_prompts(context.place("prompts"), reader)
+            prompts = read_prompts(context.place("prompts"), reader, self.own_checks)
         if not prompts:
             raise DataError(f"{self.prompts} holds no prompt with checks; a file with at least one is needed")
         chosen = dict(list(prompts.items())[: self.limit])
@@ -177,10 +175,7 @@ def _write(
     """Write tables, scores, figures and findings, and note what has no answer."""
     accuracies, differences = measure_checks(checked), find_differences(checked)
     models = list(dict.fromkeys(each.answer.model for each in checked))
-    missing = {
-        model: len(prompts.keys() - {each.answer.prompt.key for each in checked if each.answer.model == model})
-        for model in models
-    }
+    missing = {model: _count_missing(prompts, checked, model) for model in models}
     write_table(context.path / "answers.parquet", [_answer_row(each) for each in checked])
     write_table(context.path / "instructions.parquet", [row for each in checked for row in _instruction_rows(each)])
     write_table(context.path / "accuracies.parquet", [_accuracy_row(each) for each in accuracies])
@@ -199,12 +194,24 @@ def _write(
         empty=empty,
         unanswered={model: count for model, count in missing.items() if count},
         verdict=config.verdict,
-        own_checks=sorted({Path(name).name for name in config.own_code}),
+        own_checks=_own_checks(config.own_checks),
         figures={model: _figures(accuracies, model) for model in models},
         stored_verdicts=stored,
         differing_instructions=len(differences),
     )
     context.write_findings(checks_sections(accuracies, differences, checked, missing))
+
+
+def _own_checks(names: Iterable[str]) -> dict[str, str]:
+    """Checks of the user's own with the hashes of their code: runs that differ in it were not checked alike."""
+    files = {name: source_file(name, CHECKS.group) for name in names}
+    return {Path(name).name: hash_code(file) if file else "" for name, file in files.items()}
+
+
+def _count_missing(prompts: dict[str, CheckedPrompt], checked: Iterable[CheckedAnswer], model: str) -> int:
+    """Prompts, by their text, that a model has no answer to."""
+    answered = {each.prompt_id for each in checked if each.answer.model == model}
+    return len({prompt.prompt_id for prompt in prompts.values()} - answered)
 
 
 def _figures(accuracies: Iterable[CheckAccuracy], model: str) -> dict[str, Any]:
