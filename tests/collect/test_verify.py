@@ -104,6 +104,16 @@ def test_checks_and_a_file_for_every_prompt(tmp_path):
     assert sum(request.step == "judge/requirement" for request in generator.asked) == 4 * 2
 
 
+def test_a_row_runs_no_code_that_is_not_allowed(tmp_path):
+    (tmp_path / "mine.py").write_text("def always(answer):\n    return True\n")
+    name = f"python:{tmp_path}/mine.py:always"
+    columns = {"instruction_id_list": [name], "kwargs": [{}]}
+    with pytest.raises(ConfigError, match="runs with all your rights"):
+        run(settings(verify={}), drafted(**columns))
+    (row,), _, _ = run(settings(verify={"own_checks": [name]}), drafted(**columns))
+    assert [each.value for item in row.completions for each in item.ratings if each.aspect == "checks"] == [1.0] * 4
+
+
 def test_rows_may_be_left_out():
     (row,), _, _ = run(settings(verify={"rows": False}), drafted(**COLUMNS, checklist=REQUIREMENTS))
     assert {each.aspect for item in row.completions for each in item.ratings} == set(ASPECTS)

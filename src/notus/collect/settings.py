@@ -187,6 +187,8 @@ class Verification(Config):
     files, ``checklist`` as a list of texts."""
     checks: tuple[str, ...] = ()
     """Checks of every prompt, without settings: ids, or functions of your own, ``python:FILE.py:NAME``."""
+    own_checks: tuple[str, ...] = ()
+    """Functions of your own that rows may name; a row alone runs no code."""
     checklist: str | None = None
     """File of requirements for every prompt, one a line."""
     endpoint: str | None = None
@@ -205,7 +207,7 @@ class Verification(Config):
     def _checklist_by_content(self, source: str | None) -> str | None:
         return None if source is None else digest(hash_file(Path(source)))
 
-    @pydantic.field_serializer("checks")
+    @pydantic.field_serializer("checks", "own_checks")
     def _checks_by_code(self, checks: tuple[str, ...]) -> list[str]:
         """Checks of the user's count by their code: a changed function is another check."""
         files = {name: python_file(name) for name in checks}

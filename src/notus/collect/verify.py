@@ -16,7 +16,7 @@ requirements than its neighbours'. Owns what a prompt demands, the questions, an
 check tells is owned by ``checks``, the reading of a reply by ``llm.parse``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,7 +83,7 @@ class Verifier:
         checks, requirements = self._always, self._requirements
         if self.settings.rows:
             try:
-                checks = (*row_checks(extra), *checks)
+                checks = (*row_checks(extra, self.settings.own_checks), *checks)
                 requirements = (*_row_requirements(extra), *requirements)
             except (ConfigError, DataError) as error:
                 where = f"{at.file}, line {at.line}: " if at.file else ""
@@ -158,8 +158,17 @@ def _say(demands: Demands, found: Followed) -> str:
     return words + (f"; not: {', '.join(missed)}" if missed else "")
 
 
-def row_checks(extra: Mapping[str, Any]) -> tuple[Check, ...]:
-    """The checks of a row, in the columns of IFEval and IFBench; none where it has no such column."""
+def row_checks(extra: Mapping[str, Any], own: Collection[str] = ()) -> tuple[Check, ...]:
+    """The checks of a row, in the columns of IFEval and IFBench; none where it has no such column.
+
+    Args:
+        extra: the row's further columns.
+        own: the checks of the user's own that it may name, see ``checks.protocol.make_checks``.
+
+    Raises:
+        ConfigError: for a check that is not known, or one of the user's own that is not allowed.
+        DataError: if the columns have another form, or settings mean nothing to their check.
+    """
     ids, settings = extra.get(_IDS), extra.get(_SETTINGS)
     if ids is None:
         if settings is not None:
@@ -170,7 +179,7 @@ def row_checks(extra: Mapping[str, Any]) -> tuple[Check, ...]:
     settings = [None] * len(ids) if settings is None else settings
     if not isinstance(settings, Sequence) or not all(isinstance(each, Mapping | None) for each in settings):
         raise DataError(f"'{_SETTINGS}' is {settings!r:.60}; give a list with the settings of each check")
-    return make_checks(ids, settings) if ids else ()
+    return make_checks(ids, settings, own) if ids else ()
 
 
 def _row_requirements(extra: Mapping[str, Any]) -> tuple[str, ...]:

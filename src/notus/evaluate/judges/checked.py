@@ -9,7 +9,7 @@ Owns which answers the checks tell apart, and the verdicts that stored judgement
 by ``checks``, the figures by ``figures``.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -78,23 +78,28 @@ class CheckedFigures:
     """Share in which it prefers neither, or its verdict turns with the order."""
 
 
-def pairs_by_checks(records: Iterable[Feedback | Preference], tally: Tally) -> CheckedPairs:
+def pairs_by_checks(records: Iterable[Feedback | Preference], tally: Tally, own: Collection[str] = ()) -> CheckedPairs:
     """Each two answers to a prompt of which one follows all its checks, strictly, and the other does not.
 
     The answer that follows stands first in every other pair. Rows without checks are dropped as ``no-checks``, those
     with one answer as ``one-answer``, those whose answers are all alike by the checks as ``all-alike``, and pairs with
     an answer of several turns as ``several-turns``.
 
+    Args:
+        records: rows with the columns of IFEval and IFBench, see ``collect.verify``.
+        tally: receives counts and drops.
+        own: the checks of the user's own that rows may name.
+
     Raises:
-        ConfigError, DataError: for a check that is not known, or settings that mean nothing to it, with their place.
+        ConfigError, DataError: as ``collect.verify.row_checks`` does, with the place of the row.
     """
     found: list[HumanPair] = []
     stored = {name: StoredJudgements(name) for name in (*_SCORES, _CHOSEN)}
     for record in records:
         tally.taken += 1
-        own = _couples(record, tally)
-        tally.given += bool(own)
-        for good, bad, said in own:
+        couples = _couples(record, tally, own)
+        tally.given += bool(couples)
+        for good, bad, said in couples:
             turn = len(found) % 2 == 1
             pair = _human_pair(record, *((bad, good, "B") if turn else (good, bad, "A")))
             found.append(pair)
@@ -123,9 +128,9 @@ _Couple = tuple[str, str, Mapping[str, Label | None]]
 """The answer that follows, the one that does not, and for each stored judge whether it prefers the first (A)."""
 
 
-def _couples(record: Feedback | Preference, tally: Tally) -> list[_Couple]:
+def _couples(record: Feedback | Preference, tally: Tally, own: Collection[str]) -> list[_Couple]:
     try:
-        checks = row_checks(record.extra)
+        checks = row_checks(record.extra, own)
         if not checks:
             tally.drop(record.id, "no-checks", "the row names no check of its prompt", at=record)
             return []

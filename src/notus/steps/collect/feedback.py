@@ -1,7 +1,6 @@
 """The step that collects AI feedback: answers of several models, and what a judge says of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -15,7 +14,6 @@ from notus.core.errors import ConfigError, DataError
 from notus.core.records import Feedback, Message, Preference, Unpaired
 from notus.core.run import atomic
 from notus.core.stage import Tally
-from notus.evaluate.checks.files import own_checks_in
 from notus.formats.format import Data, record_id
 from notus.formats.write import encode_row
 from notus.llm.pool import EndpointPool
@@ -43,12 +41,6 @@ class Collect(Reads, Serving, Collection):
     toy_judge: ToyJudge | None = None
     """Asked under the endpoint name ``miniature``; for prompts of the toy world."""
     seed: Seed | None = None
-
-    @property
-    def own_code(self) -> tuple[str, ...]:
-        """The checks of the user's own that the prompts name."""
-        rows = self.verify is not None and self.verify.rows and Path(self.data).is_file()
-        return own_checks_in(Path(self.data)) if rows else ()
 
     def run(self, context: Context) -> None:
         """Collect feedback, in the order of the prompts: our records, and the raw layout of UltraFeedback."""

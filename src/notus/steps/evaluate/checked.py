@@ -66,7 +66,8 @@ def _checked_pairs(context: Context, config: Any) -> CheckedPairs:
             "feedback or pairs"
         )
     tally = context.tally("checks", "rows")
-    found = pairs_by_checks((row for row in context.records(source) if isinstance(row, Feedback | Preference)), tally)
+    rows = (row for row in context.records(source) if isinstance(row, Feedback | Preference))
+    found = pairs_by_checks(rows, tally, config.own_checks)
     if not found.pairs:
         raise context.run.refuse_losses(
             f"{given} holds no pair of which one answer follows its checks and one does not"

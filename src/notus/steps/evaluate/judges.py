@@ -76,6 +76,8 @@ class JudgeTrial(Ranked):
     labels: Literal["votes", "checks"] = "votes"
     """Who knows the better answer: ``votes`` of people (or the chosen one), or ``checks`` of the prompts by program,
     where judgements that the source holds (scores of answers, the chosen one) are on trial too."""
+    own_checks: tuple[str, ...] = ()
+    """Checks of your own that the rows may name, ``python:FILE.py:NAME``; a row alone runs no code."""
     rankers: tuple[RankerText, ...] = ()
     """In their text form; a judge that is asked stands under ``judges``."""
     judges: tuple[AskedSettings, ...] = ()
