@@ -1,13 +1,16 @@
 """Checks and checklists beside the judge's ratings: what is demanded, asked and counted, and what has no rating."""
 
 import pytest
+from msgspec.structs import replace
 
+from notus.audit.feedback import audit
 from notus.collect.collect import Draft
 from notus.collect.settings import Collection
 from notus.core.errors import ConfigError, DataError
-from notus.core.records import ASPECTS, UNIT, Feedback, Message, Scale
+from notus.core.records import ASPECTS, UNIT, Completion, Critique, Feedback, Message, Rating, Scale
 from notus.formats.families.ultrafeedback import decode, to_ultrafeedback
 from notus.llm.prompts import FENCED, restore
+from notus.preferences.repair import on_its_scales
 from notus.preferences.scores import check_scales, rescaled, weighted
 from tests.collect.test_collect import answer, run, settings
 
@@ -198,3 +201,19 @@ def test_what_is_verified_counts_by_content(tmp_path):
     assert str(tmp_path) not in str(first)
     assert "verify" not in settings().model_dump(mode="json")
     assert isinstance(settings(), Collection)
+
+
+def test_what_was_verified_does_not_hide_a_doubtful_score():
+    """A 10 beside ratings from 1 to 5 stays the repair's business; without any rating of a judge there is no mixture."""
+    item = Completion(
+        text="x",
+        ratings=(Rating(aspect="checks", value=0.0, scale=UNIT),),
+        critique=Critique(text="Good.", score=10, scale=Scale(low=1, high=10)),
+    )
+    assert on_its_scales(item)
+    honest = Rating(aspect="honesty", value=None, scale=Scale(low=1, high=5))
+    row = Feedback(
+        prompt=(Message(role="user", content="p"),), completions=(replace(item, ratings=(*item.ratings, honest)),)
+    )
+    (found,) = audit([row]).rows
+    assert not {"mixed-scales", "legacy-zero", "off-scale"} & set(found.flags)
