@@ -204,7 +204,7 @@ def test_what_is_verified_counts_by_content(tmp_path):
 
 
 def test_what_was_verified_does_not_hide_a_doubtful_score():
-    """A 10 beside ratings from 1 to 5 stays the repair's business; without any rating of a judge there is no mixture."""
+    """A 10 beside ratings from 1 to 5 stays the repair's business; a share beside no rating at all is no mixture."""
     item = Completion(
         text="x",
         ratings=(Rating(aspect="checks", value=0.0, scale=UNIT),),
