@@ -134,7 +134,7 @@ def collect(
     _check_endpoints(settings, answerer, judge)
     judges = settings.judge.judges() if settings.judge else None
     verifier = Verifier(settings.verify) if settings.verify else None
-    work = _Work(settings, seed, answerer, judge, judges, verifier)
+    work = _Work(settings, seed, answerer, judge, judges, verifier=verifier)
     for draft in _in_order(work, _distinct(drafts, tally)):
         tally.counts.update(draft.counts)
         if draft.completions:
@@ -152,7 +152,7 @@ def expected_requests(
     _check_endpoints(settings, answerer, judge)
     judges = settings.judge.judges() if settings.judge else None
     verifier = Verifier(settings.verify) if settings.verify else None
-    work = _Work(settings, seed, answerer, judge, judges, verifier)
+    work = _Work(settings, seed, answerer, judge, judges, verifier=verifier)
     for draft in drafts:
         requests = [request for request, *_ in work.wanted(draft, 0)]
         yield from requests
@@ -273,7 +273,7 @@ class _Work:
     answerer: Generator
     judge: Generator
     judges: Judges | None
-    verifier: Verifier | None
+    verifier: Verifier | None = None
 
     def finish(self, drafts: list[Draft]) -> list[Draft]:
         self._complete(drafts)

@@ -73,16 +73,16 @@ class JudgeTrial(Ranked):
     leaves: ClassVar[tuple[Artifact, ...]] = (SCORES, FINDINGS)
     data: SourceRef = "data"
     """Pairs that people have judged (PandaLM's or LLMBar's rows), or preference pairs."""
-    labels: Literal["votes", "checks"] = "votes"
-    """Who knows the better answer: ``votes`` of people (or the chosen one), or ``checks`` of the prompts by program,
-    where judgements that the source holds (scores of answers, the chosen one) are on trial too."""
-    own_checks: tuple[str, ...] = ()
-    """Checks of your own that the rows may name, ``python:FILE.py:NAME``; a row alone runs no code."""
     rankers: tuple[RankerText, ...] = ()
     """In their text form; a judge that is asked stands under ``judges``."""
     judges: tuple[AskedSettings, ...] = ()
     canaries: int = pydantic.Field(default=100, ge=0)
     """Pairs on which each kind of trap is set; 0 sets none."""
+    labels: Literal["votes", "checks"] = "votes"
+    """Who knows the better answer: ``votes`` of people (or the chosen one), or ``checks`` of the prompts by program,
+    where judgements that the source holds (scores of answers, the chosen one) are on trial too."""
+    own_checks: tuple[str, ...] = ()
+    """Checks of your own that the rows may name, ``python:FILE.py:NAME``; a row alone runs no code."""
     outputs: Refs = pydantic.Field(default=(), exclude=True)
     """Files of outputs of models, whose distinct answers are counted."""
     seed: Seed | None = None
