@@ -5,14 +5,15 @@ from msgspec.structs import replace
 
 from notus.audit.feedback import audit
 from notus.collect.collect import Draft
-from notus.collect.settings import Collection
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import ASPECTS, UNIT, Completion, Critique, Feedback, Message, Rating, Scale
 from notus.formats.families.ultrafeedback import decode, to_ultrafeedback
 from notus.llm.prompts import FENCED, restore
 from notus.preferences.repair import on_its_scales
 from notus.preferences.scores import check_scales, rescaled, weighted
-from tests.collect.test_collect import answer, run, settings
+from notus.steps.collect.feedback import Collect
+from notus.steps.perform import code_of
+from tests.collect.test_collect import BASE, answer, run, settings
 
 COLUMNS = {
     "instruction_id_list": ["format:no_whitespace", "count:word_count_range"],
@@ -187,20 +188,18 @@ def test_settings_that_cannot_be_are_refused(tmp_path):
 
 
 def test_what_is_verified_counts_by_content(tmp_path):
-    def stored(**verify):
-        return settings(verify=verify).model_dump(mode="json")["verify"]
-
+    """A changed function, list or prompt file is another collection; the same one without it is as it always was."""
     (tmp_path / "mine.py").write_text("def even(answer):\n    return True\n")
-    name, path = f"python:{tmp_path}/mine.py:even", tmp_path / "list.txt"
+    path = tmp_path / "list.txt"
     path.write_text("It is long.\n")
-    first, before = stored(checks=[name]), stored(checklist=str(path))
+    given = {"checks": [f"python:{tmp_path}/mine.py:even"], "checklist": str(path)}
+    config = Collect.parse(BASE | {"data": "x", "verify": given}, where="test")
+    before = (code_of(config), config.resolved())
     (tmp_path / "mine.py").write_text("def even(answer):\n    return False\n")
+    assert code_of(config) != before[0]
     path.write_text("It is short.\n")
-    assert stored(checks=[name]) != first
-    assert stored(checklist=str(path)) != before
-    assert str(tmp_path) not in str(first)
-    assert "verify" not in settings().model_dump(mode="json")
-    assert isinstance(settings(), Collection)
+    assert config.resolved() != before[1]
+    assert "verify" not in Collect.parse(BASE | {"data": "x"}, where="test").resolved()
 
 
 def test_what_was_verified_does_not_hide_a_doubtful_score():

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import pydantic
 
 from notus.core.config import Config
-from notus.core.disk.hashes import hash_file
-from notus.core.errors import nearest
-from notus.core.plugins import hash_code, python_file
+from notus.core.errors import ConfigError, nearest
 from notus.core.records import ASPECTS, digest
 from notus.llm.endpoint import Endpoint
 from notus.llm.judge import Judges
-from notus.llm.prompts import read_prompt, read_variants
+from notus.llm.prompts import Template, read_prompt, read_variants
 from notus.llm.protocol import Decoding
 
 __all__ = [
@@ -199,19 +197,47 @@ class Verification(Config):
     tries: int = pydantic.Field(default=3, ge=1, le=20)
     """How often a question is asked until its reply can be read."""
 
+    @pydantic.model_validator(mode="after")
+    def _readable(self) -> Self:
+        self.template()
+        self.requirements()
+        return self
+
     @pydantic.field_serializer("prompt")
-    def _prompt_by_content(self, source: str) -> str:
-        return read_prompt(source, needs=("instruction", "answer", "requirement")).digest
+    def _prompt_by_content(self, _: str) -> str:
+        return self.template().digest
 
     @pydantic.field_serializer("checklist")
     def _checklist_by_content(self, source: str | None) -> str | None:
-        return None if source is None else digest(hash_file(Path(source)))
+        return None if source is None else digest(*self.requirements())
 
-    @pydantic.field_serializer("checks", "own_checks")
-    def _checks_by_code(self, checks: tuple[str, ...]) -> list[str]:
-        """Checks of the user's count by their code: a changed function is another check."""
-        files = {name: python_file(name) for name in checks}
-        return [f"{Path(name).name}@{hash_code(file)}" if (file := files[name]) else name for name in checks]
+    def template(self) -> Template:
+        """The prompt file.
+
+        Raises:
+            ConfigError: if there is no such file, or its slots are not as they must be.
+        """
+        return read_prompt(self.prompt, needs=("instruction", "answer", "requirement"))
+
+    def requirements(self) -> tuple[str, ...]:
+        """The requirements of every prompt: lines of the file, but blank ones and those that begin with ``#``.
+
+        Raises:
+            ConfigError: if it cannot be read, or holds none.
+        """
+        if self.checklist is None:
+            return ()
+        try:
+            lines = Path(self.checklist).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            told = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+            raise ConfigError(
+                f"cannot read the checklist {self.checklist}: {told}; name a text file with a requirement a line"
+            ) from None
+        found = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+        if not found:
+            raise ConfigError(f"the checklist {self.checklist} holds no requirement; write one a line")
+        return found
 
 
 class EndpointSettings(Config):

@@ -19,7 +19,6 @@ check tells is owned by ``checks``, the reading of a reply by ``llm.parse``.
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -30,7 +29,6 @@ from notus.core.errors import ConfigError, DataError
 from notus.core.records import CHECKLIST, CHECKS, UNIT, Completion, Message, Rating, format_turns
 from notus.llm.judge import Judged, Question, Unscored, format_instruction
 from notus.llm.parse import Scale, read_score
-from notus.llm.prompts import Template, read_prompt
 
 __all__ = ["COLUMNS", "NOBODY", "Demands", "Verifier", "row_checks"]
 
@@ -70,8 +68,8 @@ class Verifier:
     def __init__(self, settings: Verification) -> None:
         self.settings = settings
         self._always = tuple(Check(name) for name in settings.checks)
-        self._requirements = _read_requirements(settings.checklist) if settings.checklist else ()
-        self._template: Template = read_prompt(settings.prompt, needs=("instruction", "answer", "requirement"))
+        self._requirements = settings.requirements()
+        self._template = settings.template()
 
     def demands(self, prompt: Sequence[Message], extra: Mapping[str, Any], at: Any) -> Demands:
         """What a prompt demands, by its columns and by the settings.
@@ -190,22 +188,3 @@ def _row_requirements(extra: Mapping[str, Any]) -> tuple[str, ...]:
     if not texts or not all(isinstance(each, str) and each.strip() for each in found):
         raise DataError(f"'{CHECKLIST}' is {found!r:.60}; give a list of requirements, each a text that is not blank")
     return tuple(found)
-
-
-def _read_requirements(source: str) -> tuple[str, ...]:
-    """The requirements of a file, one a line; blank lines and those that begin with ``#`` are none.
-
-    Raises:
-        ConfigError: if it cannot be read, or holds none.
-    """
-    try:
-        lines = Path(source).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        told = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
-        raise ConfigError(
-            f"cannot read the checklist {source}: {told}; name a text file with a requirement a line"
-        ) from None
-    found = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
-    if not found:
-        raise ConfigError(f"the checklist {source} holds no requirement; write one a line")
-    return found
