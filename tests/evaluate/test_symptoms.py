@@ -1,5 +1,8 @@
 """Symptoms in answers: what each rule sees, what it does not, and the rates with their intervals."""
 
+import gzip
+import json
+
 import pytest
 
 from notus.core.artifacts import FINDINGS
@@ -10,6 +13,7 @@ from notus.evaluate.measures import EVALUATIONS, measure_outputs
 from notus.evaluate.symptoms import SYMPTOMS, disclaimer, refusal, repetition, symptom_rates, wrong_capitals
 from notus.steps.evaluate.answers import Evaluate
 from notus.steps.perform import run_step
+from tests.helpers.paths import SHARED
 
 
 def said(text, prompt="Tell me.", **more):
@@ -108,3 +112,17 @@ def test_rates_have_n_and_an_interval(tmp_path):
 def outputs_step(tmp_path, outputs):
     write_records(tmp_path / "outputs.parquet", outputs, Output)
     return Evaluate.parse({"outputs": str(tmp_path / "outputs.parquet"), "by": "symptoms"}, where="test")
+
+
+def test_zephyrs_symptoms_went_with_its_data():
+    """α was trained on all of UltraChat; for β it was truecased, and openings that disclaim were taken out of it."""
+    folder = SHARED / "data" / "alpaca_eval"
+    if not folder.exists():
+        pytest.skip("needs ../shared/data/alpaca_eval")
+    rates = {}
+    for model in ("alpha", "beta"):
+        with gzip.open(folder / f"outputs_zephyr-7b-{model}.json.gz", "rt", encoding="utf-8") as file:
+            outputs = [said(row["output"], row["instruction"]) for row in json.load(file)]
+        rates[model] = {each.name: each.rate for each in symptom_rates(outputs)}
+    for name in ("wrong-capitals", "disclaimer"):
+        assert rates["alpha"][name].low > 5 * rates["beta"][name].high
