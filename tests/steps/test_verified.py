@@ -116,4 +116,7 @@ def test_what_cannot_be_verified_is_refused_before_anything_is_asked(tmp_path, r
         rows.write_text(rows.read_text().replace('"min_words": 1', '"least_words": 1'))
         with pytest.raises(DataError, match=r"rows\.jsonl, line 1: .*no setting 'least_words'.*max_words"):
             run_step("collect", verified(rows, server.url), tmp_path / "runs" / "two", 0)
+        rows.write_text(rows.read_text().replace('"least_words": 1', '"min_words": "one"'))
+        with pytest.raises(DataError, match=r"rows\.jsonl, line 1: .*min_words.*'one'"):
+            run_step("collect", verified(rows, server.url), tmp_path / "runs" / "three", 0)
         assert server.came.total() == 0

@@ -17,12 +17,14 @@ check tells is owned by ``checks``, the reading of a reply by ``llm.parse``.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
+from notus.checks.protocol import CHECKS as CHECKS_BY_ID
 from notus.checks.protocol import Check, Followed, check_answer, make_checks
 from notus.collect.settings import Verification
 from notus.core.errors import ConfigError, DataError
@@ -43,6 +45,7 @@ _YES_OR_NO = Scale(0, 1)
 _PROGRAM = "program"
 """The rater of a check."""
 _STEP = "judge/requirement"
+_PROBE = "A short answer, which tries a setting out. It has two sentences."
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,22 @@ class Verifier:
         """
         checks, requirements = self._always, self._requirements
         if self.settings.rows:
-            try:
+            with _placed(at):
                 checks = (*row_checks(extra, self.settings.own_checks), *checks)
                 requirements = (*_row_requirements(extra), *requirements)
-            except (ConfigError, DataError) as error:
-                where = f"{at.file}, line {at.line}: " if at.file else ""
-                raise type(error)(f"{where}{error}") from None
         return Demands(checks, requirements, format_turns(tuple(prompt)))
+
+    def try_out(self, demands: Demands, at: Any) -> None:
+        """Run each of our checks once: what is wrong with a setting, or a library, shows before anything is asked.
+
+        Raises:
+            DataError: for such a setting, with the place of the row.
+            MissingExtraError: without such a library.
+        """
+        for check in demands.checks:
+            if check.id in CHECKS_BY_ID.names:
+                with _placed(at):
+                    check.follows(_PROBE, demands.prompt)
 
     def questions(
         self, prompt: Sequence[Message], answers: Sequence[str], demands: Demands
@@ -143,6 +155,16 @@ class Verifier:
         words = f"meets {met} of {len(noted)}" + (f"; not: {missed}" if missed else "")
         rating = Rating(aspect=CHECKLIST, value=met / len(noted), rationale=words, rater=rater, scale=UNIT)
         return _with(completion, rating, CHECKLIST, noted), counts
+
+
+@contextmanager
+def _placed(at: Any) -> Iterator[None]:
+    """Errors of a block, with the place of the row."""
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        where = f"{at.file}, line {at.line}: " if at.file else ""
+        raise type(error)(f"{where}{error}") from None
 
 
 def _with(completion: Completion, rating: Rating | None, name: str, noted: list[dict[str, Any]]) -> Completion:

@@ -79,8 +79,11 @@ def _check_demands(config: Collection, drafts: Iterable[Draft]) -> int:
     if config.verify is None:
         return 0
     verifier = Verifier(config.verify)
-    demands = [verifier.demands(draft.prompt, draft.extra, draft) for draft in drafts]
-    count = sum(len(each.requirements) for each in demands)
+    count = 0
+    for draft in drafts:
+        own = verifier.demands(draft.prompt, draft.extra, draft)
+        verifier.try_out(own, draft)
+        count += len(own.requirements)
     if count and config.judge is None and config.verify.endpoint is None:
         raise ConfigError(NOBODY)
     return count * config.completions * config.samples
