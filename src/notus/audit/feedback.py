@@ -528,7 +528,7 @@ def _flags_of(
 ) -> tuple[str, ...]:
     stated, ratings = completion.extra.get(STATED_MEAN), completion.ratings
     asked = completion.extra.get("unscored")  # what a judge was asked by ``collect``, and could not be read
-    mixed = mean is None and not on_one_scale(ratings)
+    mixed = mean is None and not on_one_scale([each for each in ratings if each.measures_quality])
     off = [rating.value for rating in ratings if _is_off_scale(rating.value, rating.scale)]
     critique = completion.critique
     found = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from notus.core.records import DESCRIPTIVE, Feedback, Rating, Scale
+from notus.core.records import DESCRIPTIVE, VERIFIED, Feedback, Rating, Scale
 from notus.core.text import counted
 from notus.preferences.repair import verdict
 from notus.preferences.scores import STRATEGIES
@@ -219,7 +219,7 @@ class Collector:
         aspects = [rating.aspect for rating in ratings]
         self._ratings.update(aspects)
         self._not_applicable.update([rating.aspect for rating in ratings if rating.value is None])
-        if not DESCRIPTIVE.isdisjoint(aspects):
+        if not (DESCRIPTIVE | VERIFIED).isdisjoint(aspects):
             self._left_out.update([rating.aspect for rating in ratings if not rating.measures_quality])
 
     def _choices(self) -> ChoiceCounts:

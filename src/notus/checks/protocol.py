@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from notus.checks.ifbench.ids import IFBENCH
 from notus.checks.ifeval.ids import IFEVAL
 from notus.core.errors import ConfigError, DataError, InputError, nearest
 from notus.core.plugins import Registry, foreign_code, hash_code, is_python, source_file, source_of
 
 __all__ = ["CHECKS", "Check", "Followed", "check_answer", "loose_variants", "make_checks", "plain_id"]
 
-CHECKS = Registry("check", {**IFEVAL}, group="notus.checks")
+CHECKS = Registry("check", {**IFEVAL, **IFBENCH}, group="notus.checks")
 """Checks by id, without ``en:`` before it."""
 _PREFIX = "en:"
 """Of an id in IFEval's layout. Those of other languages have rules of their own, and stay unknown."""

@@ -88,7 +88,7 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         hide=("models",),
     ),
     "answers": StepCommand(
-        "Score the answers of a model by a measure: toy, length, or a function of your own.",
+        "Score the answers of a model by a measure: toy, length, symptoms, or a function of your own.",
         "evaluate",
         "notus eval answers length runs/answers --out runs/lengths",
         arguments=("by", "outputs"),
@@ -98,7 +98,7 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         "Evaluate judges: agreement with people, the order, the length, and answers they must not fall for.",
         "judges",
         "notus eval judges new_pairs.jsonl --ranker length --out runs/judges",
-        names={"rankers": "--ranker"},
+        names={"rankers": "--ranker", "own_checks": "--own-check"},
         hide=("models",),
         settings_file=True,
     ),

@@ -15,12 +15,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from dataclasses import replace as with_about
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from msgspec.structs import replace
 
 from notus.collect.settings import Collection, JudgeSettings, PoolMember
+from notus.collect.verify import NOBODY, Verifier
 from notus.core.errors import ConfigError, nearest
 from notus.core.records import (
     Completion,
@@ -34,7 +35,7 @@ from notus.core.records import (
 from notus.core.stage import Tally
 from notus.llm.judge import ASPECT_SCALE, SCORE_SCALE, Judged, Judges, Question, Unscored, ask, format_instruction
 from notus.llm.prompts import read_variants
-from notus.llm.protocol import Generator, Outcome, Reply, Request
+from notus.llm.protocol import Generator, Model, Outcome, Reply, Request
 
 __all__ = [
     "Draft",
@@ -132,7 +133,8 @@ def collect(
     judge = judge or answerer
     _check_endpoints(settings, answerer, judge)
     judges = settings.judge.judges() if settings.judge else None
-    work = _Work(settings, seed, answerer, judge, judges)
+    verifier = Verifier(settings.verify) if settings.verify else None
+    work = _Work(settings, seed, answerer, judge, judges, verifier=verifier)
     for draft in _in_order(work, _distinct(drafts, tally)):
         tally.counts.update(draft.counts)
         if draft.completions:
@@ -149,14 +151,20 @@ def expected_requests(
     """The requests that prompts will take if each answer is as long as it may be and each reply can be read at once."""
     _check_endpoints(settings, answerer, judge)
     judges = settings.judge.judges() if settings.judge else None
-    work = _Work(settings, seed, answerer, judge, judges)
+    verifier = Verifier(settings.verify) if settings.verify else None
+    work = _Work(settings, seed, answerer, judge, judges, verifier=verifier)
     for draft in drafts:
         requests = [request for request, *_ in work.wanted(draft, 0)]
         yield from requests
-        if settings.judge is None or judges is None:
-            continue
         longest = [Completion(text=_WORD * (r.decoding.max_tokens or _USUAL_TOKENS)) for r in requests]
         supposed = [Draft(draft.prompt, draft.source, draft.extra, completions=longest * settings.samples)]
+        if work.verifier is not None:
+            questions = work.requirement_questions(supposed, work.verifier)
+            for each in questions:
+                decoding = work.verifier.settings.sampling.decoding()
+                yield Request(model=work.requirement_judge(), messages=each.messages, decoding=decoding, step=each.step)
+        if settings.judge is None or judges is None:
+            continue
         model = judge.models[settings.judge.endpoint]
         aspects = work.aspect_questions(supposed, settings.judge, judges)
         for question in aspects:
@@ -176,6 +184,8 @@ def _check_endpoints(settings: Collection, answerer: Generator, judge: Generator
     wanted = [(member.endpoint_name, answerer, f"pool member '{member.name}'") for member in settings.pool]
     if settings.judge is not None:
         wanted.append((settings.judge.endpoint, judge, "the judge"))
+    if settings.verify is not None and settings.verify.endpoint is not None:
+        wanted.append((settings.verify.endpoint, judge, "the checklist"))
     for name, generator, who in wanted:
         if name not in generator.models:
             raise ConfigError(
@@ -263,11 +273,14 @@ class _Work:
     answerer: Generator
     judge: Generator
     judges: Judges | None
+    verifier: Verifier | None = None
 
     def finish(self, drafts: list[Draft]) -> list[Draft]:
         self._complete(drafts)
         if self.settings.judge is not None and self.judges is not None:
             self._rate(drafts, self.settings.judge, self.judges)
+        if self.verifier is not None:
+            self._verify(drafts, self.verifier)
         return drafts
 
     def _complete(self, drafts: list[Draft]) -> None:
@@ -301,8 +314,7 @@ class _Work:
     def _rate(self, drafts: list[Draft], settings: JudgeSettings, judges: Judges) -> None:
         """Ask the judge for the aspects of each prompt, and for the critique of each completion."""
         model = self.judge.models[settings.endpoint]
-        # The model's name says more than the endpoint's, such as "judge", where the settings tell it.
-        rater = next((one.model for one in self.settings.endpoints if one.name == model.name), "") or model.name
+        rater = self._rater(model)
         rated: dict[tuple[int, str], Judged[tuple[Rating, ...]]] = {}
         aspects = self.aspect_questions(drafts, settings, judges)
         for found in ask(self.judge, model, aspects, settings.rating.decoding(), tries=settings.tries):
@@ -317,6 +329,50 @@ class _Work:
                     _add(draft, index, aspect, rated.get((place, aspect), _UNASKED), rater)
                 if settings.critique:
                     _add(draft, index, "critique", criticised[place, index], rater)
+
+    def _rater(self, model: Model) -> str:
+        """The model's name says more than the endpoint's, such as "judge", where the settings tell it."""
+        return next((one.model for one in self.settings.endpoints if one.name == model.name), "") or model.name
+
+    def _verify(self, drafts: list[Draft], verifier: Verifier) -> None:
+        """Run the checks of each prompt on its completions, and ask about each requirement of its checklist."""
+        judged: dict[tuple[int, int, int], Judged[float]] = {}
+        waiting = self.requirement_questions(drafts, verifier)
+        first, rater = next(waiting, None), ""
+        if first is not None:
+            model, decoding = self.requirement_judge(), verifier.settings.sampling.decoding()
+            rater = self._rater(model)
+            for found in ask(self.judge, model, chain([first], waiting), decoding, tries=verifier.settings.tries):
+                judged[found.question.about] = found
+        for place, draft in enumerate(drafts):
+            own = verifier.demands(draft.prompt, draft.extra, draft)
+            if not own.checks and not own.requirements:
+                draft.counts["nothing-to-verify"] += 1
+            for index, completion in enumerate(draft.completions):
+                said = [judged[place, index, number] for number in range(len(own.requirements))]
+                checked, counts = verifier.checked(completion, own)
+                draft.completions[index], more = verifier.listed(checked, own, said, rater)
+                draft.counts.update([*counts, *more])
+
+    def requirement_judge(self) -> Model:
+        """Who is asked whether a requirement is met.
+
+        Raises:
+            ConfigError: if nobody is named.
+        """
+        named = self.settings.verify and self.settings.verify.endpoint
+        name = named or (self.settings.judge and self.settings.judge.endpoint)
+        if not name:
+            raise ConfigError(NOBODY)
+        return self.judge.models[name]
+
+    def requirement_questions(self, drafts: list[Draft], verifier: Verifier) -> Iterator[Question[float]]:
+        """A question for each answer and requirement, about ``(place of the prompt, answer, requirement)``."""
+        for place, draft in enumerate(drafts):
+            own = verifier.demands(draft.prompt, draft.extra, draft)
+            texts = [completion.text for completion in draft.completions]
+            for index, number, question in verifier.questions(draft.prompt, texts, own):
+                yield with_about(question, about=(place, index, number))
 
     def aspect_questions(
         self, drafts: list[Draft], settings: JudgeSettings, judges: Judges

@@ -3,16 +3,17 @@
 Owns the settings and the published presets. No network and no model: a recipe is checked with this alone.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import pydantic
 
 from notus.core.config import Config
-from notus.core.errors import nearest
+from notus.core.errors import ConfigError, nearest
 from notus.core.records import ASPECTS, digest
 from notus.llm.endpoint import Endpoint
 from notus.llm.judge import Judges
-from notus.llm.prompts import read_prompt, read_variants
+from notus.llm.prompts import Template, read_prompt, read_variants
 from notus.llm.protocol import Decoding
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "PromptsAndParsers",
     "Refinement",
     "Sampling",
+    "Verification",
 ]
 
 Share = Annotated[float, pydantic.Field(ge=0)]
@@ -175,6 +177,69 @@ class JudgeSettings(PromptsAndParsers):
         return self
 
 
+class Verification(Config):
+    """What is verified of each answer beside what a judge rates: checks by program, a checklist by the judge."""
+
+    rows: bool = True
+    """Whether a prompt's row says what is verified: ``instruction_id_list`` and ``kwargs`` as in IFEval's and IFBench's
+    files, ``checklist`` as a list of texts."""
+    checks: tuple[str, ...] = ()
+    """Checks of every prompt, without settings: ids, or functions of your own, ``python:FILE.py:NAME``."""
+    own_checks: tuple[str, ...] = ()
+    """Functions of your own that rows may name; a row alone runs no code."""
+    checklist: str | None = None
+    """File of requirements for every prompt, one a line."""
+    endpoint: str | None = None
+    """Who is asked whether a requirement is met; null takes the judge."""
+    prompt: str = "judge_requirement"
+    """Prompt file; it is asked with the slots ``{instruction}``, ``{answer}`` and ``{requirement}``."""
+    sampling: Sampling = Sampling(temperature=0.0, max_tokens=500)
+    tries: int = pydantic.Field(default=3, ge=1, le=20)
+    """How often a question is asked until its reply can be read."""
+
+    @pydantic.model_validator(mode="after")
+    def _readable(self) -> Self:
+        self.template()
+        self.requirements()
+        return self
+
+    @pydantic.field_serializer("prompt")
+    def _prompt_by_content(self, _: str) -> str:
+        return self.template().digest
+
+    @pydantic.field_serializer("checklist")
+    def _checklist_by_content(self, source: str | None) -> str | None:
+        return None if source is None else digest(*self.requirements())
+
+    def template(self) -> Template:
+        """The prompt file.
+
+        Raises:
+            ConfigError: if there is no such file, or its slots are not as they must be.
+        """
+        return read_prompt(self.prompt, needs=("instruction", "answer", "requirement"))
+
+    def requirements(self) -> tuple[str, ...]:
+        """The requirements of every prompt: lines of the file, but blank ones and those that begin with ``#``.
+
+        Raises:
+            ConfigError: if it cannot be read, or holds none.
+        """
+        if self.checklist is None:
+            return ()
+        try:
+            lines = Path(self.checklist).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            told = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+            raise ConfigError(
+                f"cannot read the checklist {self.checklist}: {told}; name a text file with a requirement a line"
+            ) from None
+        found = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+        if not found:
+            raise ConfigError(f"the checklist {self.checklist} holds no requirement; write one a line")
+        return found
+
+
 class EndpointSettings(Config):
     """What all that ask models share: endpoints, ledger, costs."""
 
@@ -208,6 +273,8 @@ class Collection(EndpointSettings):
     """Preset, or source → principle → weight; the empty source stands for all others."""
     judge: JudgeSettings | None
     """Null collects completions alone."""
+    verify: Verification | None = None
+    """Checks by program and checklists, beside the judge's ratings; null verifies nothing."""
     seeded: bool = True
     """Whether requests carry a seed; some servers refuse it."""
 
@@ -225,6 +292,12 @@ class Collection(EndpointSettings):
             if not sum(shares.values()):
                 raise ValueError("the weights of the principles of a source are all 0")
         return self
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_unverified(self, serialize: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A collection that verifies nothing counts as it did before there was the setting."""
+        found: dict[str, Any] = serialize(self)
+        return found if found.get("verify") else {key: value for key, value in found.items() if key != "verify"}
 
     def shares(self) -> dict[str, dict[str, float]]:
         """Source → principle → weight."""

@@ -27,7 +27,11 @@ import msgspec
 
 __all__ = [
     "ASPECTS",
+    "CHECKLIST",
+    "CHECKS",
     "DESCRIPTIVE",
+    "UNIT",
+    "VERIFIED",
     "Completion",
     "Critique",
     "Decision",
@@ -56,6 +60,11 @@ ASPECTS = ("helpfulness", "honesty", "instruction_following", "truthfulness")
 DESCRIPTIVE = frozenset({"complexity", "verbosity"})
 """Attributes of HelpSteer that say what an answer is like, and not how good it is
 (https://huggingface.co/datasets/nvidia/HelpSteer2): they are known by their names on its scale, 0 to 4."""
+
+CHECKS, CHECKLIST = "checks", "checklist"
+VERIFIED = frozenset({CHECKS, CHECKLIST})
+"""Shares, on ``UNIT``, of what holds of an answer: of the checks by program, of the requirements that a judge was asked
+about one by one. They are scores of their own, on another scale than a judge's ratings, and enter no mean of those."""
 
 Role = Literal["system", "user", "assistant", "developer", "tool"]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -125,6 +134,10 @@ class Scale(Record, frozen=True, gc=False):
 
 
 _HELPSTEER = Scale(low=0, high=4)
+UNIT = Scale(low=0, high=1)
+"""The scale of a share."""
+_APART = {**dict.fromkeys(DESCRIPTIVE, _HELPSTEER), **dict.fromkeys(VERIFIED, UNIT)}
+"""Aspects that enter no mean → the scale by which they are known."""
 
 
 class Rating(Record, frozen=True, gc=False):
@@ -144,8 +157,9 @@ class Rating(Record, frozen=True, gc=False):
 
     @property
     def measures_quality(self) -> bool:
-        """False for what a format says of an answer without saying whether that is good: see ``DESCRIPTIVE``."""
-        return self.aspect not in DESCRIPTIVE or self.scale != _HELPSTEER
+        """False for what enters no mean of ratings: what a format says of an answer without saying whether that is
+        good (``DESCRIPTIVE``), and shares of what was verified (``VERIFIED``)."""
+        return self.aspect not in _APART or self.scale != _APART[self.aspect]
 
 
 class Critique(Record, frozen=True, gc=False):
@@ -196,7 +210,7 @@ class Completion(Record, frozen=True):
                         scale = each.scale
                     elif each.scale != scale:
                         return self._mean_of_some()
-                if each.aspect in aspects or each.aspect in DESCRIPTIVE:
+                if each.aspect in aspects or each.aspect in _APART:
                     return self._mean_of_some()
                 aspects.add(each.aspect)
                 values.append(each.value)

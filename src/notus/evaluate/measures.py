@@ -34,12 +34,16 @@ __all__ = ["EVALUATIONS", "Measure", "Measured", "count_verdicts", "length", "me
 
 EVALUATIONS = Registry(
     "evaluation",
-    {"toy": "notus.toy.checker:verdict", "length": "notus.evaluate.measures:length"},
+    {"toy": "notus.toy.checker:verdict", "length": "notus.evaluate.measures:length"}
+    | {
+        name: f"notus.evaluate.symptoms:{name.replace('-', '_')}"
+        for name in ("symptoms", "wrong-capitals", "disclaimer", "refusal", "repetition", "truncated")
+    },
     group="notus.evaluations",
     aliases={"miniature": "toy"},
 )
 """Measures by name. ``toy`` is the exact checker of the toy world, ``length`` a control, which knows nothing of
-quality."""
+quality; the others are symptoms, see ``evaluate.symptoms``: the lower the better."""
 _DUTY = "it takes an Output and returns a number, True, False, a Verdict, or None where it cannot tell"
 _UNSCORED = "no-score"
 """The reason of an answer that a measure gave None."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from notus.core.errors import ConfigError, DataError
-from notus.core.records import DESCRIPTIVE, Completion, Feedback, Preference, Scale
+from notus.core.records import DESCRIPTIVE, VERIFIED, Completion, Feedback, Preference, Scale
 from notus.core.stage import Stage, Tally
 from notus.preferences.annotators import KEY
 from notus.preferences.faults import is_empty
@@ -136,7 +136,8 @@ def _count_aspects(feedback: Feedback, tally: Tally) -> None:
     aspects = {rating.aspect for item in feedback.completions for rating in item.ratings}
     if len(aspects) < 2:
         return
-    ratings = (rating for item in feedback.completions for rating in item.ratings if rating.aspect in DESCRIPTIVE)
+    apart = DESCRIPTIVE | VERIFIED
+    ratings = (rating for item in feedback.completions for rating in item.ratings if rating.aspect in apart)
     without = {rating.aspect for rating in ratings if not rating.measures_quality}
     for aspect in aspects:
         tally.count(f"left-out-{aspect}" if aspect in without else f"mean-of-{aspect}")

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from notus.core.records import Completion, Decision, Feedback, Record, format_turns
+from notus.core.records import VERIFIED, Completion, Decision, Feedback, Record, format_turns
 from notus.core.stage import Tally
 from notus.decisions.note import decided_score
 from notus.formats.families.ultrafeedback import RATED, SCORED
@@ -132,7 +132,7 @@ def on_its_scales(completion: Completion) -> bool:
     critique = completion.critique
     if critique is not None and critique.scale is not None and critique.scale != SCORED:
         return False
-    return all(each.scale is None or each.scale == RATED for each in completion.ratings)
+    return all(each.scale in (None, RATED) for each in completion.ratings if each.aspect not in VERIFIED)
 
 
 def repair(records: Iterable[Feedback], tally: Tally, decisions: list[Decision] | None = None) -> Iterator[Feedback]:

@@ -21,7 +21,18 @@ from typing import TypeVar
 import msgspec
 
 from notus.core.errors import ConfigError, DataError, nearest
-from notus.core.records import ASPECTS, Completion, Critique, Feedback, Rating, Scale, aspect_means, on_one_scale
+from notus.core.records import (
+    ASPECTS,
+    UNIT,
+    VERIFIED,
+    Completion,
+    Critique,
+    Feedback,
+    Rating,
+    Scale,
+    aspect_means,
+    on_one_scale,
+)
 from notus.formats.families.ranked import ranker_score
 from notus.preferences.repair import ASK_AGAIN, SET_TO_1, verdict
 from notus.preferences.votes import votes_of
@@ -41,7 +52,6 @@ __all__ = [
 Score = Callable[[Completion], float | None]
 S = TypeVar("S", Rating, Critique)
 _BY_CRITIQUE = ("critique", "repaired-critique")
-_UNIT = Scale(low=0, high=1)
 
 
 def _mean_rating(completion: Completion) -> float | None:
@@ -162,7 +172,9 @@ def rescaled(score: Score) -> Score:
 
 
 def _score_rescaled(score: Score, completion: Completion) -> float | None:
-    ratings = tuple([_to_unit(each) for each in completion.ratings if each.measures_quality])
+    # What was verified stays, for a weight may name it: no mean takes it in.
+    kept = [each for each in completion.ratings if each.measures_quality or each.aspect in VERIFIED]
+    ratings = tuple([_to_unit(each) for each in kept])
     critique = completion.critique and _to_unit(completion.critique)
     return score(msgspec.structs.replace(completion, ratings=ratings, critique=critique))
 
@@ -178,7 +190,7 @@ def _to_unit(said: S) -> S:
             "or leave 'rescale' out"
         )
     unit = (value - said.scale.low) / (said.scale.high - said.scale.low)
-    return msgspec.structs.replace(said, scale=_UNIT, **{"value" if isinstance(said, Rating) else "score": unit})
+    return msgspec.structs.replace(said, scale=UNIT, **{"value" if isinstance(said, Rating) else "score": unit})
 
 
 def _counting(feedback: Feedback, strategy: str, weights: Mapping[str, float]) -> Iterator[Rating | Critique]:

@@ -33,6 +33,7 @@ _RECOGNISED_BY = {
     "truthfulness": "free of things that are made up",
     "helpfulness": "helps the one who asked",
     "critique": "Overall score:",
+    "requirement": "meet one requirement",
 }
 """What is asked → words of the prompt by which it is recognised."""
 
@@ -86,6 +87,8 @@ def reply_to(body: Any) -> str:
     rng = random.Random(hashlib.blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=8).hexdigest())
     if what == "critique":
         reply = _critique(task, data["answer"], rng, noise)
+    elif what == "requirement":
+        reply = _requirement(task, data["answer"], data["requirement"], rng, noise)
     else:
         answers = [answer for slot, answer in fenced if slot.startswith("answer_")]
         reply = "\n\n".join(
@@ -109,6 +112,15 @@ def _block(aspect: str, rating: Rating) -> str:
 def _critique(task: Task, text: str, rng: random.Random, noise: float) -> str:
     answer = classify(task, text)
     return f"{judge.critique(task, answer, rng)}\n\nOverall score: {judge.score(answer, rng, noise=noise):.0f}"
+
+
+def _requirement(task: Task, text: str, requirement: str, rng: random.Random, noise: float) -> str:
+    """Whether an answer meets a requirement: one that speaks of what is right by the fact, any other by the tone. A
+    point of noise turns one verdict in ten."""
+    answer = classify(task, text)
+    met = answer.correct if "right" in requirement else answer.style not in ("rude", "junk")
+    turned = rng.random() < noise / 10
+    return f"This is what I see in the answer.\n\n[[{int(met != turned)}]]"
 
 
 _MALFORMED: tuple[Callable[[str], str], ...] = (

@@ -21,6 +21,7 @@ from notus.llm.protocol import Decoding, Generator, Ranker
 __all__ = [
     "AskedJudge",
     "JudgedPair",
+    "Label",
     "PairJudge",
     "PairVerdict",
     "PresentedPair",

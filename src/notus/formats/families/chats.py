@@ -3,6 +3,7 @@
     ultrachat       messages[{role, content}], mostly with prompt and prompt_id
     sharegpt        conversations[{from, value}]
     sharegpt-pairs  conversations[] with chosen and rejected: a turn, a list of turns or a text
+    checklists      prompt with a checklist[] of requirements: an answer is still to be drawn
     hh              chosen and rejected as texts of "\\n\\nHuman: … \\n\\nAssistant: …", with or without a prompt apart
 
 In **hh** (https://huggingface.co/datasets/Anthropic/hh-rlhf) a turn's text begins one blank after the colon and is
@@ -39,6 +40,8 @@ Turns = tuple[Message, ...]
 _MARK = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ ]?")
 _START = re.compile(r"\s*Human:")
 _ANSWERS = ("chosen", "rejected")
+_ANSWERED = (*_ANSWERS, "answers", "completion", "completions", "messages", "output", "response", "responses")
+"""Columns of rows that are more than a prompt."""
 
 
 def _is_ultrachat(row: Row) -> bool:
@@ -90,6 +93,19 @@ def _read_ultrachat(row: Row) -> Dialogue:
     if prompt_id is not None and (first is None or prompt_id != h4_prompt_id(first)):
         extra["prompt_id"] = prompt_id
     return Dialogue(messages=said.turns, source=read_source(extra), extra=extra)
+
+
+def _is_checklist(row: Row) -> bool:
+    """Whether the row is a prompt alone, with requirements for its answers."""
+    alone = all(row.get(name) is None for name in _ANSWERED)
+    return alone and isinstance(row.get("prompt"), str) and isinstance(row.get("checklist"), list)
+
+
+def _read_checklist(row: Row) -> Dialogue:
+    """Read a prompt that answers are still to be drawn for."""
+    known, extra = split_fields(row, ("prompt",))
+    prompt = Message(role="user", content=read_text(required(known, "prompt"), "prompt"))
+    return Dialogue(messages=(prompt,), source=read_source(extra), extra=extra)
 
 
 def _read_sharegpt(row: Row) -> Dialogue:
@@ -211,6 +227,13 @@ FORMATS = (
                 {"role": "assistant", "content": "The Oder."},
             ]
         },
+    ),
+    Format(
+        name="checklists",
+        record=Dialogue,
+        decode=_read_checklist,
+        matches=_is_checklist,
+        sample={"prompt": "Name a river.", "checklist": ["It names a river."]},
     ),
     Format(
         name="sharegpt",

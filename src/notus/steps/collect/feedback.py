@@ -8,8 +8,9 @@ import msgspec
 from notus.collect.collect import Draft, expected_requests
 from notus.collect.collect import collect as collecting
 from notus.collect.settings import Collection
+from notus.collect.verify import COLUMNS, NOBODY, Verifier
 from notus.core.artifacts import FEEDBACK, RAW_FEEDBACK, Artifact
-from notus.core.errors import DataError
+from notus.core.errors import ConfigError, DataError
 from notus.core.records import Feedback, Message, Preference, Unpaired
 from notus.core.run import atomic
 from notus.core.stage import Tally
@@ -21,6 +22,8 @@ from notus.steps.collect.asking import Asking, ToyJudge, _line, open_asking
 
 __all__ = ["Collect", "drafts_of", "requests_per_prompt"]
 
+_KEPT = ("correct_answers", "incorrect_answers", *COLUMNS)
+"""Columns of a prompt that go with it: what is known of right and wrong answers, and what is verified of them."""
 _SAMPLE = 200
 """Prompts that the estimate looks at."""
 
@@ -43,8 +46,9 @@ class Collect(Reads, Serving, Collection):
         """Collect feedback, in the order of the prompts: our records, and the raw layout of UltraFeedback."""
         drafts = list(drafts_of(context, self, context.inputs["data"]))
         tally = context.tally("collect")
+        asked_about = _check_demands(self, drafts)
         with open_asking(context, self, judge=self.toy_judge) as asked:
-            asked.progress.total = len(drafts) * requests_per_prompt(self)
+            asked.progress.total = len(drafts) * requests_per_prompt(self) + asked_about
             _estimate(context, self, drafts, context.seed, asked)
             found = collecting(
                 drafts, tally, settings=self, seed=context.seed, answerer=asked.answerer, judge=asked.judge
@@ -61,8 +65,42 @@ class Collect(Reads, Serving, Collection):
             ratings=scored + unscored,
             ratings_read=scored,
             share_read=round(scored / (scored + unscored), 4) if scored + unscored else None,
+            **({} if self.verify is None else {"verified": _verified(tally)}),
             **({"verbatim": "candidates stood in the judge's prompts as they are"} if _is_verbatim(self) else {}),
         )
+
+
+def _check_demands(config: Collection, drafts: Iterable[Draft]) -> int:
+    """Look at what all prompts demand before anything is paid for; the number of questions about requirements.
+
+    Raises:
+        ConfigError, DataError: as ``collect.verify`` does.
+    """
+    if config.verify is None:
+        return 0
+    verifier = Verifier(config.verify)
+    count = 0
+    for draft in drafts:
+        own = verifier.demands(draft.prompt, draft.extra, draft)
+        verifier.try_out(own, draft)
+        count += len(own.requirements)
+    if count and config.judge is None and config.verify.endpoint is None:
+        raise ConfigError(NOBODY)
+    return count * config.completions * config.samples
+
+
+def _verified(tally: Tally) -> dict[str, dict[str, int]]:
+    """What came of checks and requirements, over all answers."""
+    counts = tally.counts
+    return {
+        "checks": {"followed": counts["check-followed"], "not_followed": counts["check-not-followed"]},
+        "requirements": {
+            "met": counts["requirement-met"],
+            "not_met": counts["requirement-not-met"],
+            "not_read": counts["requirement-unreadable"] + counts["requirement-unanswered"],
+        },
+        "prompts": {"nothing_to_verify": counts["nothing-to-verify"]},
+    }
 
 
 def requests_per_prompt(config: Collection) -> int:
@@ -128,9 +166,7 @@ def drafts_of(context: Context, config: Reads, given: str) -> Iterator[Draft]:
 
 def _draft(record: Data) -> Draft | None:
     if isinstance(record, Feedback | Preference | Unpaired):
-        kept: dict[str, Any] = {
-            key: record.extra[key] for key in ("correct_answers", "incorrect_answers") if key in record.extra
-        }
+        kept = {key: record.extra[key] for key in _KEPT if key in record.extra}
         return Draft(record.prompt, record.source, kept, file=record.file, line=record.line)
     turns: list[Message] = []
     for message in record.messages:
@@ -139,7 +175,8 @@ def _draft(record: Data) -> Draft | None:
         turns.append(message)
     if not any(turn.role == "user" for turn in turns):
         return None
-    return Draft(tuple(turns), record.source, file=record.file, line=record.line)
+    kept = {key: record.extra[key] for key in COLUMNS if key in record.extra}
+    return Draft(tuple(turns), record.source, kept, file=record.file, line=record.line)
 
 
 def _is_verbatim(config: Collection) -> bool:

@@ -1,17 +1,19 @@
 """The step that measures answers by a measure of ours or of the user's."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pydantic
 
-from notus.core.artifacts import OUTPUTS, SCORES, VERDICTS, Artifact
+from notus.core.artifacts import FINDINGS, OUTPUTS, SCORES, VERDICTS, Artifact
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import Output
 from notus.core.tables import read_records, table_exists
 from notus.evaluate.measures import EVALUATIONS, count_verdicts, measure_outputs
+from notus.evaluate.symptoms import SYMPTOMATIC, SymptomRate, symptom_rates
+from notus.report.verified.symptoms import symptom_section
 from notus.steps.base import Context, OutputsRef, Step
-from notus.steps.evaluate.scores import write_scores
+from notus.steps.evaluate.scores import note_estimate, write_scores
 
 __all__ = ["Evaluate"]
 
@@ -20,12 +22,13 @@ class Evaluate(Step):
     """Score each answer by a measure: what runs with scores have is compared, with n and an interval."""
 
     step_type: ClassVar[str] = "evaluate"
-    leaves: ClassVar[tuple[Artifact, ...]] = (VERDICTS, SCORES)
+    leaves: ClassVar[tuple[Artifact, ...]] = (VERDICTS, SCORES, FINDINGS)
     draws: ClassVar[bool] = False
     outputs: OutputsRef = "sample"
     """Answers: a run that has drawn some, or its outputs.parquet."""
     by: str = pydantic.Field(min_length=1)
-    """The measure: toy, length, python:FILE.py:NAME, or one that a package registers."""
+    """The measure: toy, length, a symptom (wrong-capitals, disclaimer, refusal, repetition, truncated) or symptoms for
+    all of them, python:FILE.py:NAME, or one that a package registers."""
 
     @pydantic.field_validator("by")
     @classmethod
@@ -48,6 +51,15 @@ class Evaluate(Step):
         mean = None if found.mean is None else found.mean.as_json("score")
         context.note(measure=Path(self.by).name, asked=found.asked, scored=found.scored, unscored=found.unscored)
         context.note(mean=mean)
+        if self.by == SYMPTOMATIC:
+            rates = symptom_rates(outputs)
+            context.write_findings([symptom_section(rates)])
+            context.note(symptoms={each.name: _noted(each) for each in rates})
+
+
+def _noted(found: SymptomRate) -> dict[str, Any]:
+    rate = None if found.rate is None else note_estimate(found.rate)
+    return {"asked": found.asked, "scored": found.scored, "rate": rate}
 
 
 def _outputs(place: Path) -> list[Output]:

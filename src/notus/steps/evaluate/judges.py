@@ -1,6 +1,7 @@
 """The step that evaluates judges: agreement with people, the order, the length, and adversarial probes."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -29,6 +30,7 @@ from notus.steps.base import (
     Seed,
     SourceRef,
 )
+from notus.steps.evaluate.checked import hold_checked_trial
 from notus.steps.evaluate.ranked import (
     Ranked,
     ScoreRow,
@@ -76,6 +78,11 @@ class JudgeTrial(Ranked):
     judges: tuple[AskedSettings, ...] = ()
     canaries: int = pydantic.Field(default=100, ge=0)
     """Pairs on which each kind of trap is set; 0 sets none."""
+    labels: Literal["votes", "checks"] = "votes"
+    """Who knows the better answer: ``votes`` of people (or the chosen one), or ``checks`` of the prompts by program,
+    where judgements that the source holds (scores of answers, the chosen one) are on trial too."""
+    own_checks: tuple[str, ...] = ()
+    """Checks of your own that the rows may name, ``python:FILE.py:NAME``; a row alone runs no code."""
     outputs: Refs = pydantic.Field(default=(), exclude=True)
     """Files of outputs of models, whose distinct answers are counted."""
     seed: Seed | None = None
@@ -86,7 +93,7 @@ class JudgeTrial(Ranked):
 
     @pydantic.model_validator(mode="after")
     def _each_on_trial_once(self) -> Self:
-        if not self.rankers and not self.judges:
+        if not self.rankers and not self.judges and self.labels == "votes":
             raise ValueError("nobody is on trial: name rankers (--ranker length) or judges")
         if asked := next((text for text in self.rankers if RankerRef.read(text).about.asks), None):
             raise ValueError(f"'{asked}' is a judge that is asked: name its endpoint under 'judges', not in 'rankers'")
@@ -106,6 +113,9 @@ class JudgeTrial(Ranked):
 
     def run(self, context: Context) -> None:
         """Hold a trial of each judge on the same pairs and the same canaries."""
+        if self.labels == "checks":
+            hold_checked_trial(context, self, [partial(_asked_judge, each) for each in self.judges])
+            return
         pairs = _human_pairs(context, self, context.inputs["data"])
         canaries = make_probes(pairs, self.canaries, context.seed) if self.canaries else []
         shown = 2 * (len(pairs) + len(canaries))
