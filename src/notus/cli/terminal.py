@@ -54,6 +54,7 @@ _SAID_BELOW = (
     "figures",
     "health",
     "hint",
+    "judge_read",
     "leaks",
     "losses",
     "not_read",
@@ -179,9 +180,11 @@ def _plain_cell(cell: Cell) -> Any:
 
 
 def _print_decisions(summary: Mapping[str, Any]) -> None:
-    """What became of the decisions of persons, whatever else a step has to show."""
+    """What became of the decisions of persons, and of what a judge replied, whatever else a step has to show."""
     if "decisions" in summary:
         OUT.print(f"Decisions: {escape(summary['decisions'])}.", soft_wrap=True)
+    if "judge_read" in summary:
+        OUT.print(f"Judge: {escape(summary['judge_read'])}.", soft_wrap=True)
 
 
 def _print_warnings(summary: Mapping[str, Any]) -> None:

@@ -32,7 +32,19 @@ from notus.core.records import (
     prompt_id,
 )
 from notus.core.stage import Tally
-from notus.llm.judge import ASPECT_SCALE, SCORE_SCALE, Judged, Judges, Question, Unscored, ask, format_instruction
+from notus.llm.judge import (
+    ASPECT_SCALE,
+    SCORE_SCALE,
+    Judged,
+    Judges,
+    Question,
+    Unscored,
+    ask,
+    format_instruction,
+    request_for,
+)
+from notus.llm.judges.reading import ReadingWatch
+from notus.llm.judges.rubric_judge import Assessment
 from notus.llm.prompts import read_variants
 from notus.llm.protocol import Generator, Outcome, Reply, Request
 
@@ -112,6 +124,7 @@ def collect(
     seed: int,
     answerer: Generator,
     judge: Generator | None = None,
+    watch: ReadingWatch | None = None,
 ) -> Iterator[Feedback]:
     """Collect feedback on prompts, in their order.
 
@@ -124,15 +137,16 @@ def collect(
         seed: decides all draws.
         answerer: asks the pool.
         judge: asks the judge; None takes ``answerer``.
+        watch: is told of each reply of the judge whether it was read, and may stop the run.
 
     Raises:
         ConfigError: if an endpoint that the settings name is not there.
-        RunError: when a generator cannot go on; what was answered is in its ledger.
+        RunError: when a generator cannot go on, or the judge cannot be read; what was answered is in its ledger.
     """
     judge = judge or answerer
     _check_endpoints(settings, answerer, judge)
     judges = settings.judge.judges() if settings.judge else None
-    work = _Work(settings, seed, answerer, judge, judges)
+    work = _Work(settings, seed, answerer, judge, judges, watch)
     for draft in _in_order(work, _distinct(drafts, tally)):
         tally.counts.update(draft.counts)
         if draft.completions:
@@ -160,11 +174,9 @@ def expected_requests(
         model = judge.models[settings.judge.endpoint]
         aspects = work.aspect_questions(supposed, settings.judge, judges)
         for question in aspects:
-            decoding = settings.judge.rating.decoding()
-            yield Request(model=model, messages=question.messages, decoding=decoding, step=question.step)
+            yield request_for(question, model, settings.judge.rating.decoding())
         for about in _critique_questions(supposed, judges) if settings.judge.critique else ():
-            decoding = settings.judge.critic.decoding()
-            yield Request(model=model, messages=about.messages, decoding=decoding, step=about.step)
+            yield request_for(about, model, settings.judge.critic.decoding())
 
 
 def _check_endpoints(settings: Collection, answerer: Generator, judge: Generator) -> None:
@@ -263,6 +275,7 @@ class _Work:
     answerer: Generator
     judge: Generator
     judges: Judges | None
+    watch: ReadingWatch | None = None
 
     def finish(self, drafts: list[Draft]) -> list[Draft]:
         self._complete(drafts)
@@ -304,12 +317,12 @@ class _Work:
         # The model's name says more than the endpoint's, such as "judge", where the settings tell it.
         rater = next((one.model for one in self.settings.endpoints if one.name == model.name), "") or model.name
         rated: dict[tuple[int, str], Judged[tuple[Rating, ...]]] = {}
-        aspects = self.aspect_questions(drafts, settings, judges)
-        for found in ask(self.judge, model, aspects, settings.rating.decoding(), tries=settings.tries):
+        aspects, tries = self.aspect_questions(drafts, settings, judges), settings.tries
+        for found in ask(self.judge, model, aspects, settings.rating.decoding(), tries=tries, watch=self.watch):
             rated[found.question.about] = found
-        criticised: dict[tuple[int, int], Judged[Critique]] = {}
-        critiques = _critique_questions(drafts, judges) if settings.critique else iter(())
-        for about in ask(self.judge, model, critiques, settings.critic.decoding(), tries=settings.tries):
+        criticised: dict[tuple[int, int], Judged[Any]] = {}
+        critiques: Iterator[Question[Any]] = _critique_questions(drafts, judges) if settings.critique else iter(())
+        for about in ask(self.judge, model, critiques, settings.critic.decoding(), tries=tries, watch=self.watch):
             criticised[about.question.about] = about
         for place, draft in enumerate(drafts):
             for index in range(len(draft.completions)):
@@ -337,10 +350,11 @@ class _Work:
                 yield with_about(question, about=(place, aspect))
 
 
-def _critique_questions(drafts: list[Draft], judges: Judges) -> Iterator[Question[Critique]]:
+def _critique_questions(drafts: list[Draft], judges: Judges) -> Iterator[Question[Any]]:
+    """A question for each completion, for a critique or by the rubric, about ``(place of the prompt, completion)``."""
     for place, draft in enumerate(drafts):
         for index, completion in enumerate(draft.completions):
-            question = judges.critique(draft.instruction, completion.text, principle=completion.principle)
+            question: Question[Any] = judges.assess(draft.instruction, completion.text, principle=completion.principle)
             yield with_about(question, about=(place, index))
 
 
@@ -356,6 +370,9 @@ def _keep(draft: Draft, member: PoolMember, principle: str, system: str, outcome
         if finish == "length":
             draft.counts["truncated"] += 1
             extra["truncated"] = True
+        if finish == "refusal":
+            draft.counts["answer-refused"] += 1
+            extra["refused"] = True
         draft.completions.append(
             Completion(text=text, model=member.name, principle=principle, system_prompt=system, extra=extra)
         )
@@ -371,14 +388,19 @@ def _add(draft: Draft, index: int, what: str, judged: Judged[Any], rater: str) -
         draft.counts.update(f"refused-{reason}" for reason in judged.refused)
     if isinstance(value, Unscored):
         draft.counts[f"unscored-{value.kind}"] += 1
+        if not shared:
+            draft.counts[f"not-read-{value.reason}"] += 1
         why = {"kind": value.kind, "reason": value.reason, "detail": value.detail, "raw": value.raw}
         extra["unscored"] = extra.get("unscored", {}) | {what: why}
         draft.completions[index] = replace(completion, extra=extra)
         return
     draft.counts["scored"] += 1
     if what == "critique":
-        said = replace(value, rater=rater, scale=_SCORED)
-        draft.completions[index] = replace(completion, critique=said, extra=extra)
+        by_rubric = value.ratings if isinstance(value, Assessment) else ()
+        words: Critique = value.critique if isinstance(value, Assessment) else value
+        said = replace(words, rater=rater, scale=_SCORED)
+        ratings = (*completion.ratings, *(replace(rating, rater=rater) for rating in by_rubric))
+        draft.completions[index] = replace(completion, critique=said, ratings=ratings, extra=extra)
     else:
         rating = replace(value[index], rater=rater, scale=_RATED)
         draft.completions[index] = replace(completion, ratings=(*completion.ratings, rating), extra=extra)

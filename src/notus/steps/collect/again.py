@@ -10,7 +10,7 @@ from notus.collect.again import Place, ask_again, decide_again, queued_questions
 from notus.collect.settings import EndpointSettings, JudgeSettings
 from notus.core.artifacts import DECISIONS, FEEDBACK, QUEUE, Artifact
 from notus.core.errors import DataError
-from notus.core.records import Critique, Decision, Feedback
+from notus.core.records import Decision, Feedback
 from notus.core.stage import Tally, apply
 from notus.core.tables import read_records, table_exists
 from notus.formats.quarantine import Quarantine
@@ -92,7 +92,7 @@ def queue_in(place: Path) -> list[Doubt]:
     return queue
 
 
-def _estimate(context: Context, config: AskAgain, questions: Sequence[Question[Critique]], asked: Asking) -> None:
+def _estimate(context: Context, config: AskAgain, questions: Sequence[Question[Any]], asked: Asking) -> None:
     """Say what the run will ask and cost, before it starts."""
     if not isinstance(asked.judge, EndpointPool):
         return

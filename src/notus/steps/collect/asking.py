@@ -23,6 +23,7 @@ from notus.llm.ledger import Ledger
 from notus.llm.pool import EndpointPool
 from notus.llm.progress import Progress, Snapshot
 from notus.llm.protocol import Generator
+from notus.llm.wire.messages import unsent
 from notus.steps.base import Context
 from notus.steps.collect.serving import served_model, toy_judge
 
@@ -85,6 +86,7 @@ def open_asking(context: Context, config: Any, *, judge: ToyJudge | None = None)
         if judge is not None:
             server = toy_judge(TOY, noise=judge.noise, malformed=judge.malformed)
             endpoints.append(stack.enter_context(server))
+        _say_unsent(context, endpoints)
         pool = _endpoint_pool(stack, endpoints, ledger, asking, progress) if endpoints else local
         if pool is None:
             raise ConfigError("there is nobody to ask: name endpoints, or a model with 'serve'")
@@ -99,6 +101,15 @@ def _endpoint_pool(
     stack: ExitStack, endpoints: list[Endpoint], ledger: Ledger, asking: EndpointSettings, progress: Progress
 ) -> Generator:
     return stack.enter_context(EndpointPool(endpoints, ledger, max_cost=asking.max_cost, progress=progress))
+
+
+def _say_unsent(context: Context, endpoints: list[Endpoint]) -> None:
+    """Say which settings of a draw an endpoint has no place for."""
+    left_out = {e.name: list(unsent(e.api_version)) for e in endpoints if e.api == "messages"}
+    for name, settings in left_out.items():
+        context.log(f"endpoint '{name}' has api: messages, which is sent no {', '.join(settings)}, whatever is set")
+    if left_out:
+        context.note(not_sent=left_out)
 
 
 def _in_process(folder: Path, ledger: Ledger) -> Generator:

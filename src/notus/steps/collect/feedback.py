@@ -15,9 +15,12 @@ from notus.core.run import atomic
 from notus.core.stage import Tally
 from notus.formats.format import Data, record_id
 from notus.formats.write import encode_row
+from notus.llm.judges.reading import ReadingWatch
 from notus.llm.pool import EndpointPool
+from notus.stats.intervals import Share
 from notus.steps.base import Context, PromptsRef, Reads, Seed, Serving
 from notus.steps.collect.asking import Asking, ToyJudge, _line, open_asking
+from notus.steps.evaluate.scores import note_estimate
 
 __all__ = ["Collect", "drafts_of", "requests_per_prompt"]
 
@@ -46,8 +49,9 @@ class Collect(Reads, Serving, Collection):
         with open_asking(context, self, judge=self.toy_judge) as asked:
             asked.progress.total = len(drafts) * requests_per_prompt(self)
             _estimate(context, self, drafts, context.seed, asked)
+            watch = None if self.judge is None else ReadingWatch(self.judge.endpoint, stops=self.judge.unread == "stop")
             found = collecting(
-                drafts, tally, settings=self, seed=context.seed, answerer=asked.answerer, judge=asked.judge
+                drafts, tally, settings=self, seed=context.seed, answerer=asked.answerer, judge=asked.judge, watch=watch
             )
             raw = context.tally("raw layout", "parts")
             with atomic(context.path / "feedback.jsonl", "wb") as file:
@@ -61,8 +65,19 @@ class Collect(Reads, Serving, Collection):
             ratings=scored + unscored,
             ratings_read=scored,
             share_read=round(scored / (scored + unscored), 4) if scored + unscored else None,
+            **({} if watch is None else _share_read(context, watch)),
             **({"verbatim": "candidates stood in the judge's prompts as they are"} if _is_verbatim(self) else {}),
         )
+
+
+def _share_read(context: Context, watch: ReadingWatch) -> dict[str, Any]:
+    """How many of the judge's replies were read, with its interval, and why the others were not: said and stored."""
+    found, why = Share.make(watch.replies_read, watch.replies), dict(watch.reasons.most_common())
+    reasons = f"; not read: {', '.join(f'{count:,} {reason}' for reason, count in why.items())}" if why else ""
+    told = f"of the judge's replies, those asked for again among them, {found} were read{reasons}"
+    context.log(told)
+    stored = {"replies": watch.replies, "read": watch.replies_read, "share": note_estimate(found.interval)}
+    return {"judge_read": told, "judge_replies": stored | ({"not_read": why} if why else {})}
 
 
 def requests_per_prompt(config: Collection) -> int:
