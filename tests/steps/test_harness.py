@@ -12,8 +12,10 @@ from notus.core.errors import ConfigError
 from notus.core.run import Run, read_json
 from notus.core.tables import read_table
 from notus.engine.load import save_model
+from notus.evaluate.harness.suite import SUITES
 from notus.steps.evaluate.harness import Harness, _mark
 from notus.steps.perform import run_step
+from tests.helpers.harness_rows import hub_rows
 
 WORDS = ["hot", "cold", "big", "small", "old", "young", "wet", "dry", "up", "down", "opposite", "hope"]
 
@@ -62,6 +64,43 @@ def test_the_step_leaves_answers_scores_and_the_version_of_lm_eval(place):
     assert f"lm-eval {summary['lm_eval']}" in finding["sentences"][0]
 
 
+def test_it_is_said_whether_the_chat_template_was_applied(place):
+    run = run_step("harness", config(task="arc_easy", data="arc.jsonl", limit=2), place / "out")
+    assert "chat template off: plain text" in (run.path / "log.txt").read_text()
+    assert read_json(run.path / "manifest.json")["summary"]["asked_as"] == "chat template off: plain text"
+    assert "chat template off" in read_json(run.path / "health.json")[0]["sentences"][0]
+
+
+def test_a_suite_has_a_row_for_each_task_and_their_mean(place):
+    folder = place / "suite"
+    folder.mkdir()
+    for task in SUITES["open-llm-v1"]:
+        (folder / f"{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in hub_rows(task)))
+    command = ["eval", "harness", "runs/base", "--suite", "open-llm-v1", "--data", "suite", "--limit", "2"]
+    done = notus(*command, "--max-length", "96", "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    tasks = found["summary"]["tasks"]
+    assert {task: of["shots"] for task, of in tasks.items()} == {
+        "arc_challenge": 25,
+        "hellaswag": 10,
+        "mmlu": 5,
+        "truthfulqa_mc2": 0,
+        "winogrande": 5,
+        "gsm8k": 5,
+        "drop": 3,
+    }
+    assert found["summary"]["mean"] == pytest.approx(sum(of["mean"] for of in tasks.values()) / 7)
+    assert found["summary"]["interval"]["low"] < found["summary"]["mean"] < found["summary"]["interval"]["high"]
+    assert found["summary"]["asked_as"] == "chat template off: plain text"
+    (table,) = (each["table"] for each in found["findings"])
+    assert len(table["rows"]) == 8
+    assert table["rows"][-1][0] == "mean of the 7"
+    refused = notus(*command, "--task", "drop", cwd=place)
+    assert refused.returncode == 2
+    assert "'--task' is set, and a suite has its own" in refused.stderr
+
+
 def test_packed_and_padded_score_alike(place):
     packed = run_step("harness", config(task="arc_easy", data="arc.jsonl"), place / "a")
     padded = run_step("harness", config(task="arc_easy", data="arc.jsonl", engine="padded"), place / "b")
@@ -103,7 +142,7 @@ def test_truthfulqa_is_marked_where_ultrafeedback_was_used(place, path, said, wo
     assert bool(summary["mark"]) is bool(words)
     told = " ".join(read_json(run.path / "health.json")[0]["sentences"]).lower()
     assert words.lower() in told
-    assert _mark(run, config(task="arc_easy", contaminated=None), "arc_easy") == ""
+    assert _mark(run, None, "arc_easy") == ""
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from notus.collect.batch import NOT_YET
 from notus.collect.settings import Collection, JudgeSettings, PoolMember
 from notus.core.errors import ConfigError, nearest
 from notus.core.records import (
@@ -50,6 +51,7 @@ from notus.llm.protocol import Generator, Outcome, Reply, Request
 
 __all__ = [
     "Draft",
+    "ask_what_is_known",
     "collect",
     "draw_members",
     "draw_principle",
@@ -155,6 +157,27 @@ def collect(
         else:
             failed = "; ".join(f"{f['model']}: {f['kind']}" for f in draft.failed)
             tally.drop(draft.id, "no-completion", failed, at=draft)
+
+
+def ask_what_is_known(
+    drafts: Iterable[Draft], tally: Tally, *, settings: Collection, seed: int, generator: Generator
+) -> None:
+    """Put all requests of a collection to a generator that may leave some for later (``collect.batch``): the judge is
+    asked about a prompt once all of its completions are there.
+
+    Raises:
+        ConfigError: if an endpoint that the settings name is not there.
+    """
+    _check_endpoints(settings, generator, generator)
+    judges = settings.judge.judges() if settings.judge else None
+    work = _Work(settings, seed, generator, generator, judges)
+    distinct = _distinct(drafts, tally)
+    while chunk := list(islice(distinct, _CHUNK)):
+        whole = [Draft(draft.prompt, draft.source, draft.extra, file=draft.file, line=draft.line) for draft in chunk]
+        work.complete(whole)
+        ready = [draft for draft in whole if not any(each["kind"] == NOT_YET for each in draft.failed)]
+        if settings.judge is not None and judges is not None:
+            work.rate(ready, settings.judge, judges)
 
 
 def expected_requests(
@@ -278,12 +301,12 @@ class _Work:
     watch: ReadingWatch | None = None
 
     def finish(self, drafts: list[Draft]) -> list[Draft]:
-        self._complete(drafts)
+        self.complete(drafts)
         if self.settings.judge is not None and self.judges is not None:
-            self._rate(drafts, self.settings.judge, self.judges)
+            self.rate(drafts, self.settings.judge, self.judges)
         return drafts
 
-    def _complete(self, drafts: list[Draft]) -> None:
+    def complete(self, drafts: list[Draft]) -> None:
         """Ask the pool. Completions stand in the order in which their members were drawn."""
         wanted = [(draft, *asked) for place, draft in enumerate(drafts) for asked in self.wanted(draft, place)]
         answered = self.answerer.answer(request for _, request, *_ in wanted)
@@ -311,7 +334,7 @@ class _Work:
             tag=tag,
         )
 
-    def _rate(self, drafts: list[Draft], settings: JudgeSettings, judges: Judges) -> None:
+    def rate(self, drafts: list[Draft], settings: JudgeSettings, judges: Judges) -> None:
         """Ask the judge for the aspects of each prompt, and for the critique of each completion."""
         model = self.judge.models[settings.endpoint]
         # The model's name says more than the endpoint's, such as "judge", where the settings tell it.
