@@ -166,7 +166,7 @@ def show_batches(found: "Sequence[tuple[str, Batched]]", *, written: bool, as_js
         as_json: print it for machines.
     """
     if as_json:
-        print_json([{"step": name, **asdict(each), "ledger": str(each.ledger)} for name, each in found])
+        print_json([{"step": name, **each.as_json()} for name, each in found])
         return
     for name, each in found:
         OUT.print(

@@ -2,9 +2,9 @@
 
 A line that goes out is ``{"custom_id", "method", "url", "body"}``, as OpenAI's batch API takes it, or for the messages
 API ``{"custom_id", "params"}``, the items of Anthropic's ``requests``. A line that comes in is a result of either, or
-an error. ``custom_id`` is the request's key in the ledger. Documented at https://platform.openai.com/docs/guides/batch and
-https://platform.claude.com/docs/en/build-with-claude/batch-processing. Who writes which requests, and what becomes of
-the results, is owned by ``collect.batch``.
+an error. ``custom_id`` is the request's key in the ledger. Who writes which requests, and what becomes of the results,
+is owned by ``collect.batch``. Documented at https://platform.openai.com/docs/guides/batch and
+https://platform.claude.com/docs/en/build-with-claude/batch-processing.
 """
 
 import json

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from notus.collect.batch import BatchWriter, Entered, Written, enter_results
 from notus.collect.collect import ask_what_is_known
@@ -42,6 +43,12 @@ class Batched:
     written: Written | None = None
     """What is still to be asked, written down or only counted."""
     prompts: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines: what was entered and what is still to be asked, with all ids."""
+        parts = {"entered": self.entered, "written": self.written}
+        found = {name: None if part is None else vars(part) for name, part in parts.items()}
+        return {"ledger": str(self.ledger), "prompts": self.prompts, **found}
 
 
 class _Batch(Collect):

@@ -75,7 +75,9 @@ class AskedSettings(PromptsAndParsers):
     @property
     def name(self) -> str:
         """What it is called in the results: its endpoint, and its rubric where it has one."""
-        return self.endpoint if self.rubric is None else f"{self.endpoint} by {read_rubric(self.rubric).name}"
+        if self.rubric is None:
+            return self.endpoint
+        return f"{self.endpoint} by {read_rubric(self.rubric).name}{', in pairs' if self.form == 'pair' else ''}"
 
 
 class JudgeTrial(Ranked):
