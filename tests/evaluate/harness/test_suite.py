@@ -2,16 +2,19 @@
 
 import json
 import math
+from pathlib import Path
 
+import lm_eval.tasks
 import pytest
-from lm_eval.evaluator import simple_evaluate
+from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
 
 from notus.core.errors import DataError
 from notus.engine.load import build_model, train_tokenizer
 from notus.engine.settings import Shape
 from notus.evaluate.harness.model import Engine
-from notus.evaluate.harness.run import AnsweredQuestion, run_task
+from notus.evaluate.harness.run import TASKS, AnsweredQuestion, run_task
 from notus.evaluate.harness.suite import SUITES, files_of, suite_mean, suite_row
 from tests.helpers.harness_rows import WORDS, hub_rows
 
@@ -45,22 +48,20 @@ def test_rows_in_the_hubs_format_score_as_lm_eval_itself_reads_and_scores_them(t
         "test_split": "test",
         "fewshot_split": "test",
     }
-    theirs = simple_evaluate(
-        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4),
-        tasks=[
-            {
-                "task": task,
-                "dataset_path": "json",
-                "dataset_name": None,
-                "dataset_kwargs": {"data_files": {"test": str(file)}, "cache_dir": str(tmp_path / "cache")},
-                **splits,
-            }
-        ],
-        num_fewshot=shots,
-        limit=limit,
-        bootstrap_iters=0,
-        log_samples=True,
-    )
+    manager = TaskManager(include_path=Path(lm_eval.tasks.__file__).parent / TASKS[task].folder, include_defaults=False)
+    own_set = {
+        "task": task,
+        "dataset_path": "json",
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": {"test": str(file)}, "cache_dir": str(tmp_path / "cache")},
+        **splits,
+    }
+    loaded = manager.load([{"group": "own", "task": [own_set]}])
+    for each in loaded["tasks"].values():
+        each.set_config(key="num_fewshot", value=shots)
+        each.set_fewshot_seed(seed=1234)
+    side = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4)
+    theirs = evaluate(lm=side, task_dict=loaded, limit=limit, bootstrap_iters=0, log_samples=True)
     ours = run_task(Engine(model, tokenizer, max_tokens=512), task, data=file, shots=shots, limit=limit)
     ((_, samples),) = theirs["samples"].items()
     assert len(ours) == len(samples) >= limit
