@@ -20,7 +20,7 @@ __all__ = ["Endpoint"]
 
 _FROM_REQUEST = (
     *("model", "messages", "prompt", "n", "stream", "seed", "stop", "temperature", "top_p", "top_k", "max_tokens"),
-    *("repetition_penalty", "logprobs", "top_logprobs", "response_format"),
+    *("repetition_penalty", "logprobs", "top_logprobs", "response_format", "system", "stop_sequences"),
 )
 """Parts of a body that come from the request; in ``body`` they would override it."""
 _HIDDEN = "(not shown)"

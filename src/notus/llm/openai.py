@@ -98,6 +98,8 @@ def encode(request: Request, endpoint: Endpoint, *, n: int, got: int = 0) -> byt
         body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.schema}}
     if endpoint.api == "messages":
         body = messages.messages_body(endpoint.name, body, endpoint.api_version)
+        if isinstance(own := endpoint.body.get("output_config"), dict) and "output_config" in body:
+            return _ENCODER.encode(body | endpoint.body | {"output_config": own | body["output_config"]})
     return _ENCODER.encode(body | endpoint.body)
 
 

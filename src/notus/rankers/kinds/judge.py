@@ -33,7 +33,8 @@ class JudgeRanker:
         generator: who is asked.
         model: the judge's name there. The policy's own name makes it judge itself.
         settings: ``judging`` and ``tries``.
-        tally: receives ``judged`` and ``unscored``, and ``turned`` for pairs whose verdict turned with the order.
+        tally: receives ``judged``, ``unscored`` and ``not-read-REASON``, and ``turned`` for pairs whose verdict turned
+            with the order.
         judges: prompt files; None takes the built-in ones, or the rubric of ``settings``.
 
     Raises:
@@ -73,7 +74,7 @@ class JudgeRanker:
         for judged in ask(self._generator, self._model, questions(), self._decoding, tries=self._settings.tries):
             number, place = judged.question.about
             value = judged.value
-            self._tally.count("unscored" if isinstance(value, Unscored) else "judged")
+            self._count(value)
             scores[number][place] = None if isinstance(value, Unscored) else value
         return scores
 
@@ -101,12 +102,16 @@ class JudgeRanker:
 
         found: dict[Place, str] = {}
         for judged in ask(self._generator, self._model, questions(), self._decoding, tries=self._settings.tries):
-            if isinstance(judged.value, Unscored):
-                self._tally.count("unscored")
-            else:
-                self._tally.count("judged")
+            self._count(judged.value)
+            if not isinstance(judged.value, Unscored):
                 found[judged.question.about] = judged.value
         return found
+
+    def _count(self, value: object) -> None:
+        """Count a reply, one that stays unread with its reason: a refusal, cut off, or what the parser found."""
+        self._tally.count("unscored" if isinstance(value, Unscored) else "judged")
+        if isinstance(value, Unscored):
+            self._tally.count(f"not-read-{value.reason}")
 
     def _score(self, verdicts: dict[Place, str], number: int, first: int, second: int, *, equal: bool) -> float | None:
         """What the first answer wins of a pair, or None where a verdict is missing."""
