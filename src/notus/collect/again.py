@@ -62,7 +62,11 @@ def requests_again(
 
 
 def ask_again(
-    questions: Iterable[Question[Any]], judge: Generator, settings: JudgeSettings, draw: int
+    questions: Iterable[Question[Any]],
+    judge: Generator,
+    settings: JudgeSettings,
+    draw: int,
+    watch: ReadingWatch | None = None,
 ) -> dict[Place, Judged[Any]]:
     """Put the questions to the judge: the same question as before, as another draw of the same settings.
 
@@ -71,13 +75,13 @@ def ask_again(
         judge: asks; what its ledger holds is not asked again.
         settings: who judges, and how.
         draw: number of the draw; 0 is that of a collection, whose replies its ledger holds.
+        watch: is told of each reply whether it was read, and may stop the run.
 
     Raises:
         RunError: when the judge cannot go on, or cannot be read; what was answered is in its ledger.
     """
     model = judge.models[settings.endpoint]
     decoding, first = settings.critic.decoding(), draw * _MOST_TRIES
-    watch = ReadingWatch(model.name, stops=settings.unread == "stop")
     found = ask(judge, model, questions, decoding, tries=settings.tries, first=first, watch=watch)
     return {each.question.about: each for each in found}
 

@@ -19,15 +19,18 @@ from notus.core.artifacts import find_model
 from notus.core.config import Config
 from notus.core.errors import ConfigError, require
 from notus.llm.endpoint import Endpoint
+from notus.llm.judges.reading import ReadingWatch
 from notus.llm.ledger import Ledger
 from notus.llm.pool import EndpointPool
 from notus.llm.progress import Progress, Snapshot
 from notus.llm.protocol import Generator
 from notus.llm.wire.messages import unsent
+from notus.stats.intervals import Share
 from notus.steps.base import Context
 from notus.steps.collect.serving import served_model, toy_judge
+from notus.steps.evaluate.scores import note_estimate
 
-__all__ = ["LOCAL", "TOY", "Asking", "ToyJudge", "ledger_of", "open_asking"]
+__all__ = ["LOCAL", "TOY", "Asking", "ToyJudge", "ledger_of", "open_asking", "replies_read"]
 
 
 class ToyJudge(Config):
@@ -63,6 +66,16 @@ def ledger_of(run: Path, given: str | None) -> Path:
         return Path(given)
     beside = run.parent.parent if run.parent.name == "steps" else run
     return beside.absolute().parent / "ledger.sqlite"
+
+
+def replies_read(context: Context, watch: ReadingWatch) -> dict[str, Any]:
+    """How many of the judge's replies were read, with its interval, and why the others were not: said and stored."""
+    found, why = Share.make(watch.replies_read, watch.replies), dict(watch.reasons.most_common())
+    reasons = f"; not read: {', '.join(f'{count:,} {reason}' for reason, count in why.items())}" if why else ""
+    told = f"of the judge's replies, those asked for again among them, {found} were read{reasons}"
+    context.log(told)
+    stored = {"replies": watch.replies, "read": watch.replies_read, "share": note_estimate(found.interval)}
+    return {"judge_read": told, "judge_replies": stored | ({"not_read": why} if why else {})}
 
 
 @contextmanager

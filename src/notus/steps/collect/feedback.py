@@ -17,10 +17,8 @@ from notus.formats.format import Data, record_id
 from notus.formats.write import encode_row
 from notus.llm.judges.reading import ReadingWatch
 from notus.llm.pool import EndpointPool
-from notus.stats.intervals import Share
 from notus.steps.base import Context, PromptsRef, Reads, Seed, Serving
-from notus.steps.collect.asking import Asking, ToyJudge, _line, open_asking
-from notus.steps.evaluate.scores import note_estimate
+from notus.steps.collect.asking import Asking, ToyJudge, _line, open_asking, replies_read
 
 __all__ = ["Collect", "drafts_of", "requests_per_prompt"]
 
@@ -65,19 +63,9 @@ class Collect(Reads, Serving, Collection):
             ratings=scored + unscored,
             ratings_read=scored,
             share_read=round(scored / (scored + unscored), 4) if scored + unscored else None,
-            **({} if watch is None else _share_read(context, watch)),
+            **({} if watch is None else replies_read(context, watch)),
             **({"verbatim": "candidates stood in the judge's prompts as they are"} if _is_verbatim(self) else {}),
         )
-
-
-def _share_read(context: Context, watch: ReadingWatch) -> dict[str, Any]:
-    """How many of the judge's replies were read, with its interval, and why the others were not: said and stored."""
-    found, why = Share.make(watch.replies_read, watch.replies), dict(watch.reasons.most_common())
-    reasons = f"; not read: {', '.join(f'{count:,} {reason}' for reason, count in why.items())}" if why else ""
-    told = f"of the judge's replies, those asked for again among them, {found} were read{reasons}"
-    context.log(told)
-    stored = {"replies": watch.replies, "read": watch.replies_read, "share": note_estimate(found.interval)}
-    return {"judge_read": told, "judge_replies": stored | ({"not_read": why} if why else {})}
 
 
 def requests_per_prompt(config: Collection) -> int:
