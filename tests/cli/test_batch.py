@@ -32,6 +32,12 @@ def write(path, lines):
     return path
 
 
+def usage(notus):  # noqa: F811
+    """Tokens in and out of each model of the ledger, by name."""
+    found = json.loads(notus("ledger", "runs/ledger.sqlite", "--json")[1])["accounts"]["accounts"]
+    return [(each["tokens_in"], each["tokens_out"]) for each in found]
+
+
 @pytest.fixture
 def batch(notus, tmp_path):  # noqa: F811
     """``notus collect --batch-… --json`` of the page's recipe: exit code, what it says of the collection, stderr."""
@@ -88,14 +94,13 @@ def test_unknown_repeated_failed_and_broken_lines_are_counted_and_named(batch, n
     assert entered["unread"] == ["one.jsonl:23", "one.jsonl:24"]
     # The one that expired is asked for again, and its prompt waits; the filtered one is final: 9 prompts, 17 answers.
     assert found["written"]["steps"] == {"completion": 1, "judge/rubric": 17}
-    with_price = notus("ledger", "runs/ledger.sqlite", "--json")[1]
+    paid = usage(notus)
     _, found, _ = batch("--batch-in", results)
     assert found["entered"]["replies"] == 0
     assert len(found["entered"]["known"]) == 20
     assert (
-        json.loads(notus("ledger", "runs/ledger.sqlite", "--json")[1])["accounts"][0]["tokens_in"]
-        == (json.loads(with_price)["accounts"][0]["tokens_in"])
-    )
+        usage(notus) == paid == [(100 * replies, 20 * replies) for replies in (8, 10)]
+    )  # both that failed were careful
     code, out, _ = notus("collect", "collect-desk.yaml", "--out", "runs/desk", "--batch-in", str(results))
     assert code == 0
     assert "answered before, and not entered again" in out
