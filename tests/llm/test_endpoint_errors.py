@@ -147,8 +147,8 @@ def test_every_fault_has_its_expectation():
     tested = [*RETRIED, *WAITED, *REFUSED, *STOPPED, *ANSWERS, *WITH_N_OR_LOGPROBS]
     assert sorted(tested) == sorted(FAULTS)
     assert len(FAULTS) >= 30
-    # The others need a server of another kind: none at all, a deaf one, or a status that no server sends.
-    other = {"refused", "connect_timeout", "unexpected_status", "too_few_choices", "logprobs_missing"}
+    # The others need a server of another kind: none at all, a deaf one, a batch, or a status that no server sends.
+    other = {"refused", "connect_timeout", "unexpected_status", "too_few_choices", "logprobs_missing", "batch_failed"}
     assert {*RETRIED.values(), *WAITED.values(), *REFUSED.values(), *STOPPED.values()} == set(RULES) - other
 
 

@@ -130,7 +130,11 @@ def test_its_output_goes_straight_into_pairs(queued, server, tmp_path):
 
 
 def test_what_cannot_be_read_stays_in_the_queue(queued, server, tmp_path):
-    run = run_step("again", asking(queued, server, malformed=1.0), tmp_path / "run", 0)
+    with pytest.raises(RunError, match="cannot be read: of its first 20 replies 0 were read"):
+        run_step("again", asking(queued, server, malformed=1.0), tmp_path / "run", 0)
+    going_on = asking(queued, server, malformed=1.0, judge=JUDGE | {"unread": "go-on"})
+    run = run_step("again", going_on, tmp_path / "run", 0)
+    assert run.summary["judge_replies"]["share"]["mean"] == 0
     left = queue_of(run.path)
     tally = read_json(run.path / "tally.json")
     counts = next(each for each in tally if each["stage"] == "ask-again")["counts"]

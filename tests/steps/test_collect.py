@@ -117,7 +117,10 @@ def test_somebody_must_be_asked(tmp_path, prompts):
 def test_verbatim_is_marked_in_the_manifest(tmp_path, prompts):
     with Server() as server:
         config = settings(
-            prompts, server.url, judge={"endpoint": "m", "verbatim": True, "tries": 1}, miniature_judge=None
+            prompts,
+            server.url,
+            judge={"endpoint": "m", "verbatim": True, "tries": 1, "unread": "go-on"},
+            miniature_judge=None,
         )
         run = run_step("collect", config, tmp_path / "run", 0)
     summary = read_manifest(run.path)["summary"]

@@ -7,13 +7,17 @@ import sys
 import pytest
 
 from notus.cli.main import EVALUATIONS
+from notus.cli.prepare import task_or_file
 from notus.core.config import digest_of
 from notus.core.errors import ConfigError
 from notus.core.run import Run, read_json
 from notus.core.tables import read_table
-from notus.engine.load import save_model
-from notus.steps.evaluate.harness import Harness, _mark
+from notus.engine.load import build_model, save_model, train_tokenizer
+from notus.engine.settings import Shape
+from notus.evaluate.harness.suite import SUITES
+from notus.steps.evaluate.harness import Harness, HarnessSuite, _mark
 from notus.steps.perform import run_step
+from tests.helpers.harness_rows import hub_rows
 
 WORDS = ["hot", "cold", "big", "small", "old", "young", "wet", "dry", "up", "down", "opposite", "hope"]
 
@@ -62,6 +66,58 @@ def test_the_step_leaves_answers_scores_and_the_version_of_lm_eval(place):
     assert f"lm-eval {summary['lm_eval']}" in finding["sentences"][0]
 
 
+def test_it_is_said_whether_the_chat_template_was_applied(place):
+    run = run_step("harness", config(task="arc_easy", data="arc.jsonl", limit=2), place / "out")
+    assert "chat template off: plain text" in (run.path / "log.txt").read_text()
+    assert read_json(run.path / "manifest.json")["summary"]["asked_as"] == "chat template off: plain text"
+    assert "chat template off" in read_json(run.path / "health.json")[0]["sentences"][0]
+
+
+def test_a_suite_has_a_row_for_each_task_and_their_mean(place):
+    tokenizer = train_tokenizer(WORDS * 8, 400)
+    long = build_model(
+        Shape(vocabulary=400, width=16, layers=1, heads=2, kv_heads=1, ffn=32, positions=512), tokenizer, 0
+    )
+    save_model(long, tokenizer, place / "runs" / "long" / "model")
+    (place / "suite").mkdir()
+    for task in SUITES["open-llm-v1"]:
+        (place / "suite" / f"{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in hub_rows(task)))
+    settings = {"model": "runs/long", "data": "suite", "limit": 2}
+    run = run_step("suite", HarnessSuite.parse(settings, where="test"), place / "out")
+    summary = read_json(run.path / "manifest.json")["summary"]
+    assert {task: (of["shots"], of["n"]) for task, of in summary["tasks"].items()} == {
+        "arc_challenge": (25, 2),
+        "hellaswag": (10, 2),
+        "mmlu": (5, 4),
+        "truthfulqa_mc2": (0, 2),
+        "winogrande": (5, 2),
+        "gsm8k": (5, 2),
+        "drop": (3, 2),
+    }
+    assert summary["mean"] == pytest.approx(sum(of["mean"] for of in summary["tasks"].values()) / 7)
+    assert summary["interval"]["low"] < summary["mean"] < summary["interval"]["high"]
+    assert summary["asked_as"] == "chat template off: plain text"
+    (section,) = read_json(run.path / "health.json")
+    assert len(section["table"]["rows"]) == 8
+    assert section["table"]["rows"][-1][0] == "mean of the 7"
+    assert "mmlu: the mean of 2 subjects, each counted alike" in " ".join(section["sentences"])
+    short = HarnessSuite.parse(settings | {"max_length": 96}, where="test")
+    with pytest.raises(ConfigError, match="'gsm8k' cannot be asked of so short a model"):
+        run_step("suite", short, place / "short")
+
+
+def test_the_command_takes_a_suite_or_a_task():
+    assert task_or_file("notus eval harness", {"model": "m"}, {"suite": "open-llm-v1"}, None) == (
+        "harness-suite",
+        {"model": "m", "suite": "open-llm-v1"},
+        (),
+    )
+    with pytest.raises(ConfigError, match="'--task' is set, and a suite has its own"):
+        task_or_file("notus eval harness", {"model": "m", "task": "drop"}, {"suite": "open-llm-v1"}, None)
+    with pytest.raises(ConfigError, match="open-llm-v1"):
+        HarnessSuite.parse({"suite": "open-llm-v2"}, where="test")
+
+
 def test_packed_and_padded_score_alike(place):
     packed = run_step("harness", config(task="arc_easy", data="arc.jsonl"), place / "a")
     padded = run_step("harness", config(task="arc_easy", data="arc.jsonl", engine="padded"), place / "b")
@@ -103,7 +159,7 @@ def test_truthfulqa_is_marked_where_ultrafeedback_was_used(place, path, said, wo
     assert bool(summary["mark"]) is bool(words)
     told = " ".join(read_json(run.path / "health.json")[0]["sentences"]).lower()
     assert words.lower() in told
-    assert _mark(run, config(task="arc_easy", contaminated=None), "arc_easy") == ""
+    assert _mark(run, None, "arc_easy") == ""
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,10 @@ class Progress:
             self._reused += 1
         elif not self._quiet:
             ERR.print(f"[green]✓[/] {escape(_name_of(step)):<28} [dim]{seconds:6.1f} s[/]")
-            rows = path and read_json(path / MANIFEST).get("rows")
+            manifest = read_json(path / MANIFEST) if path else {}
+            if told := manifest.get("summary", {}).get("judge_read"):
+                ERR.print(f"  {escape(told)}", soft_wrap=True)
+            rows = path and manifest.get("rows")
             if rows and (rows["quarantined"] or rows["dropped"]):
                 ERR.print(f"  [yellow]{escape(describe_rows(rows))}[/] → {escape(str(path))}", soft_wrap=True)
 

@@ -78,6 +78,7 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         "harness",
         "notus eval harness runs/base --task arc_easy --data arc.jsonl",
         arguments=("model",),
+        also={"suite": ("harness-suite", "suite")},
         prepare="notus.cli.prepare:task_or_file",
     ),
     "rewards": StepCommand(

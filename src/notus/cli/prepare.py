@@ -41,9 +41,18 @@ def judged_or_stored(where: str, settings: dict[str, Any], also: Mapping[str, An
 
 
 def task_or_file(where: str, settings: dict[str, Any], also: Mapping[str, Any], out: Path | None) -> Prepared:
-    """``notus eval harness``: a task may be a name, or a task file."""
-    del where, also, out
+    """``notus eval harness``: a task may be a name, or a task file; a suite is a step of its own.
+
+    Raises:
+        ConfigError: if a suite is asked for, and a setting that it does not have.
+    """
+    del where, out
     task = settings.get("task")
+    if (suite := also.get("suite")) is not None:
+        step_settings = step_class("harness-suite").model_fields
+        if idle := next((key for key in settings if key not in step_settings), None):
+            raise ConfigError(f"'--{idle}' is set, and a suite has its own; leave it out, or name one task")
+        return "harness-suite", settings | {"suite": suite}, ()
     if isinstance(task, str) and task.endswith((".yaml", ".yml")):
         settings = {key: value for key, value in settings.items() if key != "task"} | {"task_file": task}
     return "harness", settings, ()

@@ -4,11 +4,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from notus.cli.options import AsJson, Out, Preview, Sets
+
+if TYPE_CHECKING:
+    from notus.recipes.recipe import Recipe
 
 __all__ = ["collect", "compare", "demo", "report", "run"]
 
@@ -83,6 +86,14 @@ def collect(
         str | None,
         typer.Option(metavar="QUEUE", help="Ask the recipe's judge again for what a repair has queued: its directory."),
     ] = None,
+    batch_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Ask nobody; write what is to be asked as batch files of a provider."),
+    ] = None,
+    batch_in: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Enter the results of a batch in the ledger; may be repeated."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the recipe, print the plan, ask nobody; no python:FILE is run.")
     ] = False,
@@ -104,6 +115,9 @@ def collect(
             experiments.show_plan(dry_plan(load_recipe(find_recipe(recipe), sets or []), None), as_json=as_json)
         return
     loaded = load_recipe(find_recipe(recipe), sets or [])
+    if batch_out is not None or batch_in:
+        _batch(loaded, out or Path("runs") / loaded.head.name, batch_out, batch_in or [], as_json=as_json)
+        return
     try:
         with experiments.Progress(quiet=as_json) as progress:
             runs = run_collection(loaded, out or Path("runs") / loaded.head.name, progress)
@@ -111,6 +125,20 @@ def collect(
         _leave()
     for each in runs:
         terminal.show_step(each, as_json=as_json)
+
+
+def _batch(recipe: "Recipe", folder: Path, out: Path | None, results: list[Path], *, as_json: bool) -> None:
+    """Enter results of batches, and write down what is still to be asked."""
+    from notus.cli import experiments, terminal
+    from notus.recipes.collect import batch_collection
+    from notus.steps.collect.batch import Batch
+
+    try:
+        with experiments.Progress(quiet=as_json) as progress:
+            found = batch_collection(recipe, folder, Batch(out, results), progress)
+    except KeyboardInterrupt:
+        _leave()
+    terminal.show_batches(found, written=out is not None, as_json=as_json)
 
 
 def _ask_again(

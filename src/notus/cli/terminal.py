@@ -26,14 +26,17 @@ from notus.report.table import Cell, Table, cell_text, numeric_columns
 from notus.steps.base import read_findings
 
 if TYPE_CHECKING:  # what is printed is made elsewhere; most commands need none of it
+    from notus.collect.batch import Written
     from notus.llm.ledger import Pruned, Usage
     from notus.report.section import ReportSection
+    from notus.steps.collect.batch import Batched
 
 __all__ = [
     "ERR",
     "OUT",
     "print_json",
     "print_table",
+    "show_batches",
     "show_findings",
     "show_reading",
     "show_step",
@@ -54,6 +57,7 @@ _SAID_BELOW = (
     "figures",
     "health",
     "hint",
+    "judge_read",
     "leaks",
     "losses",
     "not_read",
@@ -153,6 +157,43 @@ def show_step(run: Run, before: Sequence[Run] = (), *, as_json: bool) -> None:
         ERR.print("[dim]Done before, with the same settings and data; nothing was done again.[/]")
 
 
+def show_batches(found: "Sequence[tuple[str, Batched]]", *, written: bool, as_json: bool) -> None:
+    """Print what became of results of batches, and what is still to be asked.
+
+    Args:
+        found: name of each collection → what became of it.
+        written: whether what is still to be asked was written down; otherwise it was only counted.
+        as_json: print it for machines.
+    """
+    if as_json:
+        print_json([{"step": name, **each.as_json()} for name, each in found])
+        return
+    for name, each in found:
+        OUT.print(
+            f"[bold]{escape(name)}[/]: {each.prompts:,} prompts; ledger: {escape(str(each.ledger))}", soft_wrap=True
+        )
+        for line in each.entered.lines() if each.entered else ():
+            OUT.print(f"Results: {escape(line)}", soft_wrap=True)
+        for line in _still_to_ask(each.written, written=written) if each.written else ():
+            OUT.print(escape(line), soft_wrap=True)
+
+
+def _still_to_ask(found: "Written", *, written: bool) -> list[str]:
+    """What is still to be asked, in sentences."""
+    lines = [f"Written: {file}, {count:,} requests" for file, count in found.files.items()]
+    asked = found.steps.total()
+    if found.left_out:
+        lines.append(f"Not written: {found.left_out:,} requests beyond max_cost; raise it to have them written too")
+    if not asked:
+        nothing = f"Nothing is left to ask: the ledger has all {found.known:,} answers. The same recipe collects now:"
+        return lines if found.left_out else [f"{nothing} notus collect RECIPE"]
+    of = ", ".join(f"{count:,} {step}" for step, count in found.steps.most_common())
+    cost = f"; at most {found.cost:.4f} by the endpoints' prices" if found.priced else "; some endpoint has no prices"
+    lines.append(f"To ask: {asked:,} requests ({of}){cost}; {found.known:,} are answered already")
+    then = "give the results with --batch-in" if written else "write them with --batch-out FOLDER, or collect without"
+    return [*lines, f"Next: {then}; what depends on these answers is asked in a later batch"]
+
+
 def show_reading(run: Run) -> None:
     """Print what became of the rows of data that were read for another command, before that one begins."""
     places = find_places(run)
@@ -179,9 +220,11 @@ def _plain_cell(cell: Cell) -> Any:
 
 
 def _print_decisions(summary: Mapping[str, Any]) -> None:
-    """What became of the decisions of persons, whatever else a step has to show."""
+    """What became of the decisions of persons, and of what a judge replied, whatever else a step has to show."""
     if "decisions" in summary:
         OUT.print(f"Decisions: {escape(summary['decisions'])}.", soft_wrap=True)
+    if "judge_read" in summary:
+        OUT.print(f"Judge: {escape(summary['judge_read'])}.", soft_wrap=True)
 
 
 def _print_warnings(summary: Mapping[str, Any]) -> None:

@@ -4,18 +4,20 @@ Owns the questions of a queue, and what becomes of a score. Which scores are in 
 (``preferences.repair``), how a judge is asked is owned by ``llm``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as with_about
 from typing import Any
 
 from msgspec.structs import replace
 
 from notus.collect.settings import JudgeSettings
-from notus.core.records import Critique, Decision, Feedback, Scale
+from notus.core.records import Completion, Critique, Decision, Feedback, Rating, Scale
 from notus.core.stage import Tally
 from notus.core.text import one_line
 from notus.decisions.note import decided_score
-from notus.llm.judge import SCORE_SCALE, Judged, Judges, Question, Unscored, ask, format_instruction
+from notus.llm.judge import SCORE_SCALE, Judged, Judges, Question, Unscored, ask, format_instruction, request_for
+from notus.llm.judges.reading import ReadingWatch
+from notus.llm.judges.rubric_judge import Assessment
 from notus.llm.protocol import Generator, Request
 from notus.preferences.repair import BY_JUDGE, KEEP, Doubt
 
@@ -36,7 +38,7 @@ def place_of(feedback: Feedback, index: int) -> Place:
 
 def queued_questions(
     records: Iterable[Feedback], queue: Iterable[Doubt], judges: Judges
-) -> Iterator[tuple[Place, Question[Critique]]]:
+) -> Iterator[tuple[Place, Question[Any]]]:
     """The question for each queued answer that is among the records: that of a collection, with its principle. Of a
     score on which a person has decided nobody is asked."""
     wanted = {(each.feedback_id, each.index, each.file, each.line) for each in queue}
@@ -46,24 +48,26 @@ def queued_questions(
             for index, item in enumerate(feedback.completions):
                 if (place := place_of(feedback, index)) in wanted and not decided_score(item):
                     instruction = format_instruction(feedback.prompt)
-                    question = judges.critique(instruction, item.text, principle=item.principle)
+                    question: Question[Any] = judges.assess(instruction, item.text, principle=item.principle)
                     yield place, with_about(question, about=place)
 
 
 def requests_again(
-    questions: Iterable[Question[Critique]], judge: Generator, settings: JudgeSettings, draw: int
+    questions: Iterable[Question[Any]], judge: Generator, settings: JudgeSettings, draw: int
 ) -> Iterator[Request]:
     """The requests of questions, if each reply can be read at once: for an estimate."""
     model, decoding = judge.models[settings.endpoint], settings.critic.decoding()
     for each in questions:
-        schema = each.schema if model.schema else None
-        sample = draw * _MOST_TRIES
-        yield Request(model, each.messages, decoding, schema=schema, sample=sample, step=each.step)
+        yield request_for(each, model, decoding, first=draw * _MOST_TRIES)
 
 
 def ask_again(
-    questions: Iterable[Question[Critique]], judge: Generator, settings: JudgeSettings, draw: int
-) -> dict[Place, Judged[Critique]]:
+    questions: Iterable[Question[Any]],
+    judge: Generator,
+    settings: JudgeSettings,
+    draw: int,
+    watch: ReadingWatch | None = None,
+) -> dict[Place, Judged[Any]]:
     """Put the questions to the judge: the same question as before, as another draw of the same settings.
 
     Args:
@@ -71,20 +75,21 @@ def ask_again(
         judge: asks; what its ledger holds is not asked again.
         settings: who judges, and how.
         draw: number of the draw; 0 is that of a collection, whose replies its ledger holds.
+        watch: is told of each reply whether it was read, and may stop the run.
 
     Raises:
-        RunError: when the judge cannot go on; what was answered is in its ledger.
+        RunError: when the judge cannot go on, or cannot be read; what was answered is in its ledger.
     """
     model = judge.models[settings.endpoint]
-    decoding = settings.critic.decoding()
-    found = ask(judge, model, questions, decoding, tries=settings.tries, first=draw * _MOST_TRIES)
+    decoding, first = settings.critic.decoding(), draw * _MOST_TRIES
+    found = ask(judge, model, questions, decoding, tries=settings.tries, first=first, watch=watch)
     return {each.question.about: each for each in found}
 
 
 def decide_again(
     records: Iterable[Feedback],
     tally: Tally,
-    judged: Mapping[Place, Judged[Critique]],
+    judged: Mapping[Place, Judged[Any]],
     rater: str,
     decisions: list[Decision],
     left: set[Place],
@@ -118,6 +123,8 @@ def decide_again(
                 tally.count(f"unscored-{said.kind}")
                 left.add(place_of(feedback, index))
                 continue
+            by_rubric = said.ratings if isinstance(said, Assessment) else ()
+            said = said.critique if isinstance(said, Assessment) else said
             before = item.overall_score
             what = "confirmed" if said.score == before else "replaced"
             tally.count(what)
@@ -125,8 +132,16 @@ def decide_again(
             note: dict[str, Any] = {"rule": BY_JUDGE, "verdict": KEEP, "from": before, "to": said.score}
             note |= {"judge": rater, "ledger": each.key, "before": item.critique.text if item.critique else ""}
             critique = replace(said, rater=rater, scale=_SCORED)
-            completions[index] = replace(item, critique=critique, extra=item.extra | {"repair": note})
+            ratings = _with_new_ratings(item, by_rubric, rater)
+            completions[index] = replace(item, critique=critique, ratings=ratings, extra=item.extra | {"repair": note})
         yield replace(feedback, completions=tuple(completions))
+
+
+def _with_new_ratings(item: Completion, by_rubric: Sequence[Rating], rater: str) -> tuple[Rating, ...]:
+    """The ratings of an answer, those of the rubric's points in place of what was said of the same points before."""
+    names = {rating.aspect for rating in by_rubric}
+    kept = [rating for rating in item.ratings if rating.aspect not in names]
+    return (*kept, *(replace(rating, rater=rater) for rating in by_rubric))
 
 
 def _decision(feedback: Feedback, index: int, before: float | None, said: Critique, rater: str, what: str) -> Decision:

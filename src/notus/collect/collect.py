@@ -20,6 +20,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from notus.collect.batch import NOT_YET
 from notus.collect.settings import Collection, JudgeSettings, PoolMember
 from notus.collect.verify import NOBODY, Verifier
 from notus.core.errors import ConfigError, nearest
@@ -33,12 +34,25 @@ from notus.core.records import (
     prompt_id,
 )
 from notus.core.stage import Tally
-from notus.llm.judge import ASPECT_SCALE, SCORE_SCALE, Judged, Judges, Question, Unscored, ask, format_instruction
+from notus.llm.judge import (
+    ASPECT_SCALE,
+    SCORE_SCALE,
+    Judged,
+    Judges,
+    Question,
+    Unscored,
+    ask,
+    format_instruction,
+    request_for,
+)
+from notus.llm.judges.reading import ReadingWatch
+from notus.llm.judges.rubric_judge import Assessment
 from notus.llm.prompts import read_variants
 from notus.llm.protocol import Generator, Model, Outcome, Reply, Request
 
 __all__ = [
     "Draft",
+    "ask_what_is_known",
     "collect",
     "draw_members",
     "draw_principle",
@@ -113,6 +127,7 @@ def collect(
     seed: int,
     answerer: Generator,
     judge: Generator | None = None,
+    watch: ReadingWatch | None = None,
 ) -> Iterator[Feedback]:
     """Collect feedback on prompts, in their order.
 
@@ -125,16 +140,17 @@ def collect(
         seed: decides all draws.
         answerer: asks the pool.
         judge: asks the judge; None takes ``answerer``.
+        watch: is told of each reply of the judge whether it was read, and may stop the run.
 
     Raises:
         ConfigError: if an endpoint that the settings name is not there.
-        RunError: when a generator cannot go on; what was answered is in its ledger.
+        RunError: when a generator cannot go on, or the judge cannot be read; what was answered is in its ledger.
     """
     judge = judge or answerer
     _check_endpoints(settings, answerer, judge)
     judges = settings.judge.judges() if settings.judge else None
     verifier = Verifier(settings.verify) if settings.verify else None
-    work = _Work(settings, seed, answerer, judge, judges, verifier=verifier)
+    work = _Work(settings, seed, answerer, judge, judges, verifier=verifier, watch=watch)
     for draft in _in_order(work, _distinct(drafts, tally)):
         tally.counts.update(draft.counts)
         if draft.completions:
@@ -143,6 +159,30 @@ def collect(
         else:
             failed = "; ".join(f"{f['model']}: {f['kind']}" for f in draft.failed)
             tally.drop(draft.id, "no-completion", failed, at=draft)
+
+
+def ask_what_is_known(
+    drafts: Iterable[Draft], tally: Tally, *, settings: Collection, seed: int, generator: Generator
+) -> None:
+    """Put all requests of a collection to a generator that may leave some for later (``collect.batch``): the judge is
+    asked about a prompt once all of its completions are there.
+
+    Raises:
+        ConfigError: if an endpoint that the settings name is not there.
+    """
+    _check_endpoints(settings, generator, generator)
+    judges = settings.judge.judges() if settings.judge else None
+    verifier = Verifier(settings.verify) if settings.verify else None
+    work = _Work(settings, seed, generator, generator, judges, verifier=verifier)
+    distinct = _distinct(drafts, tally)
+    while chunk := list(islice(distinct, _CHUNK)):
+        whole = [Draft(draft.prompt, draft.source, draft.extra, file=draft.file, line=draft.line) for draft in chunk]
+        work.complete(whole)
+        ready = [draft for draft in whole if not any(each["kind"] == NOT_YET for each in draft.failed)]
+        if settings.judge is not None and judges is not None:
+            work.rate(ready, settings.judge, judges)
+        if verifier is not None:
+            work.verify(ready, verifier)
 
 
 def expected_requests(
@@ -168,11 +208,9 @@ def expected_requests(
         model = judge.models[settings.judge.endpoint]
         aspects = work.aspect_questions(supposed, settings.judge, judges)
         for question in aspects:
-            decoding = settings.judge.rating.decoding()
-            yield Request(model=model, messages=question.messages, decoding=decoding, step=question.step)
+            yield request_for(question, model, settings.judge.rating.decoding())
         for about in _critique_questions(supposed, judges) if settings.judge.critique else ():
-            decoding = settings.judge.critic.decoding()
-            yield Request(model=model, messages=about.messages, decoding=decoding, step=about.step)
+            yield request_for(about, model, settings.judge.critic.decoding())
 
 
 def _check_endpoints(settings: Collection, answerer: Generator, judge: Generator) -> None:
@@ -274,16 +312,17 @@ class _Work:
     judge: Generator
     judges: Judges | None
     verifier: Verifier | None = None
+    watch: ReadingWatch | None = None
 
     def finish(self, drafts: list[Draft]) -> list[Draft]:
-        self._complete(drafts)
+        self.complete(drafts)
         if self.settings.judge is not None and self.judges is not None:
-            self._rate(drafts, self.settings.judge, self.judges)
+            self.rate(drafts, self.settings.judge, self.judges)
         if self.verifier is not None:
-            self._verify(drafts, self.verifier)
+            self.verify(drafts, self.verifier)
         return drafts
 
-    def _complete(self, drafts: list[Draft]) -> None:
+    def complete(self, drafts: list[Draft]) -> None:
         """Ask the pool. Completions stand in the order in which their members were drawn."""
         wanted = [(draft, *asked) for place, draft in enumerate(drafts) for asked in self.wanted(draft, place)]
         answered = self.answerer.answer(request for _, request, *_ in wanted)
@@ -311,17 +350,17 @@ class _Work:
             tag=tag,
         )
 
-    def _rate(self, drafts: list[Draft], settings: JudgeSettings, judges: Judges) -> None:
+    def rate(self, drafts: list[Draft], settings: JudgeSettings, judges: Judges) -> None:
         """Ask the judge for the aspects of each prompt, and for the critique of each completion."""
         model = self.judge.models[settings.endpoint]
         rater = self._rater(model)
         rated: dict[tuple[int, str], Judged[tuple[Rating, ...]]] = {}
-        aspects = self.aspect_questions(drafts, settings, judges)
-        for found in ask(self.judge, model, aspects, settings.rating.decoding(), tries=settings.tries):
+        aspects, tries = self.aspect_questions(drafts, settings, judges), settings.tries
+        for found in ask(self.judge, model, aspects, settings.rating.decoding(), tries=tries, watch=self.watch):
             rated[found.question.about] = found
-        criticised: dict[tuple[int, int], Judged[Critique]] = {}
-        critiques = _critique_questions(drafts, judges) if settings.critique else iter(())
-        for about in ask(self.judge, model, critiques, settings.critic.decoding(), tries=settings.tries):
+        criticised: dict[tuple[int, int], Judged[Any]] = {}
+        critiques: Iterator[Question[Any]] = _critique_questions(drafts, judges) if settings.critique else iter(())
+        for about in ask(self.judge, model, critiques, settings.critic.decoding(), tries=tries, watch=self.watch):
             criticised[about.question.about] = about
         for place, draft in enumerate(drafts):
             for index in range(len(draft.completions)):
@@ -334,7 +373,7 @@ class _Work:
         """The model's name says more than the endpoint's, such as "judge", where the settings tell it."""
         return next((one.model for one in self.settings.endpoints if one.name == model.name), "") or model.name
 
-    def _verify(self, drafts: list[Draft], verifier: Verifier) -> None:
+    def verify(self, drafts: list[Draft], verifier: Verifier) -> None:
         """Run the checks of each prompt on its completions, and ask about each requirement of its checklist."""
         judged: dict[tuple[int, int, int], Judged[float]] = {}
         waiting = self.requirement_questions(drafts, verifier)
@@ -342,7 +381,8 @@ class _Work:
         if first is not None:
             model, decoding = self.requirement_judge(), verifier.settings.sampling.decoding()
             rater = self._rater(model)
-            for found in ask(self.judge, model, chain([first], waiting), decoding, tries=verifier.settings.tries):
+            questions, tries = chain([first], waiting), verifier.settings.tries
+            for found in ask(self.judge, model, questions, decoding, tries=tries, watch=self.watch):
                 judged[found.question.about] = found
         for place, draft in enumerate(drafts):
             own = verifier.demands(draft.prompt, draft.extra, draft)
@@ -393,10 +433,11 @@ class _Work:
                 yield with_about(question, about=(place, aspect))
 
 
-def _critique_questions(drafts: list[Draft], judges: Judges) -> Iterator[Question[Critique]]:
+def _critique_questions(drafts: list[Draft], judges: Judges) -> Iterator[Question[Any]]:
+    """A question for each completion, for a critique or by the rubric, about ``(place of the prompt, completion)``."""
     for place, draft in enumerate(drafts):
         for index, completion in enumerate(draft.completions):
-            question = judges.critique(draft.instruction, completion.text, principle=completion.principle)
+            question: Question[Any] = judges.assess(draft.instruction, completion.text, principle=completion.principle)
             yield with_about(question, about=(place, index))
 
 
@@ -412,6 +453,9 @@ def _keep(draft: Draft, member: PoolMember, principle: str, system: str, outcome
         if finish == "length":
             draft.counts["truncated"] += 1
             extra["truncated"] = True
+        if finish == "refusal":
+            draft.counts["answer-refused"] += 1
+            extra["refused"] = True
         draft.completions.append(
             Completion(text=text, model=member.name, principle=principle, system_prompt=system, extra=extra)
         )
@@ -427,14 +471,19 @@ def _add(draft: Draft, index: int, what: str, judged: Judged[Any], rater: str) -
         draft.counts.update(f"refused-{reason}" for reason in judged.refused)
     if isinstance(value, Unscored):
         draft.counts[f"unscored-{value.kind}"] += 1
+        if not shared:
+            draft.counts[f"not-read-{value.reason}"] += 1
         why = {"kind": value.kind, "reason": value.reason, "detail": value.detail, "raw": value.raw}
         extra["unscored"] = extra.get("unscored", {}) | {what: why}
         draft.completions[index] = replace(completion, extra=extra)
         return
     draft.counts["scored"] += 1
     if what == "critique":
-        said = replace(value, rater=rater, scale=_SCORED)
-        draft.completions[index] = replace(completion, critique=said, extra=extra)
+        by_rubric = value.ratings if isinstance(value, Assessment) else ()
+        words: Critique = value.critique if isinstance(value, Assessment) else value
+        said = replace(words, rater=rater, scale=_SCORED)
+        ratings = (*completion.ratings, *(replace(rating, rater=rater) for rating in by_rubric))
+        draft.completions[index] = replace(completion, critique=said, ratings=ratings, extra=extra)
     else:
         rating = replace(value[index], rater=rater, scale=_RATED)
         draft.completions[index] = replace(completion, ratings=(*completion.ratings, rating), extra=extra)

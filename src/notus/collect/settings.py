@@ -13,6 +13,7 @@ from notus.core.errors import ConfigError, nearest
 from notus.core.records import ASPECTS, digest
 from notus.llm.endpoint import Endpoint
 from notus.llm.judge import Judges
+from notus.llm.judges.rubric_judge import RubricJudge
 from notus.llm.prompts import Template, read_prompt, read_variants
 from notus.llm.protocol import Decoding
 
@@ -109,7 +110,7 @@ class PoolMember(Config):
 
 
 class PromptsAndParsers(Config):
-    """What the settings of a judge share that name its ``prompts`` and ``parsers``: both count by their content.
+    """What the settings of a judge share that name its ``prompts``, ``parsers`` and ``rubric``: all count by content.
 
     The fields are declared by the classes below it, in the order in which their configs have always been written.
     """
@@ -118,6 +119,7 @@ class PromptsAndParsers(Config):
         prompts: dict[str, str]
         parsers: dict[str, str]
         verbatim: bool
+        rubric: str | None
 
     @pydantic.model_validator(mode="after")
     def _readable(self) -> Self:
@@ -134,15 +136,20 @@ class PromptsAndParsers(Config):
         """Parsers count by their code: a changed function is another judge."""
         return Judges(parsers=parsers).parser_digests()
 
+    @pydantic.field_serializer("rubric", check_fields=False)
+    def _by_rubric(self, rubric: str | None) -> str | None:
+        """A rubric counts by what its file says: a changed file is another judge."""
+        return None if rubric is None else RubricJudge(rubric, verbatim=self.verbatim).digest
+
     @pydantic.model_serializer(mode="wrap")
     def _without_unset(self, serialize: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a parser of its own a judge counts as it did before there was the setting."""
+        """Without a parser or a rubric of its own a judge counts as it did before there were the settings."""
         found: dict[str, Any] = serialize(self)
-        return found if found.get("parsers") else {key: value for key, value in found.items() if key != "parsers"}
+        return {key: value for key, value in found.items() if value or key not in ("parsers", "rubric")}
 
     def judges(self) -> Judges:
-        """The judges with their prompts and parsers."""
-        return Judges(self.prompts, verbatim=self.verbatim, parsers=self.parsers)
+        """The judges with their prompts, parsers and rubric."""
+        return Judges(self.prompts, verbatim=self.verbatim, parsers=self.parsers, rubric=self.rubric)
 
 
 class JudgeSettings(PromptsAndParsers):
@@ -151,7 +158,7 @@ class JudgeSettings(PromptsAndParsers):
     endpoint: str = pydantic.Field(min_length=1)
     """Name of the endpoint that is asked."""
     aspects: tuple[str, ...] = ASPECTS
-    """The aspects that are rated; may be empty."""
+    """The aspects that are rated; may be empty, and is with a rubric where none are named."""
     critique: bool = True
     """Whether each completion gets a critique with an overall score."""
     rating: Sampling = Sampling(temperature=0.0, top_p=0.6, max_tokens=500)
@@ -168,12 +175,26 @@ class JudgeSettings(PromptsAndParsers):
     verbatim: bool = False
     """Put candidates into the prompts as they are, without fences: only for the exact comparison with published
     prompts. A candidate can then speak to the judge."""
+    rubric: str | None = None
+    """A rubric file of your own, by which each completion is judged in place of the critique: docs/own-judge.md."""
+    unread: Literal["stop", "go-on"] = pydantic.Field(default="stop", exclude=True)
+    """What follows where most of the judge's first twenty replies cannot be read: ``stop`` shows three of them and asks
+    nothing further, ``go-on`` asks on."""
 
     @pydantic.model_validator(mode="after")
     def _aspects_are_known(self) -> Self:
+        if self.rubric is not None and "aspects" not in self.model_fields_set:
+            object.__setattr__(self, "aspects", ())
         for aspect in self.aspects:
             if aspect not in ASPECTS:
                 raise ValueError(f"there is no aspect '{aspect}'; {nearest(aspect, ASPECTS)}")
+        if self.rubric is not None and not self.critique:
+            raise ValueError(
+                "a rubric is asked in place of the critique, and 'critique' is false; leave one of them out"
+            )
+        judged = self.judges().rubric
+        if judged is not None and (twice := next((name for name in judged.names if name in self.aspects), None)):
+            raise ValueError(f"'{twice}' is a point of the rubric and an aspect too; each needs a name of its own")
         return self
 
 
@@ -255,6 +276,7 @@ class EndpointSettings(Config):
         """No address, rate or price: another replica gives the same answers."""
         return [
             {"name": e.name, "model": e.model, "api": e.api, "structured": e.structured, "body": e.body}
+            | ({"api_version": e.api_version} if e.api == "messages" else {})
             for e in endpoints
         ]
 

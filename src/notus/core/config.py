@@ -406,6 +406,8 @@ def _explain(cls: type[Config], error: pydantic.ValidationError, where: str, typ
 def _config_at(cls: type[Config], path: Iterable[str]) -> type[Config] | None:
     """The config that a setting holds; None where it holds none."""
     for part in path:
+        if part.isdigit():  # a place in a list
+            continue
         field = cls.model_fields.get(part)
         inner = _flatten(field.annotation) if field else []
         below = next((a for a in inner if isinstance(a, type) and issubclass(a, Config)), None)

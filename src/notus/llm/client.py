@@ -18,7 +18,7 @@ from typing import Any
 from notus.core.errors import RunError, require
 from notus.llm.endpoint import Endpoint
 from notus.llm.errors import RequestError
-from notus.llm.openai import Answer, api_path, encode, estimate_input, estimate_output, read_answer
+from notus.llm.openai import Answer, api_headers, api_path, encode, estimate_input, estimate_output, read_answer
 from notus.llm.protocol import Failure, Outcome, Reply, Request
 from notus.llm.rate_limit import RateLimiter
 
@@ -167,9 +167,7 @@ class Client:
         self._httpx = require("httpx2", extra="collect")
         limits = self._httpx.Limits(max_connections=None, max_keepalive_connections=endpoint.concurrency)
         timeout = self._httpx.Timeout(endpoint.timeout, connect=endpoint.connect_timeout, pool=None)
-        headers = {"content-type": "application/json", "user-agent": "notus"}
-        if secret:
-            headers["authorization"] = f"Bearer {secret}"
+        headers = {"content-type": "application/json", "user-agent": "notus"} | api_headers(endpoint, secret)
         self._http = self._httpx.AsyncClient(
             verify=_certificates(), limits=limits, timeout=timeout, headers=headers, follow_redirects=False
         )
@@ -293,12 +291,12 @@ class Client:
         """Send the request and read the answer, or say what kept it from coming."""
         httpx = self._httpx
         n, got = job.request.decoding.n, job.got
-        content = encode(job.request, self.endpoint, n=n - got, got=got) if got else job.content
+        body = encode(job.request, self.endpoint, n=n - got, got=got) if got else job.content
         begun, received = False, bytearray()
         try:
             async with (
                 asyncio.timeout(self.endpoint.timeout),
-                self._http.stream("POST", self._urls[replica.url], content=content) as response,
+                self._http.stream("POST", self._urls[replica.url], content=body) as response,
             ):
                 begun = True
                 async for chunk in response.aiter_bytes():
@@ -320,7 +318,8 @@ class Client:
             return RequestError(kind="connection_reset" if silent else "protocol_error", detail=str(error))
         except httpx.TransportError as error:
             return RequestError(kind="connection_reset", detail=str(error) or "the connection broke")
-        return read_answer(response.status_code, response.headers, bytes(received), job.request, self._secret)
+        content, api = bytes(received), self.endpoint.api
+        return read_answer(response.status_code, response.headers, content, job.request, self._secret, api)
 
     def _decode(self, content: bytearray) -> str:
         """The text that came, without the key."""
@@ -339,8 +338,12 @@ class Client:
         wanted = job.request.decoding.n
         if job.got >= wanted:
             return self._reply(job)
-        self._hooks.count_error("too_few_choices")
         error = RequestError(kind="too_few_choices", detail=f"{job.got} of {wanted} answers came", raw=answer.raw)
+        if self.endpoint.api == "messages" and not self._stopped:
+            job.error = error  # it gives one text at a time: the others are asked for one by one
+            self.waiting.appendleft(job)
+            return None
+        self._hooks.count_error("too_few_choices")
         return self._retry(job, error, now)
 
     def _on_error(self, job: Job, error: RequestError, replica: Replica, sent_at: float, now: float) -> Outcome | None:

@@ -20,7 +20,7 @@ __all__ = ["Endpoint"]
 
 _FROM_REQUEST = (
     *("model", "messages", "prompt", "n", "stream", "seed", "stop", "temperature", "top_p", "top_k", "max_tokens"),
-    *("repetition_penalty", "logprobs", "top_logprobs", "response_format"),
+    *("repetition_penalty", "logprobs", "top_logprobs", "response_format", "system", "stop_sequences"),
 )
 """Parts of a body that come from the request; in ``body`` they would override it."""
 _HIDDEN = "(not shown)"
@@ -82,7 +82,7 @@ Price = Annotated[float, pydantic.Field(ge=0)]
 
 
 class Endpoint(Config):
-    """A model behind an OpenAI-compatible API, on one server or on several replicas."""
+    """A model behind an OpenAI-compatible API or Anthropic's, on one server or on several replicas."""
 
     name: str = pydantic.Field(min_length=1)
     """What the user calls the model."""
@@ -92,10 +92,14 @@ class Endpoint(Config):
     """Base of the API on each replica, such as ``http://localhost:8000/v1``."""
     key_env: Variable | None = None
     """Name of the environment variable that holds the key; null sends none."""
-    api: Literal["chat", "completions"] = "chat"
-    """``completions`` takes requests of one message and sends its text as the prompt."""
+    api: Literal["chat", "completions", "messages"] = "chat"
+    """``completions`` takes requests of one message and sends its text as the prompt; ``messages`` is Anthropic's
+    ``/messages``, which needs ``max_tokens`` and is sent no seed."""
+    api_version: Annotated[str, pydantic.Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = "2026-10-21"
+    """Of the API ``messages``: the header ``anthropic-version``. From 2026-10-21 on the API takes no temperature, top_p
+    or top_k, and is sent none; 2023-06-01 is sent them. The others know no version."""
     structured: bool = False
-    """Whether the server holds answers to a JSON schema (``response_format``)."""
+    """Whether the server holds answers to a JSON schema (``response_format``, or ``output_config`` of ``messages``)."""
     concurrency: int = pydantic.Field(default=32, ge=1, le=2048)
     """Requests under way at once, over all replicas. Less are, while the server is slow or fails."""
     requests_per_minute: Annotated[float, pydantic.Field(gt=0)] | None = None
@@ -125,6 +129,12 @@ class Endpoint(Config):
     """Further parts of the request body, as they are. They count for the key."""
 
     @pydantic.model_validator(mode="after")
+    def _version_is_of_messages(self) -> "Endpoint":
+        if self.api != "messages" and "api_version" in self.model_fields_set:
+            raise ValueError(f"api_version belongs to api: messages, and this is api: {self.api}")
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _prices_together(self) -> "Endpoint":
         if (self.price_in is None) != (self.price_out is None):
             raise ValueError("price_in and price_out are given together, or neither")
@@ -133,6 +143,8 @@ class Endpoint(Config):
     def as_model(self) -> Model:
         """The model with its identity: what a request to it is made of."""
         parts = {"api": self.api, "model": self.model, "body": self.body}
+        if self.api == "messages":  # what it leaves out decides the answer too
+            parts["api_version"] = self.api_version
         identity = msgspec.json.encode(parts, order="sorted").decode()
         return Model(name=self.name, identity=identity, schema=self.structured)
 

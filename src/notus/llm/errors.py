@@ -51,6 +51,7 @@ RULES: dict[str, Rule] = {
     "empty_choices": _RETRY,
     "null_content": _RETRY,
     "too_few_choices": _RETRY,  # only the rest is asked for
+    "batch_failed": _RETRY,  # a provider's batch ended without an answer: expired, cancelled, or an error of its own
     "content_filter": _REFUSE,
     "context_too_long": _REFUSE,
     "bad_request": _REFUSE,  # 400, 413, 422 for any other reason
@@ -92,6 +93,7 @@ _TOO_LONG = re.compile(
     r"|(prompt|input|request)s? (is|are) too (long|large)|too many (input |prompt )?tokens|max_model_len",
     re.IGNORECASE,
 )
+_NO_CREDIT = re.compile(r"credit balance is too low", re.IGNORECASE)
 _STATUS_KINDS = {
     401: "unauthorized",
     402: "quota_exhausted",
@@ -145,7 +147,7 @@ def _kind(status: int, codes: set[str], message: str, wait_s: float | None) -> s
 
 
 def _kind_by_code(status: int, codes: set[str], message: str) -> str | None:
-    if codes & _QUOTA_CODES:
+    if codes & _QUOTA_CODES or (status == 400 and _NO_CREDIT.search(message)):
         return "quota_exhausted"
     if codes & _FILTER_CODES:
         return "content_filter"
@@ -155,6 +157,8 @@ def _kind_by_code(status: int, codes: set[str], message: str) -> str | None:
         return "model_not_found"
     if status == 200 and codes & {"rate_limit_exceeded", "rate_limit_error"}:
         return "rate_limited"
+    if status == 200 and "overloaded_error" in codes:
+        return "overloaded"
     return None
 
 

@@ -1,8 +1,9 @@
 """Judges: a prompt file and a strict parser. A reply that cannot be read is asked for again, and then stays unscored.
 
 Owns the questions that are put to a judge (four aspects over all answers of a prompt, a critique with an overall score,
-a single grade, a pair in both orders), the shuffled order and its way back, and the asking again. Does not own the form
-of a prompt file (``llm.prompts``) or the reading of a reply (``llm.parse``).
+a single grade, a pair in both orders, or any of the last three by a rubric), the shuffled order and its way back, and
+the asking again. Does not own the form of a prompt file (``llm.prompts``) or of a rubric (``llm.judges``), nor the
+reading of a reply (``llm.parse``).
 """
 
 import random
@@ -16,6 +17,9 @@ import msgspec
 from notus.core.errors import ConfigError, nearest
 from notus.core.records import ASPECTS, Critique, Message, Rating, Record
 from notus.core.text import spoken
+from notus.llm.judges.reading import ReadingWatch
+from notus.llm.judges.rubric_judge import Assessment, RubricJudge
+from notus.llm.judges.thoughts import is_refusal
 from notus.llm.parse import (
     PARSERS,
     Parser,
@@ -25,6 +29,7 @@ from notus.llm.parse import (
     read_ratings,
     read_score,
     read_verdict,
+    without_thoughts,
 )
 from notus.llm.prompts import Template, read_prompt
 from notus.llm.protocol import Decoding, Generator, Model, Reply, Request
@@ -41,6 +46,7 @@ __all__ = [
     "ask",
     "format_instruction",
     "preferred",
+    "request_for",
     "shuffled",
 ]
 
@@ -81,6 +87,8 @@ class Question(Generic[T]):
     """For judges that answer by the probabilities of a token: how many alternatives of it are wanted."""
     read_reply: Callable[[Reply], T] | None = None
     """Reads the reply whole, a cut one too, in place of ``read``. Raises ``UnreadableError``."""
+    structured: tuple[Message, ...] = ()
+    """What is asked in place of ``messages`` where the server holds an answer to ``schema``; empty: the same."""
 
 
 class Unscored(Record, frozen=True):
@@ -90,7 +98,8 @@ class Unscored(Record, frozen=True):
     """``unanswered``: no reply came; ``unreadable``: none of the replies could be read; ``unasked``: there was nothing
     to ask with."""
     reason: str
-    """Slug: the kind of the request error, or why the last reply was refused."""
+    """Slug: the kind of the request error, or why the last reply was not read: ``cut-off`` at the token limit,
+    ``refusal`` of the judge, or what its parser found."""
     detail: str
     raw: str
     """The text of the last reply."""
@@ -129,10 +138,11 @@ class Judges:
         verbatim: put candidates in as they are, see ``llm.prompts.Template``.
         parsers: name → parser in place of the built-in one, see ``llm.parse.Parser``. A server that holds answers to a
             JSON schema is then sent none: the schema is the one that the built-in parser reads.
+        rubric: a rubric file, by which critiques, grades and pairs are asked for; see ``llm.judges.rubric``.
 
     Raises:
-        ConfigError: for an unknown judge, a prompt file that does not fit, or a parser that is not there or reads
-            something else.
+        ConfigError: for an unknown judge, a prompt file that does not fit, a parser that is not there or reads
+            something else, or a file that is no rubric.
     """
 
     def __init__(
@@ -141,10 +151,16 @@ class Judges:
         *,
         verbatim: bool = False,
         parsers: Mapping[str, str] | None = None,
+        rubric: str | None = None,
     ) -> None:
         prompts, parsers = dict(prompts or {}), dict(parsers or {})
         if unknown := sorted((prompts.keys() | parsers.keys()) - JUDGES.keys()):
             raise ConfigError(f"there is no judge '{unknown[0]}'; {nearest(unknown[0], JUDGES)}")
+        self.rubric = None if rubric is None else RubricJudge(rubric, verbatim=verbatim)
+        if rubric is not None and (own := sorted((prompts.keys() | parsers.keys()) - set(ASPECTS))):
+            raise ConfigError(
+                f"the rubric {rubric} asks and reads in the place of '{own[0]}'; leave that prompt or parser out"
+            )
         self.templates = {name: _template(name, prompts.get(name, JUDGES[name]), verbatim) for name in JUDGES}
         found = {judge: _parser(judge, name) for judge, name in parsers.items()}
         self._parsers = {judge: parser for judge, parser in found.items() if parser is not None}
@@ -188,8 +204,16 @@ class Judges:
             _ratings_schema(len(answers), scale, typed) if parser is None else None,
         )
 
+    def assess(
+        self, instruction: str, answer: str, *, principle: str = ""
+    ) -> Question[Critique] | Question[Assessment]:
+        """Ask what an answer is worth as a whole: by the rubric where there is one, otherwise for a critique."""
+        if self.rubric is None:
+            return self.critique(instruction, answer, principle=principle)
+        return _by_rubric(self.rubric, self.rubric.read, "judge/rubric", instruction, (answer,), principle)
+
     def critique(self, instruction: str, answer: str, *, principle: str = "") -> Question[Critique]:
-        """Ask for a critique that ends in an overall score."""
+        """Ask for a critique that ends in an overall score, whether there is a rubric or not."""
         named = f"The answer was to follow the principle of {principle.replace('_', ' ')}." if principle else ""
         messages = self.templates["critique"].fill({"instruction": instruction, "answer": answer}, {"principle": named})
         parser = self._parsers.get("critique")
@@ -198,13 +222,17 @@ class Judges:
         return Question(messages, partial(read_critique, scale=SCORE_SCALE), "judge/critique", _CRITIQUE_SCHEMA)
 
     def grade(self, instruction: str, answer: str) -> Question[float]:
-        """Ask for one grade from 1 to 10."""
+        """Ask for one grade from 1 to 10; by a rubric, for the overall score that follows from its grades."""
+        if self.rubric is not None:
+            return _by_rubric(self.rubric, self.rubric.read_score, "judge/rubric", instruction, (answer,))
         messages = self.templates["grade"].fill({"instruction": instruction, "answer": answer})
         parser = self._parsers.get("grade")
         return Question(messages, partial(parser.score if parser else read_score, scale=SCORE_SCALE), "judge/grade")
 
     def pair(self, instruction: str, first: str, second: str) -> Question[str]:
         """Ask which of two answers is better, in this order alone; ``preferred`` combines both orders."""
+        if self.rubric is not None:
+            return _by_rubric(self.rubric, self.rubric.read_verdict, "judge/rubric-pair", instruction, (first, second))
         messages = self.templates["pair"].fill({"instruction": instruction}, answers=(first, second))
         parser = self._parsers.get("pair")
         return Question(messages, parser.verdict if parser else read_verdict, "judge/pair")
@@ -233,6 +261,7 @@ def ask(
     *,
     tries: int = 3,
     first: int = 0,
+    watch: ReadingWatch | None = None,
 ) -> Iterator[Judged[T]]:
     """Put questions to a judge; each comes back once, with a value or unscored. In order of completion.
 
@@ -246,15 +275,18 @@ def ask(
         decoding: how a reply is drawn.
         tries: how often a question is asked until its reply can be read.
         first: number of the first sample; another one asks anew what was answered before.
+        watch: is told of each reply whether it was read, and may stop the run.
 
     Raises:
-        RunError: when the generator cannot go on.
+        RunError: when the generator cannot go on, or ``watch`` stops the run.
     """
     waiting: Iterable[tuple[Question[T], tuple[str, ...]]] = ((question, ()) for question in questions)
     for sample in range(tries):
         unread: list[tuple[Question[T], tuple[str, ...]]] = []
         for entry in _round(generator, model, waiting, decoding, sample, first):
             value = entry.value
+            if watch is not None and not (isinstance(value, Unscored) and value.kind == "unanswered"):
+                _tell(watch, value)
             if isinstance(value, Unscored) and value.kind == "unreadable" and sample + 1 < tries:
                 unread.append((entry.question, (*entry.refused, value.reason)))
             else:
@@ -284,7 +316,7 @@ def _round(
     def requests() -> Iterator[Request]:
         for number, entry in enumerate(waiting):
             asked[str(number)] = entry
-            yield _request(entry[0], model, decoding, sample, str(number), first)
+            yield request_for(entry[0], model, decoding, sample=sample, tag=str(number), first=first)
 
     for request, outcome in generator.answer(requests()):
         question, refused = asked.pop(request.tag)
@@ -310,11 +342,13 @@ def _value(question: Question[T], reply: Reply, sample: int) -> T | Unscored:
         # A rating at the end of a cut reply may be the half of one.
         if reply.truncated:
             raise UnreadableError("cut-off", "the reply stopped at the token limit")
+        if reply.finish[0] == "refusal":
+            raise UnreadableError("refusal", reply.text)
         return question.read(reply.text)
     except UnreadableError as error:
         return Unscored(
             kind="unreadable",
-            reason=error.reason,
+            reason="refusal" if _refuses(error, reply) else error.reason,
             detail=error.detail,
             raw=reply.text,
             key=reply.key,
@@ -322,22 +356,62 @@ def _value(question: Question[T], reply: Reply, sample: int) -> T | Unscored:
         )
 
 
-def _request(
-    question: Question[Any], model: Model, decoding: Decoding, sample: int, tag: str, first: int = 0
+def _refuses(error: UnreadableError, reply: Reply) -> bool:
+    """Whether a reply that was not read says no: as its server says, or in its first words."""
+    if error.reason in ("cut-off", "only-thoughts"):
+        return False
+    return error.reason == "refusal" or is_refusal(without_thoughts(reply.text))
+
+
+def _tell(watch: ReadingWatch, value: Any) -> None:
+    if isinstance(value, Unscored):
+        watch.unread(value.reason, value.raw)
+    else:
+        watch.read()
+
+
+def request_for(
+    question: Question[Any], model: Model, decoding: Decoding, *, sample: int = 0, tag: str = "", first: int = 0
 ) -> Request:
+    """The request that puts a question to a model.
+
+    Args:
+        question: what is asked.
+        model: a judge.
+        decoding: how the first reply is drawn; a later one has another seed and at least the temperature 0.7.
+        sample: number of the try.
+        tag: for the caller, see ``Request``.
+        first: number of the first try, see ``ask``.
+    """
     if sample and question.top_logprobs is None:
         warmer = max(decoding.temperature or 0.0, _RETRY_TEMPERATURE)
         decoding = msgspec.structs.replace(decoding, temperature=warmer, seed=(decoding.seed or 0) + sample)
+    schema = question.schema if model.schema else None
     return Request(
         model=model,
-        messages=question.messages,
+        messages=question.structured if schema is not None and question.structured else question.messages,
         decoding=decoding,
-        schema=question.schema if model.schema else None,
+        schema=schema,
         top_logprobs=question.top_logprobs,
         sample=first + sample,
         step=question.step,
         tag=tag,
     )
+
+
+def _by_rubric(
+    rubric: RubricJudge,
+    read: Callable[[str], T],
+    step: str,
+    instruction: str,
+    answers: tuple[str, ...],
+    principle: str = "",
+) -> Question[T]:
+    plain, structured = (
+        rubric.messages(instruction, answers, structured=structured, principle=principle)
+        for structured in (False, True)
+    )
+    return Question(plain, read, step, rubric.schema(pair=len(answers) == 2), structured=structured)
 
 
 def _template(name: str, source: str, verbatim: bool) -> Template:

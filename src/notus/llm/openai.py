@@ -1,6 +1,7 @@
 """The OpenAI-compatible protocol: a request as a JSON body, and a server's answer read strictly, or as an error.
 
-Owns the bodies of ``/chat/completions`` and ``/completions``, both ways, and the estimates of tokens. No network.
+Owns the bodies of ``/chat/completions`` and ``/completions``, both ways, and the estimates of tokens. Those of
+``/messages`` are translated by ``llm.wire.messages``. No network.
 """
 
 import json
@@ -16,10 +17,13 @@ from notus.core.text import chat_turn
 from notus.llm.endpoint import Endpoint
 from notus.llm.errors import RequestError, read_refusal, read_retry_after
 from notus.llm.protocol import Request, Token
+from notus.llm.wire import messages
 
-__all__ = ["Answer", "api_path", "encode", "estimate_input", "estimate_output", "read_answer"]
+__all__ = ["Answer", "api_headers", "api_path", "encode", "estimate_input", "estimate_output", "read_answer"]
 
-_PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+_PATHS = {"chat": "/chat/completions", "completions": "/completions", "messages": "/messages"}
+_THOUGHTS = ("reasoning_content", "reasoning")
+"""Fields in which servers send what a model thought before its answer."""
 _BYTES_PER_TOKEN = 4
 """Of English text, about; a figure made with it is marked as estimated wherever it is used."""
 _USUAL_OUTPUT = 512
@@ -47,6 +51,13 @@ class _RepeatedKeyError(ValueError):
 def api_path(endpoint: Endpoint) -> str:
     """Path of the API below the base URL."""
     return _PATHS[endpoint.api]
+
+
+def api_headers(endpoint: Endpoint, secret: str) -> dict[str, str]:
+    """What says who asks, for the headers of a request; nothing where there is no key."""
+    if endpoint.api == "messages":
+        return messages.headers(secret, endpoint.api_version)
+    return {"authorization": f"Bearer {secret}"} if secret else {}
 
 
 def estimate_input(request: Request) -> int:
@@ -85,11 +96,15 @@ def encode(request: Request, endpoint: Endpoint, *, n: int, got: int = 0) -> byt
         body |= {"logprobs": request.top_logprobs} if endpoint.api == "completions" else _chat_logprobs(request)
     if request.schema is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.schema}}
+    if endpoint.api == "messages":
+        body = messages.messages_body(endpoint.name, body, endpoint.api_version)
+        if isinstance(own := endpoint.body.get("output_config"), dict) and "output_config" in body:
+            return _ENCODER.encode(body | endpoint.body | {"output_config": own | body["output_config"]})
     return _ENCODER.encode(body | endpoint.body)
 
 
 def _prompt_fields(request: Request, endpoint: Endpoint) -> dict[str, Any]:
-    if endpoint.api == "chat":
+    if endpoint.api != "completions":
         return {"messages": [_chat_message(message) for message in request.messages]}
     if len(request.messages) != 1:
         raise InputError(
@@ -114,7 +129,7 @@ def _chat_logprobs(request: Request) -> dict[str, Any]:
 
 
 def read_answer(
-    status: int, headers: Mapping[str, str], content: bytes, request: Request, secret: str
+    status: int, headers: Mapping[str, str], content: bytes, request: Request, secret: str, api: str = "chat"
 ) -> Answer | RequestError:
     """Read what a server sent: an answer, or what is wrong with it.
 
@@ -124,6 +139,7 @@ def read_answer(
         content: the body.
         request: what was asked.
         secret: the key, which some servers repeat; it is removed from all that is kept. Empty: none.
+        api: the endpoint's.
     """
     raw = content.decode("utf-8", "replace")
     if secret:
@@ -144,7 +160,7 @@ def read_answer(
         return RequestError(kind="wrong_shape", detail=f"a JSON {type(value).__name__} in place of an object", raw=raw)
     if value.get("error"):
         return read_refusal(200, value["error"], raw, wait_s)
-    return _read_completion(value, raw, request)
+    return _read_completion(messages.as_completion(value) if api == "messages" else value, raw, request)
 
 
 def _check_content(headers: Mapping[str, str], content: bytes, raw: str) -> RequestError | None:
@@ -208,6 +224,11 @@ def _read_choice(choice: dict[str, Any]) -> tuple[str | None, str, tuple[Token, 
     text = message.get("content") if isinstance(message, dict) else choice.get("text")
     finish = choice.get("finish_reason")
     finish = finish if isinstance(finish, str) else "unknown"
+    if isinstance(message, dict) and text is None:
+        if isinstance(refusal := message.get("refusal"), str):
+            text, finish = refusal, "refusal"
+        elif any(isinstance(message.get(name), str) and message[name] for name in _THOUGHTS):
+            text = ""  # it thought, and did not come to speak: asking again pays for the same again
     if not isinstance(text, str) or finish == "content_filter":
         return None, finish, None
     return text, finish, _read_logprobs(choice.get("logprobs"))

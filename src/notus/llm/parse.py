@@ -20,17 +20,21 @@ from typing import Any
 from notus.core.errors import DataError, InputError
 from notus.core.plugins import Registry, foreign_code, hash_code, python_file, source_of
 from notus.core.records import Critique, Rating, digest
+from notus.llm.judges.thoughts import OnlyThoughtsError, behind_thoughts
 
 __all__ = [
     "PARSERS",
     "Parser",
     "Scale",
     "UnreadableError",
+    "as_json",
     "read_critique",
     "read_grade",
     "read_ratings",
     "read_score",
     "read_verdict",
+    "strip_fence",
+    "without_thoughts",
 ]
 
 PARSERS = Registry(
@@ -142,11 +146,11 @@ def read_ratings(text: str, aspect: str, count: int, scale: Scale, *, typed: boo
     Raises:
         UnreadableError: if anything is missing, twice, in another order or off the scale.
     """
-    text = _behind_thoughts(text)
-    value = _as_json(text)
+    text = without_thoughts(text)
+    value = as_json(text)
     if value is not None:
         return tuple(_json_rating(item, aspect, scale) for item in _json_items(value, count))
-    return tuple(_block_rating(block, aspect, scale, typed) for block in _blocks(_strip_fence(text), count))
+    return tuple(_block_rating(block, aspect, scale, typed) for block in _blocks(strip_fence(text), count))
 
 
 def read_critique(text: str, scale: Scale) -> Critique:
@@ -155,11 +159,11 @@ def read_critique(text: str, scale: Scale) -> Critique:
     Raises:
         UnreadableError: if there is no such line, several that differ, no critique, or no grade.
     """
-    text = _behind_thoughts(text)
-    value = _as_json(text)
+    text = without_thoughts(text)
+    value = as_json(text)
     if value is not None:
         return _json_critique(value, scale)
-    lines = _strip_fence(text).splitlines()
+    lines = strip_fence(text).splitlines()
     found = [(place, match) for place, line in enumerate(lines) if (match := _SCORE_LINE.fullmatch(line))]
     if not found:
         raise UnreadableError("no-score")
@@ -179,8 +183,8 @@ def read_score(text: str, scale: Scale) -> float:
     Raises:
         UnreadableError: if there is none, several, text behind it, or no grade in it.
     """
-    text = _behind_thoughts(text)
-    value = _as_json(text)
+    text = without_thoughts(text)
+    value = as_json(text)
     if value is not None:
         grade = _json_grade(_member(value, ("score", "grade", "rating")), scale)
     else:
@@ -196,8 +200,8 @@ def read_verdict(text: str) -> str:
     Raises:
         UnreadableError: if there is no verdict, several, text behind it, or another word in it.
     """
-    text = _behind_thoughts(text)
-    value = _as_json(text)
+    text = without_thoughts(text)
+    value = as_json(text)
     verdict = str(_member(value, ("verdict",)) if value is not None else _read_brackets(text)).strip().upper()
     verdict = "C" if verdict == "TIE" else verdict
     if verdict not in ("A", "B", "C"):
@@ -214,7 +218,7 @@ class Parser:
     be read, and so does an ``UnreadableError``, with its reason: the reply is asked for again, and in the end unscored.
     A number off the scale is such a reply too. There is no default. What else the function raises or returns is a bug
     in it, and stops the run with one line. It may be called from several threads, and never sees a reply that was cut
-    at the token limit.
+    at the token limit, nor the thoughts that stand before one.
 
     Args:
         name: of ``PARSERS``: ``python:FILE.py:NAME``, ``python:MODULE:NAME``, an entry point ``notus.parsers``, or one
@@ -257,6 +261,7 @@ class Parser:
         Raises:
             UnreadableError, InputError, DataError: as ``score``.
         """
+        text = without_thoughts(text)
         value = self._read(text, scale)
         if isinstance(value, Critique):
             return value
@@ -290,6 +295,7 @@ class Parser:
     def _read(self, text: str, *scale: Scale) -> Any:
         if self.name in PARSERS.names:
             return self._function(text, *scale)
+        text = without_thoughts(text)
         failed, refusal, value = f"parser {self.name} failed on the reply {text!r:.60}", None, None
         remedy = "correct the function: it returns None where a reply cannot be read"
         with foreign_code(failed, self._file, source_of(self._function), remedy, InputError):
@@ -327,13 +333,16 @@ def _source_file(function: Any) -> str | None:
         return None
 
 
-def _behind_thoughts(text: str) -> str:
-    """A reply without the thoughts that a reasoning judge wrote before it; a server may have kept their opening tag."""
-    thoughts, closed, reply = text.partition("</think>")
-    opened = thoughts.lstrip().startswith("<think>")
-    if closed and (opened or "<think>" not in thoughts):
-        return reply
-    return "" if opened else text
+def without_thoughts(text: str) -> str:
+    """The text of a reply without the thoughts that stand before it.
+
+    Raises:
+        UnreadableError: if it holds nothing else.
+    """
+    try:
+        return behind_thoughts(text)
+    except OnlyThoughtsError:
+        raise UnreadableError("only-thoughts", text[-40:]) from None
 
 
 def _ascii_digits(text: str) -> str:
@@ -355,7 +364,8 @@ def _on_scale(number: float, scale: Scale, shown: str) -> float:
     return number
 
 
-def _strip_fence(text: str) -> str:
+def strip_fence(text: str) -> str:
+    """The text inside a code fence that holds all of a reply; the reply itself where there is none."""
     found = _FENCE.fullmatch(text)
     return found["body"] if found else text
 
@@ -433,13 +443,13 @@ def _types(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\d{1,2}", bare))
 
 
-def _as_json(text: str) -> Any | None:
+def as_json(text: str) -> Any | None:
     """The reply as JSON, or None where it is none; a reply that begins as an object must be whole.
 
     Raises:
         UnreadableError: for broken JSON, and for a key that stands twice.
     """
-    body = _strip_fence(text).strip()
+    body = strip_fence(text).strip()
     if not body.startswith(("{", "[{")):
         return None
     try:

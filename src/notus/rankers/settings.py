@@ -3,12 +3,14 @@
 Owns the settings. Which ranker it is, is owned by ``rankers.ref``.
 """
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import pydantic
 
 from notus.core.config import Config
 from notus.engine.settings import Limits
+from notus.llm.judge import Judges
+from notus.llm.judges.rubric_judge import RubricJudge
 
 __all__ = ["EncoderShape", "PairBudget", "Ranking"]
 
@@ -70,8 +72,30 @@ class Ranking(Config):
     own_checks: tuple[str, ...] = ()
     """Of ``checks``: your own ones that its file may name, each ``python:FILE.py:NAME``. That is code, which runs."""
     judging: Literal["pairs", "grades"] = "pairs"
-    """Of a judge: each pair in both orders, or a grade from 1 to 10 for each answer."""
+    """Of a judge: each pair in both orders, or a grade from 1 to 10 for each answer, which is usual with a rubric."""
     judge_tokens: int = pydantic.Field(default=1024, ge=1)
     """The most tokens of a judge's reply; a reply that is cut is not read."""
     tries: int = pydantic.Field(default=3, ge=1, le=20)
     """How often a judge is asked until its reply can be read."""
+    rubric: str | None = None
+    """Of a judge: a rubric file of your own, by which it judges: docs/own-judge.md."""
+
+    @pydantic.model_validator(mode="after")
+    def _rubric_is_there(self) -> Self:
+        if self.rubric is not None:
+            self.judges()
+            if "judging" not in self.model_fields_set:
+                object.__setattr__(self, "judging", "grades")
+        return self
+
+    @pydantic.model_serializer(mode="wrap")
+    def _rubric_by_content(self, serialize: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A rubric counts by what its file says; without one the settings count as they did before there was one."""
+        found: dict[str, Any] = serialize(self)
+        if self.rubric is None:
+            return {key: value for key, value in found.items() if key != "rubric"}
+        return found | {"rubric": RubricJudge(self.rubric).digest}
+
+    def judges(self) -> Judges:
+        """How a judge is asked."""
+        return Judges(rubric=self.rubric)

@@ -264,7 +264,7 @@ _READ_BY: Mapping[str, frozenset[str]] = {
     "pairrm": frozenset(["selection", "seed", "max_tokens", "precision", "budget"]),
     "reward-model": frozenset(["max_tokens", "precision", "limits"]),
     "implicit": frozenset(["max_tokens", "limits"]),
-    "judge": frozenset(["judging", "judge_tokens", "tries"]),
+    "judge": frozenset(["judging", "judge_tokens", "tries", "rubric"]),
 }
 """Kind of ranker → the settings of ``ranking`` that it reads."""
 

@@ -8,20 +8,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from notus.core.artifacts import QUEUE
-from notus.core.errors import ConfigError
+from notus.core.errors import ConfigError, InputError
 from notus.core.run import Run, locked
 from notus.recipes.execute import Observer, execute
 from notus.recipes.experiment import check_folder, run_recipe
 from notus.recipes.recipe import Recipe, make_plan
 from notus.steps.collect.again import AskAgain
 from notus.steps.collect.asking import LOCAL
+from notus.steps.collect.batch import Batch, Batched, batch_step
 from notus.steps.collect.feedback import Collect
 from notus.steps.perform import PlannedStep, do_step
 
-__all__ = ["run_collection", "settings_again"]
+__all__ = ["batch_collection", "run_collection", "settings_again"]
 
 _ASKING = ("endpoints", "toy_judge", "serve", "engine", "ledger", "max_cost")
 """Settings of a collection that say how its judge is asked."""
@@ -37,21 +39,60 @@ def run_collection(recipe: Recipe, out: Path, observer: Observer) -> list[Run]:
         ConfigError: if no step of the recipe asks anybody.
         InputError: if the directory holds something else.
     """
+    runs = []
+    for step, path, inputs in _asking_steps(recipe, out, observer):
+        with locked(out), _watch_step(step, path, observer):
+            runs.append(do_step(step, path, inputs))
+    run_recipe(recipe, out, observer)
+    return runs
+
+
+def batch_collection(recipe: Recipe, out: Path, batch: Batch, observer: Observer) -> list[tuple[str, Batched]]:
+    """Do a recipe up to its collections, enter results of batches in their ledgers, and write down what is still to be
+    asked.
+
+    Args:
+        recipe: one with steps that collect feedback.
+        out: its run directory.
+        batch: what is done with batch files; of several collections each writes into a folder of its own.
+        observer: of the steps before.
+
+    Returns:
+        For each collection its step, and what became of it.
+
+    Raises:
+        ConfigError: if no step asks anybody, or one that does cannot be asked by batch files.
+        InputError: if the directory holds something else, or the folder for requests is not empty.
+    """
+    if (
+        batch.folder is not None
+        and batch.folder.exists()
+        and (not batch.folder.is_dir() or any(batch.folder.iterdir()))
+    ):
+        raise InputError(f"{batch.folder} is there already, and no empty folder; name another for the batch files")
+    found = []
+    steps = list(_asking_steps(recipe, out, observer))
+    for step, path, inputs in steps:
+        own = batch.folder and (batch.folder / step.folder if len(steps) > 1 else batch.folder)
+        if own is not None:
+            own.mkdir(parents=True, exist_ok=True)
+        with locked(out):
+            found.append((step.name, batch_step(step, path, inputs, replace(batch, folder=own))))
+    return found
+
+
+def _asking_steps(recipe: Recipe, out: Path, observer: Observer) -> Iterator[tuple[PlannedStep, Path, dict[str, str]]]:
+    """The steps that ask models, each with its run directory and what it reads, which is made before."""
     plan = make_plan(recipe, out)
     asking = [step for step in plan.steps.values() if step.config.collects]
     if not asking:
         raise ConfigError(f"the recipe '{recipe.head.name}' has no step that collects; give it to 'notus run'")
     check_folder(out)
-    runs = []
     for step in asking:
         for name in dict.fromkeys(plan.steps[needed].name for needed in step.needs.values()):
             execute(plan, out, observer, until=name)
         folders = {key: str(out / "steps" / plan.steps[needed].folder) for key, needed in step.needs.items()}
-        path = out / "steps" / step.folder
-        with locked(out), _watch_step(step, path, observer):
-            runs.append(do_step(step, path, folders | step.given))
-    run_recipe(recipe, out, observer)
-    return runs
+        yield step, out / "steps" / step.folder, folders | step.given
 
 
 def settings_again(recipe: Recipe, queue: str) -> AskAgain:

@@ -23,7 +23,7 @@ from notus.evaluate.alpaca.files import Answer
 from notus.evaluate.alpaca.score import DRAW, Judgement
 from notus.llm.errors import RULES
 from notus.llm.judge import Judged, Question, Unscored, ask
-from notus.llm.parse import UnreadableError
+from notus.llm.parse import UnreadableError, without_thoughts
 from notus.llm.prompts import Template, read_prompt
 from notus.llm.protocol import Decoding, Generator, Model, Outcome, Reply
 
@@ -134,7 +134,7 @@ def read_rank(text: str) -> float:
     Raises:
         UnreadableError: for anything but one list of both models with the ranks 1 and 2, in a code fence or bare.
     """
-    bare = text.strip()
+    bare = without_thoughts(text).strip()
     fenced = _FENCE.fullmatch(bare)
     matched = _RANKING.fullmatch(fenced["inside"].strip() if fenced else bare)
     if matched is None:

@@ -373,6 +373,11 @@ def _errors_in_one_line(name: str) -> Iterator[None]:
         if name in TASKS or not name.endswith((".yaml", ".yml")):
             raise RunError(f"the questions of '{name}' could not be had: {reason}; give a file with --data") from error
         raise ConfigError(f"the task file '{name}' cannot be used: {reason}") from error
+    except AssertionError as error:  # lm-eval's own check of lengths
+        if not str(error).startswith("Invalid configuration"):
+            raise
+        told = str(error).removeprefix("Invalid configuration:").strip().rstrip(".")
+        raise ConfigError(f"'{name}' cannot be asked of so short a model: {told}; raise max_length") from error
 
 
 @contextmanager

@@ -167,7 +167,7 @@ class AskedJudge:
     """A judge that is asked through a generator, with the strict parser of ``llm.parse``."""
 
     name: str
-    """Of the model, as the generator calls it."""
+    """What its verdicts are recorded under."""
     generator: Generator
     judges: Judges
     """With the prompt files."""
@@ -175,6 +175,8 @@ class AskedJudge:
     tries: int = 3
     form: Literal["pair", "grade"] = "pair"
     """``pair`` asks for a verdict on two answers, ``grade`` for a grade of each alone."""
+    model: str = ""
+    """As the generator calls it; empty: as ``name`` says."""
 
     @property
     def pointwise(self) -> bool:
@@ -198,12 +200,12 @@ class AskedJudge:
         return [_by_grades(*(of[format_instruction(p.prompt), text] for text in (p.first, p.second))) for p in pairs]
 
     def _ask(self, questions: Iterable[Question[Any]]) -> dict[int, Any]:
-        models = self.generator.models
-        if self.name not in models:
-            raise ConfigError(f"there is no model '{self.name}' to judge; {nearest(self.name, models)}")
+        models, model = self.generator.models, self.model or self.name
+        if model not in models:
+            raise ConfigError(f"there is no model '{model}' to judge; {nearest(model, models)}")
         listed = list(questions)
         numbers = {id(question): number for number, question in enumerate(listed)}
-        judged = ask(self.generator, models[self.name], listed, self.decoding, tries=self.tries)
+        judged = ask(self.generator, models[model], listed, self.decoding, tries=self.tries)
         return {numbers[id(item.question)]: item.value for item in judged}
 
 

@@ -5,6 +5,7 @@ owned by ``llm.judge``; who answers, and that nothing is paid for twice, by the 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace as with_about
 from itertools import combinations
 
 from notus.core.errors import ConfigError, nearest
@@ -26,14 +27,15 @@ class JudgeRanker:
 
     ``pairs``: an answer's score is its mean preference over the other answers, each pair asked in both orders; a pair
     in which the verdict turns with the order counts ½ (Zheng et al. 2023, section 3.4,
-    https://arxiv.org/abs/2306.05685). ``grades``: the grade from 1 to 10.
+    https://arxiv.org/abs/2306.05685). ``grades``: the grade from 1 to 10. With a rubric both are asked for by it.
 
     Args:
         generator: who is asked.
         model: the judge's name there. The policy's own name makes it judge itself.
         settings: ``judging`` and ``tries``.
-        tally: receives ``judged`` and ``unscored``, and ``turned`` for pairs whose verdict turned with the order.
-        judges: prompt files; None takes the built-in ones.
+        tally: receives ``judged``, ``unscored`` and ``not-read-REASON``, and ``turned`` for pairs whose verdict turned
+            with the order.
+        judges: prompt files; None takes the built-in ones, or the rubric of ``settings``.
 
     Raises:
         ConfigError: if the generator has no such model.
@@ -46,7 +48,7 @@ class JudgeRanker:
             raise ConfigError(f"there is nobody called '{model}' to judge; {nearest(model, generator.models)}")
         self.name = f"judge:{model}"
         self._generator, self._model = generator, generator.models[model]
-        self._settings, self._tally, self._judges = settings, tally, judges or Judges()
+        self._settings, self._tally, self._judges = settings, tally, judges or settings.judges()
         self._decoding = Decoding(temperature=0.0, max_tokens=settings.judge_tokens)
 
     def rank(self, prompts: Sequence[tuple[Message, ...]], candidates: Sequence[Sequence[str]]) -> Scores:
@@ -66,13 +68,13 @@ class JudgeRanker:
             for number, answers in enumerate(candidates):
                 for place, answer in enumerate(answers):
                     question = self._judges.grade(texts[number], answer)
-                    yield Question(question.messages, question.read, question.step, about=(number, place))
+                    yield with_about(question, about=(number, place))
 
         scores: Scores = [[None] * len(answers) for answers in candidates]
         for judged in ask(self._generator, self._model, questions(), self._decoding, tries=self._settings.tries):
             number, place = judged.question.about
             value = judged.value
-            self._tally.count("unscored" if isinstance(value, Unscored) else "judged")
+            self._count(value)
             scores[number][place] = None if isinstance(value, Unscored) else value
         return scores
 
@@ -96,17 +98,20 @@ class JudgeRanker:
                 for pair in combinations(range(len(answers)), 2):
                     for first, second in (pair, pair[::-1]) if answers[pair[0]] != answers[pair[1]] else ():
                         question = self._judges.pair(texts[number], answers[first], answers[second])
-                        place = number, first, second
-                        yield Question(question.messages, question.read, question.step, about=place)
+                        yield with_about(question, about=(number, first, second))
 
         found: dict[Place, str] = {}
         for judged in ask(self._generator, self._model, questions(), self._decoding, tries=self._settings.tries):
-            if isinstance(judged.value, Unscored):
-                self._tally.count("unscored")
-            else:
-                self._tally.count("judged")
+            self._count(judged.value)
+            if not isinstance(judged.value, Unscored):
                 found[judged.question.about] = judged.value
         return found
+
+    def _count(self, value: object) -> None:
+        """Count a reply, one that stays unread with its reason: a refusal, cut off, or what the parser found."""
+        self._tally.count("unscored" if isinstance(value, Unscored) else "judged")
+        if isinstance(value, Unscored):
+            self._tally.count(f"not-read-{value.reason}")
 
     def _score(self, verdicts: dict[Place, str], number: int, first: int, second: int, *, equal: bool) -> float | None:
         """What the first answer wins of a pair, or None where a verdict is missing."""

@@ -8,10 +8,12 @@ from typing import Any
 
 from notus.evaluate.compare import format_estimate
 from notus.evaluate.harness.run import AnsweredQuestion, MetricMean, mean_metrics
+from notus.evaluate.harness.suite import SuiteRow
 from notus.report.section import ReportSection
 from notus.report.table import Cell, Table
+from notus.stats.intervals import Estimate
 
-__all__ = ["harness_sections"]
+__all__ = ["harness_sections", "suite_sections"]
 
 
 def harness_sections(
@@ -20,8 +22,8 @@ def harness_sections(
     """What a benchmark shows.
 
     Args:
-        summary: what the run noted: ``lm_eval``, ``task``, ``shots``, and ``tokens`` with ``tokens_apart`` where the
-            model's passes were counted.
+        summary: what the run noted: ``lm_eval``, ``task``, ``shots``, ``asked_as``, and ``tokens`` with
+            ``tokens_apart`` where the model's passes were counted.
         means: of ``mean_metrics``, the deciding metric first.
         mark: what is to be known of the scores, empty where nothing is.
         answered: the questions.
@@ -32,7 +34,9 @@ def harness_sections(
     over = "questions; the wider of the intervals over questions and over subjects" if subjects > 1 else "questions"
     table = Table(("Metric", "n", "Clusters", "Mean, 95 %"), rows, f"n = {first.n:,} {over}.")
     shots = "the task's own" if summary["shots"] is None else summary["shots"]
-    sentences = [f"lm-eval {summary['lm_eval']}, {summary['task']}, shots: {shots}, {first.metric} first."]
+    sentences = [
+        f"lm-eval {summary['lm_eval']}, {summary['task']}, shots: {shots}, {first.metric} first; {summary['asked_as']}."
+    ]
     if "tokens" in summary:
         saved = summary["tokens_apart"] / summary["tokens"]
         sentences.append(
@@ -42,6 +46,41 @@ def harness_sections(
     if mark:
         sentences.append(mark[0].upper() + mark[1:] + ".")
     return [ReportSection("Benchmark", tuple(sentences), table), *_by_subject(answered, first)]
+
+
+def suite_sections(
+    summary: Mapping[str, Any],
+    rows: Sequence[SuiteRow],
+    mean: float,
+    interval: Estimate | None,
+    marks: Mapping[str, str],
+) -> list[ReportSection]:
+    """What a suite shows: a row for each task, and their unweighted mean.
+
+    Args:
+        summary: what the run noted: ``lm_eval``, ``suite``, ``asked_as``, ``limit``.
+        rows: what each task came to.
+        mean: of the rows, each counted alike.
+        interval: of that mean; None where a task has one question.
+        marks: task → what is to be known of its score.
+    """
+    cells: list[tuple[Cell, ...]] = [
+        (row.task, row.shots, row.metric, row.n, format_estimate(row.interval) if row.interval else f"{row.mean:.3f}")
+        for row in rows
+    ]
+    whole = format_estimate(interval) if interval else f"{mean:.3f}"
+    cells.append((f"mean of the {len(rows)}", "", "", sum(row.n for row in rows), whole))
+    limited = f" Of each task at most {summary['limit']:,} questions." if summary["limit"] else ""
+    sentences = [f"lm-eval {summary['lm_eval']}, {summary['suite']}; {summary['asked_as']}.{limited}"]
+    sentences += [
+        f"{row.task}: the mean of {row.subjects} subjects, each counted alike, as the leaderboard had it."
+        for row in rows
+        if row.subjects > 1
+    ]
+    sentences += [f"{task}: {mark}." for task, mark in marks.items()]
+    note = "The mean counts each task alike; its interval speaks of other questions of the same tasks."
+    table = Table(("Task", "Shots", "Metric", "n", "Mean, 95 %"), tuple(cells), note)
+    return [ReportSection("Suite", tuple(sentences), table)]
 
 
 def _by_subject(answered: Sequence[AnsweredQuestion], first: MetricMean) -> list[ReportSection]:

@@ -10,15 +10,16 @@ from notus.collect.again import Place, ask_again, decide_again, queued_questions
 from notus.collect.settings import EndpointSettings, JudgeSettings
 from notus.core.artifacts import DECISIONS, FEEDBACK, QUEUE, Artifact
 from notus.core.errors import DataError
-from notus.core.records import Critique, Decision, Feedback
+from notus.core.records import Decision, Feedback
 from notus.core.stage import Tally, apply
 from notus.core.tables import read_records, table_exists
 from notus.formats.quarantine import Quarantine
 from notus.llm.judge import Question
+from notus.llm.judges.reading import ReadingWatch
 from notus.llm.pool import EndpointPool
 from notus.preferences.repair import Doubt
 from notus.steps.base import Context, Reads, Reference, Serving, require_feedback
-from notus.steps.collect.asking import Asking, ToyJudge, open_asking
+from notus.steps.collect.asking import Asking, ToyJudge, open_asking, replies_read
 
 __all__ = ["AskAgain", "queue_in"]
 
@@ -52,7 +53,8 @@ class AskAgain(Reads, Serving, EndpointSettings):
         with open_asking(context, self, judge=self.toy_judge) as asked:
             asked.progress.total = len(questions)
             _estimate(context, self, tuple(questions.values()), asked)
-            judged = ask_again(questions.values(), asked.judge, self.judge, self.draw)
+            watch = ReadingWatch(self.judge.endpoint, stops=self.judge.unread == "stop")
+            judged = ask_again(questions.values(), asked.judge, self.judge, self.draw, watch)
         rater = next((one.model for one in self.endpoints if one.name == self.judge.endpoint), "")
         rater = rater or self.judge.endpoint
         decisions: list[Decision] = []
@@ -74,6 +76,7 @@ class AskAgain(Reads, Serving, EndpointSettings):
             replaced=tally.counts["replaced"],
             still_in_doubt=len(still),
             judge=rater,
+            **replies_read(context, watch),
         )
 
 
@@ -92,7 +95,7 @@ def queue_in(place: Path) -> list[Doubt]:
     return queue
 
 
-def _estimate(context: Context, config: AskAgain, questions: Sequence[Question[Critique]], asked: Asking) -> None:
+def _estimate(context: Context, config: AskAgain, questions: Sequence[Question[Any]], asked: Asking) -> None:
     """Say what the run will ask and cost, before it starts."""
     if not isinstance(asked.judge, EndpointPool):
         return

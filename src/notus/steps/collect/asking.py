@@ -19,14 +19,18 @@ from notus.core.artifacts import find_model
 from notus.core.config import Config
 from notus.core.errors import ConfigError, require
 from notus.llm.endpoint import Endpoint
+from notus.llm.judges.reading import ReadingWatch
 from notus.llm.ledger import Ledger
 from notus.llm.pool import EndpointPool
 from notus.llm.progress import Progress, Snapshot
 from notus.llm.protocol import Generator
+from notus.llm.wire.messages import unsent
+from notus.stats.intervals import Share
 from notus.steps.base import Context
 from notus.steps.collect.serving import served_model, toy_judge
+from notus.steps.evaluate.scores import note_estimate
 
-__all__ = ["LOCAL", "TOY", "Asking", "ToyJudge", "ledger_of", "open_asking"]
+__all__ = ["LOCAL", "TOY", "Asking", "ToyJudge", "ledger_of", "open_asking", "replies_read"]
 
 
 class ToyJudge(Config):
@@ -64,6 +68,16 @@ def ledger_of(run: Path, given: str | None) -> Path:
     return beside.absolute().parent / "ledger.sqlite"
 
 
+def replies_read(context: Context, watch: ReadingWatch) -> dict[str, Any]:
+    """How many of the judge's replies were read, with its interval, and why the others were not: said and stored."""
+    found, why = Share.make(watch.replies_read, watch.replies), dict(watch.reasons.most_common())
+    reasons = f"; not read: {', '.join(f'{count:,} {reason}' for reason, count in why.items())}" if why else ""
+    told = f"of the judge's replies, those asked for again among them, {found} were read{reasons}"
+    context.log(told)
+    stored = {"replies": watch.replies, "read": watch.replies_read, "share": note_estimate(found.interval)}
+    return {"judge_read": told, "judge_replies": stored | ({"not_read": why} if why else {})}
+
+
 @contextmanager
 def open_asking(context: Context, config: Any, *, judge: ToyJudge | None = None) -> Iterator[Asking]:
     """Open ledger, servers and endpoints, and note at the end what was asked and paid."""
@@ -85,6 +99,7 @@ def open_asking(context: Context, config: Any, *, judge: ToyJudge | None = None)
         if judge is not None:
             server = toy_judge(TOY, noise=judge.noise, malformed=judge.malformed)
             endpoints.append(stack.enter_context(server))
+        _say_unsent(context, endpoints)
         pool = _endpoint_pool(stack, endpoints, ledger, asking, progress) if endpoints else local
         if pool is None:
             raise ConfigError("there is nobody to ask: name endpoints, or a model with 'serve'")
@@ -99,6 +114,15 @@ def _endpoint_pool(
     stack: ExitStack, endpoints: list[Endpoint], ledger: Ledger, asking: EndpointSettings, progress: Progress
 ) -> Generator:
     return stack.enter_context(EndpointPool(endpoints, ledger, max_cost=asking.max_cost, progress=progress))
+
+
+def _say_unsent(context: Context, endpoints: list[Endpoint]) -> None:
+    """Say which settings of a draw an endpoint has no place for."""
+    left_out = {e.name: list(unsent(e.api_version)) for e in endpoints if e.api == "messages"}
+    for name, settings in left_out.items():
+        context.log(f"endpoint '{name}' has api: messages, which is sent no {', '.join(settings)}, whatever is set")
+    if left_out:
+        context.note(not_sent=left_out)
 
 
 def _in_process(folder: Path, ledger: Ledger) -> Generator:

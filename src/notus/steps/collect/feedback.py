@@ -16,9 +16,10 @@ from notus.core.run import atomic
 from notus.core.stage import Tally
 from notus.formats.format import Data, record_id
 from notus.formats.write import encode_row
+from notus.llm.judges.reading import ReadingWatch
 from notus.llm.pool import EndpointPool
 from notus.steps.base import Context, PromptsRef, Reads, Seed, Serving
-from notus.steps.collect.asking import Asking, ToyJudge, _line, open_asking
+from notus.steps.collect.asking import Asking, ToyJudge, _line, open_asking, replies_read
 
 __all__ = ["Collect", "drafts_of", "requests_per_prompt"]
 
@@ -50,8 +51,9 @@ class Collect(Reads, Serving, Collection):
         with open_asking(context, self, judge=self.toy_judge) as asked:
             asked.progress.total = len(drafts) * requests_per_prompt(self) + asked_about
             _estimate(context, self, drafts, context.seed, asked)
+            watch = None if self.judge is None else ReadingWatch(self.judge.endpoint, stops=self.judge.unread == "stop")
             found = collecting(
-                drafts, tally, settings=self, seed=context.seed, answerer=asked.answerer, judge=asked.judge
+                drafts, tally, settings=self, seed=context.seed, answerer=asked.answerer, judge=asked.judge, watch=watch
             )
             raw = context.tally("raw layout", "parts")
             with atomic(context.path / "feedback.jsonl", "wb") as file:
@@ -66,6 +68,7 @@ class Collect(Reads, Serving, Collection):
             ratings_read=scored,
             share_read=round(scored / (scored + unscored), 4) if scored + unscored else None,
             **({} if self.verify is None else {"verified": _verified(tally)}),
+            **({} if watch is None else replies_read(context, watch)),
             **({"verbatim": "candidates stood in the judge's prompts as they are"} if _is_verbatim(self) else {}),
         )
 

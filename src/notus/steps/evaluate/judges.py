@@ -20,6 +20,7 @@ from notus.evaluate.judges.human import HumanPair, from_preferences, read_human_
 from notus.evaluate.judges.present import AskedJudge, JudgedPair, PairJudge, RankerJudge, label_of
 from notus.evaluate.judges.probes import make_probes
 from notus.formats.quarantine import Quarantine
+from notus.llm.judges.rubric import read_rubric
 from notus.llm.protocol import Generator
 from notus.rankers.ref import RankerRef, RankerText
 from notus.report.evaluations.judges import judge_sections
@@ -52,7 +53,7 @@ class AskedSettings(PromptsAndParsers):
     endpoint: str = pydantic.Field(min_length=1)
     """Name of the endpoint that is asked."""
     form: Literal["pair", "grade"] = "pair"
-    """``pair`` asks which of two answers is better, ``grade`` for a grade of each alone."""
+    """``pair`` asks which of two answers is better, ``grade`` for a grade of each alone: usual with a rubric."""
     sampling: Sampling = Sampling(temperature=0.0, max_tokens=1024)
     tries: int = pydantic.Field(default=3, ge=1, le=20)
     """How often a question is asked until its reply can be read."""
@@ -64,6 +65,21 @@ class AskedSettings(PromptsAndParsers):
     verbatim: bool = False
     """Put answers into the prompt as they are, without fences: for published prompts. An answer can then speak to the
     judge, and the canaries will show it."""
+    rubric: str | None = None
+    """A rubric file of your own, by which the judge judges: docs/own-judge.md."""
+
+    @pydantic.model_validator(mode="after")
+    def _rubrics_grade(self) -> Self:
+        if self.rubric is not None and "form" not in self.model_fields_set:
+            object.__setattr__(self, "form", "grade")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What it is called in the results: its endpoint, and its rubric where it has one."""
+        if self.rubric is None:
+            return self.endpoint
+        return f"{self.endpoint} by {read_rubric(self.rubric).name}{', in pairs' if self.form == 'pair' else ''}"
 
 
 class JudgeTrial(Ranked):
@@ -97,7 +113,7 @@ class JudgeTrial(Ranked):
             raise ValueError("nobody is on trial: name rankers (--ranker length) or judges")
         if asked := next((text for text in self.rankers if RankerRef.read(text).about.asks), None):
             raise ValueError(f"'{asked}' is a judge that is asked: name its endpoint under 'judges', not in 'rankers'")
-        names = [*self.rankers, *(each.endpoint for each in self.judges)]
+        names = [*self.rankers, *(each.name for each in self.judges)]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"'{twice}' is on trial twice; once is enough")
         return self
@@ -145,7 +161,9 @@ class JudgeTrial(Ranked):
 
 def _asked_judge(settings: AskedSettings, generator: Generator) -> AskedJudge:
     decoding = settings.sampling.decoding()
-    return AskedJudge(settings.endpoint, generator, settings.judges(), decoding, settings.tries, settings.form)
+    return AskedJudge(
+        settings.name, generator, settings.judges(), decoding, settings.tries, settings.form, settings.endpoint
+    )
 
 
 def _human_pairs(context: Context, config: Reads, given: str) -> list[HumanPair]:
