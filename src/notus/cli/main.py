@@ -72,7 +72,7 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         prepare="notus.cli.prepare:task_or_file",
     ),
     "rewards": StepCommand(
-        "Measure how often a ranker prefers the chosen answer, by subset, with its bias to length.",
+        "Measure how often a ranker prefers the chosen answer, or a good one among n, by subset and beside chance.",
         "reward-check",
         "notus eval rewards length new_pairs.jsonl --out runs/rewards",
         arguments=("ranker", "data"),
@@ -86,7 +86,7 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         metavars={"by": "MEASURE"},
     ),
     "judges": StepCommand(
-        "Evaluate judges: agreement with people, the order, the length, and answers they must not fall for.",
+        "Evaluate judges, asked or stored: agreement with people, the order, the length, what they must not fall for.",
         "judges",
         "notus eval judges new_pairs.jsonl --ranker length --out runs/judges",
         names={"rankers": "--ranker"},

@@ -26,7 +26,7 @@ from functools import partial
 import numpy as np
 
 from notus.stats.bootstrap import Array, bootstrap_totals
-from notus.stats.intervals import Estimate
+from notus.stats.intervals import Estimate, share
 
 __all__ = ["WEIGHTS", "TiedPrompt", "TiesScore", "read_name", "ties_columns", "ties_of_sums", "ties_score"]
 
@@ -57,7 +57,7 @@ class TiedPrompt:
 
 @dataclass(frozen=True)
 class TiesScore:
-    """The score of Ties with its parts; a part is None where no prompt has it."""
+    """The score of Ties with its parts; a part is None where fewer than two prompts have it."""
 
     score: float
     interval: Estimate | None
@@ -65,11 +65,11 @@ class TiesScore:
     tied: int
     references: int
     both: int
-    accurate_tied: float | None
-    accurate_reference: float | None
-    preferred: float | None
-    preferred_hard: float | None
-    margin: float | None
+    accurate_tied: Estimate | None
+    accurate_reference: Estimate | None
+    preferred: Estimate | None
+    preferred_hard: Estimate | None
+    margin: Estimate | None
 
 
 def read_name(name: str) -> tuple[str, str] | None:
@@ -109,8 +109,9 @@ def ties_score(prompts: Sequence[TiedPrompt], *, draws: int = 9_999, seed: int =
     _, totals = ties_columns(prompts)
     sums = totals.sum(axis=0)
 
-    def part(place: int, of: int) -> float | None:
-        return float(sums[place] / sums[of]) if sums[of] else None
+    def part(place: int, of: int, low: float = 0.0) -> Estimate | None:
+        values = totals[totals[:, of] > 0, place].tolist()
+        return share(values, range(len(values)), low=low) if values else None
 
     return TiesScore(
         score=float(ties_of_sums(sums)),
@@ -124,7 +125,7 @@ def ties_score(prompts: Sequence[TiedPrompt], *, draws: int = 9_999, seed: int =
         accurate_reference=part(2, 3),
         preferred=part(4, 7),
         preferred_hard=part(5, 7),
-        margin=part(6, 7),
+        margin=part(6, 7, low=-1.0),
     )
 
 
