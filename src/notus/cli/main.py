@@ -41,7 +41,7 @@ TRAININGS: Mapping[str, StepCommand] = {
         prepare="notus.cli.prepare:read_before_dpo",
     ),
     "ranker": StepCommand(
-        "Train a ranker on preference pairs: accuracy, calibration and length bias on prompts that are held out.",
+        "Train a ranker on pairs, or a classifier on single answers, and measure it on prompts that are held out.",
         "train-ranker",
         "notus train ranker new_pairs.jsonl --start runs/base --out runs/ranker",
         arguments=("pairs",),
@@ -63,6 +63,18 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         "notus eval mtbench --judgments judgments.jsonl --out runs/mtbench",
         arguments=(),
         settings_file=True,
+    ),
+    "arena-hard": StepCommand(
+        "Score Arena-Hard's stored judgements: win rates over the baseline with intervals, and beside style.",
+        "arena-hard",
+        "notus eval arena-hard --judgments arena_hard.jsonl --out runs/arena-hard",
+        arguments=(),
+    ),
+    "wildbench": StepCommand(
+        "Score WildBench's stored judgements: WB-Score and WB-Reward, by task category, with intervals.",
+        "wildbench",
+        "notus eval wildbench --judgments wildbench.json --out runs/wildbench",
+        arguments=(),
     ),
     "harness": StepCommand(
         "Score a model on an academic benchmark by lm-eval, with n and interval; its version is part of the score.",

@@ -4,8 +4,8 @@ Where several answers share the highest score, a choice counts the share of them
 is RewardBench 2's rule, 1 over the number that share the highest score if the good one is among them. Picking at random
 gets the share of good answers, which stands beside each accuracy as chance.
 
-**RewardBench 2** (Malik et al. 2025, https://arxiv.org/abs/2506.01937): six subsets, in five of them the accuracy of the
-best of four, in Ties a score of its own (``choices.ties``). The total is the plain mean of the subsets.
+**RewardBench 2** (Malik et al. 2025, https://arxiv.org/abs/2506.01937): six subsets, in five of them the accuracy of
+the best of four, in Ties a score of its own (``choices.ties``). The total is the plain mean of the subsets.
 
 Owns the scoring and the report; how it is shown is owned by ``report.sets.choices``. Prompts are clusters.
 """
@@ -218,7 +218,7 @@ def _accuracy(name: str, own: Sequence[ChoiceScore]) -> ChoiceAccuracy:
 def _total(
     plain: Sequence[ChoiceScore], ties: Sequence[TiedPrompt], order: Sequence[str]
 ) -> tuple[float | None, Estimate | None]:
-    """The mean of the subsets with a bootstrap interval over prompts; of Ties both forms of a prompt are one cluster."""
+    """The mean of the subsets with a bootstrap interval over prompts, of which both forms in Ties are one cluster."""
     places = {name: number for number, name in enumerate(order) if name != TIES}
     scored = [item for item in plain if item.value is not None]
     if not ties or {item.subset for item in scored} != set(places):

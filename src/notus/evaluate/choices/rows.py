@@ -85,7 +85,9 @@ def from_rankings(
             line=record.line,
         )
     if not met and known:
-        raise ConfigError(f"question: nobody ranked the answers on '{question}'; {nearest(str(question), sorted(known))}")
+        raise ConfigError(
+            f"question: nobody ranked the answers on '{question}'; {nearest(str(question), sorted(known))}"
+        )
 
 
 def from_unpaired(records: Iterable[Unpaired], tally: Tally, *, subset: str = "subset") -> Iterator[Choice]:

@@ -14,7 +14,7 @@ the scores of right and wrong answers::
 
 each the mean over the prompts that have it; the last three over prompts of which both forms are there. So a perfect
 ranker has 1.01 at most. Sources: Malik et al. 2025, https://arxiv.org/abs/2506.01937, and ``process_single_model`` in
-https://github.com/allenai/reward-bench, ``rewardbench/utils.py``. Owns this score; the interval is the bootstrap over N.
+https://github.com/allenai/reward-bench, ``rewardbench/utils.py``. Owns this score; the bootstrap is over N.
 """
 
 import math
@@ -132,10 +132,8 @@ def ties_score(prompts: Sequence[TiedPrompt], *, draws: int = 9_999, seed: int =
 def _paired(tied: TiedPrompt, reference_gap: float) -> tuple[float, float, float]:
     """Preferred, preferred hard and the margin of a prompt of which both forms are there."""
     least = min(reference_gap, tied.gap)
-    if tied.spread:
-        margin = math.tanh(least / tied.spread - 1)
-    else:  # the limit of the quotient
-        margin = math.copysign(1.0, least) if least else 0.0
+    limit = math.copysign(1.0, least) if least else 0.0  # of the quotient, where the spread is 0
+    margin = math.tanh(least / tied.spread - 1) if tied.spread else limit
     return float(tied.gap > tied.spread), float(least > tied.spread), margin
 
 

@@ -296,4 +296,5 @@ def _agreement(rows: Sequence[tuple[str, str, str]]) -> Agreement:
 
 
 def mean_by_prompt(rows: Sequence[tuple[float, str]], *, low: float = 0.0) -> Estimate | None:
+    """The mean of values, each with its prompt, as a share; None with too few prompts."""
     return share([value for value, _ in rows], [prompt for _, prompt in rows], low=low) if rows else None

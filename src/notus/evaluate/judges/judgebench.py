@@ -1,7 +1,7 @@
 """JudgeBench: judges on pairs of which one answer is objectively right, both orders together.
 
-A pair counts as right where, of the verdicts in both orders, more name the right answer than the wrong one; so one right
-verdict and one tie are right, and two that contradict each other are not (Tan et al. 2024,
+A pair counts as right where, of the verdicts in both orders, more name the right answer than the wrong one; so one
+right verdict and one tie are right, and two that contradict each other are not (Tan et al. 2024,
 https://arxiv.org/abs/2410.12784, section 4, and ``utils/metrics.py`` of https://github.com/ScalerLab/JudgeBench). A
 verdict that could not be read names neither. Owns this accuracy, and the order consistency; prompts are clusters.
 """

@@ -167,7 +167,7 @@ def _decode(row: Row, file: str) -> list[Said]:
         return list(_judgebench(row, file))
     if set(_CROWD) <= row.keys():
         return list(_crowd(row, file))
-    raise RowError("", "other-form", None, "a stored verdict needs pair_id and judgments, or query_id and two responses")
+    raise RowError("", "other-form", None, "a verdict needs pair_id and judgments, or query_id and two responses")
 
 
 def _judgebench(row: Row, file: str) -> Iterator[Said]:

@@ -33,8 +33,10 @@ def choice_sections(report: ChoiceReport) -> list[ReportSection]:
 def _total(report: ChoiceReport) -> Iterable[str]:
     if report.total is None:
         missing = format_list([f"'{name}'" for name in report.missing], 6)
-        yield f"There is no total: the rows lack {missing}." if report.missing else (
-            "There is no total: a subset has no scored choice."
+        yield (
+            f"There is no total: the rows lack {missing}."
+            if report.missing
+            else ("There is no total: a subset has no scored choice.")
         )
         return
     interval = report.total_interval
@@ -63,14 +65,14 @@ def _accuracy(report: ChoiceReport) -> Iterable[str]:
         yield f"Above chance: {format_estimate(whole.above_chance, sign=True)}."
     if whole.ties:
         yield (
-            f"In {counted(whole.ties, 'choice')} good and bad answers share the highest score; each counts the share of "
-            "good ones among them."
+            f"In {counted(whole.ties, 'choice')} good and bad answers share the highest score; each counts the share "
+            "of good ones among them."
         )
     if missing := whole.asked - whole.scored:
         low, high = report.bounds
         yield (
-            f"{missing:,} of {counted(whole.asked, 'choice')} have an answer without a score; over all the accuracy lies "
-            f"between {low:.3f} (all of them wrong) and {high:.3f} (all of them right)."
+            f"{missing:,} of {counted(whole.asked, 'choice')} have an answer without a score; over all the accuracy "
+            f"lies between {low:.3f} (all of them wrong) and {high:.3f} (all of them right)."
         )
 
 

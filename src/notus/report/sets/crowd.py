@@ -6,7 +6,7 @@ Owns what is shown and how it is put. The figures are those of ``evaluate.judges
 from collections.abc import Iterable, Sequence
 
 from notus.core.text import counted
-from notus.evaluate.compare import differs, format_estimate
+from notus.evaluate.compare import format_estimate
 from notus.evaluate.judges.crowd import CrowdJudge, CrowdPeople
 from notus.report.section import ReportSection, estimate_cell, share_cell
 from notus.report.table import Cell, Table
@@ -37,7 +37,9 @@ def _people(people: Sequence[CrowdPeople], main: str) -> Iterable[str]:
             continue
         own = each.people
         asked = f" on '{main}'" if main else ""
-        text = f"{counted(own.annotators, 'annotator')} gave {each.votes:,} votes{asked} on {counted(own.pairs, 'pair')}"
+        text = (
+            f"{counted(own.annotators, 'annotator')} gave {each.votes:,} votes{asked} on {counted(own.pairs, 'pair')}"
+        )
         if own.among is not None and own.alpha is not None:
             among, alpha = format_estimate(own.among), format_estimate(own.alpha)
             text += f"; two of them agree on a pair in {among} (Krippendorff's α {alpha})"
@@ -55,11 +57,11 @@ def _told(judge: CrowdJudge) -> Iterable[str]:
         return
     share, minus = format_estimate(judge.with_others), format_estimate(judge.minus_person, sign=True)
     side = "as often as a person, as far as can be told"
-    if differs(judge.minus_person):
+    if not judge.minus_person.low <= 0 <= judge.minus_person.high:
         side = "more often than a person" if judge.minus_person.mean > 0 else "less often than a person"
     yield (
-        f"{judge.judge} gives the majority of the others in {share} of {judge.against_others:,} votes, {side}: {minus}, "
-        "vote by vote."
+        f"{judge.judge} gives the majority of the others in {share} of {judge.against_others:,} votes, {side}: "
+        f"{minus}, vote by vote."
     )
 
 
@@ -79,7 +81,9 @@ def _people_table(people: Sequence[CrowdPeople]) -> Table:
         for each in people
     ]
     columns = ("Question", "Pairs", "Votes", "Annotators", "Divided", "Two agree", "α", "n", "With the others")
-    note = "Divided: pairs without a majority. With the others: a vote is the majority of the other votes on its pair, n "
+    note = (
+        "Divided: pairs without a majority. With the others: a vote is the majority of the other votes on its pair, n "
+    )
     note += f"votes. α: Krippendorff's, nominal. {_CLUSTERS}"
     return Table(columns, tuple(rows), note)
 

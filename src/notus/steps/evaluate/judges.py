@@ -101,7 +101,7 @@ class JudgeTrial(Ranked):
     @pydantic.model_validator(mode="after")
     def _each_on_trial_once(self) -> Self:
         if not self.rankers and not self.judges and not self.stored:
-            raise ValueError("nobody is on trial: name rankers (--ranker length), judges, or stored verdicts (--stored)")
+            raise ValueError("nobody is on trial: name rankers (--ranker length), judges, or verdicts (--stored)")
         if asked := next((text for text in self.rankers if RankerRef.read(text).about.asks), None):
             raise ValueError(f"'{asked}' is a judge that is asked: name its endpoint under 'judges', not in 'rankers'")
         names = [*self.rankers, *(each.endpoint for each in self.judges)]
@@ -233,7 +233,7 @@ def _trials(context: Context, config: JudgeTrial, voted: _Voted, canaries: Seque
             else:
                 context.log(f"'{judge.name}' of {place} has no verdict on any of the {len(pairs):,} pairs")
     if not trials:
-        raise DataError(f"{context.inputs['data']}: no stored verdict is on any of its pairs; name the set it belongs to")
+        raise DataError(f"{context.inputs['data']}: no stored verdict is on any of its pairs; name their own set")
     return trials
 
 
@@ -310,8 +310,8 @@ def _from_records(context: Context, config: Reads, given: str) -> tuple[str, lis
     records = list(context.records(source))
     if not any(record.rankings for record in records):
         raise DataError(
-            f"{source.name} holds feedback (layout {source.format}) on which nobody voted; pairs are needed that people "
-            "judged, or preference pairs: make some with notus binarize"
+            f"{source.name} holds feedback (layout {source.format}) on which nobody voted; pairs are needed that "
+            "people judged, or preference pairs: make some with notus binarize"
         )
     return source.format, list(from_feedback(records, context.tally("votes")))
 

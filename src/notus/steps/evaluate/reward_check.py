@@ -1,4 +1,4 @@
-"""The step that scores pairs, or n answers of which some are good, by a ranker, and sums up how often a good one wins."""
+"""The step that scores pairs, or n answers of which some are good, by a ranker: how often a good one wins."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -112,8 +112,8 @@ class RewardCheck(Ranked):
         for setting in ("tie", "scale"):
             if getattr(self, setting) is not None:
                 raise DataError(
-                    f"{setting} is for pairs, and {context.inputs['data']} holds choices among several answers, where a "
-                    "shared first place counts the share of good answers in it; leave it out"
+                    f"{setting} is for pairs, and {context.inputs['data']} holds choices among several answers, where "
+                    "a shared first place counts the share of good answers in it; leave it out"
                 )
         pairs = sum(len(choice.answers) * (len(choice.answers) - 1) for choice in choices)
         tally = context.tally("reward-check")
@@ -149,6 +149,4 @@ class RewardCheck(Ranked):
                 f"{source.name} holds feedback (layout {source.format}) without rankings, so that nothing says which "
                 "answers are good; pairs are needed (notus binarize), or rows that say it, such as RewardBench 2's"
             )
-        return list(
-            from_rankings(records, context.tally("choices"), question=self.question, subset=self.subset)
-        )
+        return list(from_rankings(records, context.tally("choices"), question=self.question, subset=self.subset))

@@ -31,6 +31,7 @@ from notus.steps.base import (
     open_records,
 )
 from notus.steps.data.division import BEFORE, plan_division, say_leaks, say_sides
+from notus.steps.train.classifier import train_on_answers
 from notus.train.ranker_quality import Judged, Quality, quality_of, scored
 from notus.train.ranker_settings import RankerTraining
 
@@ -41,13 +42,13 @@ __all__ = ["TrainRanker"]
 
 
 class TrainRanker(Reads, RankerTraining):
-    """Train a ranker on preferences, and measure it on prompts that are held out."""
+    """Train a ranker on preferences, or a classifier on single answers, and measure it on prompts that are held out."""
 
     step_type: ClassVar[str] = "train-ranker"
     leaves: ClassVar[tuple[Artifact, ...]] = (MODEL, SCORES, FINDINGS)
     computes: ClassVar[bool] = True
     pairs: PairsRef = "binarize"
-    """Preference pairs: a step, a file, a folder or a hub id."""
+    """Preference pairs: a step, a file, a folder or a hub id. For a ``classifier`` also single answers with a label."""
     start: OptionalModelRef = None
     """Language model, encoder or ranker to start from: a step, a folder or a hub id. Without one, a small model with
     random weights and a tokenizer of the pairs' texts is made."""
@@ -74,6 +75,9 @@ class TrainRanker(Reads, RankerTraining):
 
     def run(self, context: Context) -> None:
         """Train a ranker; leaves ``model/``, ``scores.parquet`` of the held-out pairs, findings and pictures."""
+        if self.form == "classifier":
+            train_on_answers(context, self)
+            return
         from notus.train.ranker import judge_pairs, train_ranker
 
         source = context.source("pairs")
@@ -106,6 +110,8 @@ class TrainRanker(Reads, RankerTraining):
         from notus.train.ranker import ranker_tokenizer
 
         source = open_records(self, inputs["pairs"], decided_for(self, inputs))
+        if self.form == "classifier":
+            raise DataError("a classifier reads conversations as a reward model does: preview it as 'reward-model'")
         _require_pairs(source)
         read = source.records(Tally("read"), Quarantine())
         pairs = list(_readable(self.form)((pair for pair in read if isinstance(pair, Preference)), Tally("answers")))
@@ -145,7 +151,7 @@ def _require_pairs(source: Source) -> None:
     if source.record is not Preference:
         raise DataError(
             f"{source.name} holds {HELD[source.record]} (layout {source.format}); a ranker is trained on pairs: "
-            "make some with notus binarize"
+            "make some with notus binarize, or train a classifier on single answers (form: classifier)"
         )
 
 
