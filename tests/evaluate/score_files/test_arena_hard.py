@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 
 from notus.core.errors import ConfigError, DataError
 from notus.core.run import read_manifest
+from notus.core.stage import Tally
 from notus.core.tables import read_table
 from notus.evaluate.score_files.arena_hard import (
     Style,
@@ -18,7 +19,7 @@ from notus.evaluate.score_files.arena_hard import (
     read_styles,
     style_features,
 )
-from notus.formats.quarantine import RowReader
+from notus.formats.quarantine import Quarantine, RowReader
 from notus.stats.bradley_terry import Comparisons, bradley_terry
 from notus.steps.base import read_findings
 from notus.steps.perform import run_step
@@ -141,9 +142,6 @@ def test_a_model_that_wins_everything_has_an_interval_and_no_log_odds(tmp_path):
 
 
 def test_what_is_no_judgement_is_told(tmp_path):
-    from notus.core.stage import Tally
-    from notus.formats.quarantine import Quarantine
-
     bad = [new("u1", "alder", "A>C", "A>B"), {"uid": "u2", "model": "alder"}, new("u3", "alder", "A>B", "A>B")]
     tally, quarantine = Tally("read", "rows"), Quarantine()
     found = read_battles([write(tmp_path / "j.jsonl", bad)], RowReader(tally, quarantine))
@@ -227,8 +225,10 @@ def plain_style(rows, answers, baseline="base"):
     theta = minimize(loss, np.zeros(design.shape[1]), jac=True, method="BFGS", options={"gtol": 1e-8}).x
     coefficients = theta[len(models) :]
     equal = theta[: len(models)] - (coefficients * mean / spread).sum()
-    told = [dict(zip(models, (1 / (1 + np.exp(-odds))).tolist(), strict=True)) for odds in (theta[: len(models)], equal)]
-    return told[0], told[1], coefficients
+    at_mean, at_equal = (
+        dict(zip(models, (1 / (1 + np.exp(-odds))).tolist(), strict=True)) for odds in (theta[: len(models)], equal)
+    )
+    return at_mean, at_equal, coefficients
 
 
 def test_style_control_equals_the_published_computation(tmp_path):

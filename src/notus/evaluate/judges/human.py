@@ -239,7 +239,7 @@ def _crowd(row: Row) -> Sequence[HumanPair]:
             )
         )
     if not workers or not found:
-        raise RowError("worker", "no-votes", workers, "a pair needs a worker and a vote")
+        raise RowError("worker", "missing-field", workers, "a pair needs a worker and a vote")
     return found
 
 

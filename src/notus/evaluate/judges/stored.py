@@ -194,7 +194,7 @@ def _crowd(row: Row, file: str) -> Iterator[Said]:
     name = ":".join(str(row[each]) for each in _NAMES if row.get(each)) or file
     questions: Mapping[str, Any] = {key: value for key, value in row.items() if key not in (*_CROWD, *_NAMES)}
     if not questions:
-        raise RowError("", "no-votes", None, "the row has no verdict on any question")
+        raise RowError("", "missing-field", None, "the row has no verdict on any question")
     for question, value in questions.items():
         label = _LETTERS.get(value.lower()) if isinstance(value, str) else None
         if label is None and value is not None:

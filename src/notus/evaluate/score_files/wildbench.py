@@ -17,13 +17,14 @@ Sources: Lin et al. 2024, https://arxiv.org/abs/2406.04770, and https://github.c
 https://huggingface.co/datasets/allenai/WildBench, ``primary_tag`` and ``secondary_tags``. Intervals are over sessions.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from msgspec import structs
 
 from notus.core.errors import ConfigError, DataError
@@ -31,7 +32,7 @@ from notus.core.records import Record
 from notus.evaluate.score_files.files import files_of, read_each
 from notus.formats.fields import read_as, read_score, required
 from notus.formats.quarantine import RowError, RowReader
-from notus.stats.bootstrap import Array, bootstrap_totals, totals_of
+from notus.stats.distributions import t_quantile
 from notus.stats.intervals import Estimate, clustered_mean
 
 __all__ = [
@@ -83,10 +84,10 @@ class Judged(Record, frozen=True):
     task: str
     """The ``session_id``."""
     model: str
-    reference: str = ""
-    """Of a verdict on two: the other model."""
     value: float
     """A score from 1 to 10; of a verdict 1, ½, 0, −½ or −1 for the model."""
+    reference: str = ""
+    """Of a verdict on two: the other model."""
     whole: bool = True
     """Whether the answer, or both, are neither empty nor cut."""
     length: int = 0
@@ -129,7 +130,7 @@ class WildScore:
     mean: Estimate | None
     """The plain mean as (s − 5)·2, or the reward over all."""
     weighted: Estimate | None
-    """The mean of the categories by their weights; None where one of them has no task."""
+    """The mean of the categories by their weights; None where one of them has no task, or with very few tasks."""
     categories: tuple[CategoryScore, ...]
     missing: tuple[str, ...]
     """Categories without a task."""
@@ -217,18 +218,8 @@ def _score(own: Sequence[Judged], tasks: Mapping[str, tuple[str, ...]]) -> WildS
     values = [_scaled(each) for each in own]
     inside = [(each, tasks.get(each.task) or _categories(each.tags)) for each in own if each.whole]
     tagged = [(each, categories) for each, categories in inside if categories]
-    order = list(WEIGHTS)
-    table = np.zeros((len(tagged), 2 * len(order)))
-    for row, (each, categories) in zip(table, tagged, strict=True):
-        for name in categories:
-            place = 2 * order.index(name)
-            row[place : place + 2] = _scaled(each), 1.0
-    counts = table[:, 1::2].sum(axis=0) if len(table) else np.zeros(len(order))
-    missing = tuple(name for name, count in zip(order, counts, strict=True) if not count)
-    weighted = None
-    if len(tagged) and not missing:
-        totals = totals_of(table, [each.task for each, _ in tagged])
-        weighted = bootstrap_totals(totals, _weighted, n=len(tagged), kind="percentile")
+    counts = {name: sum(name in categories for _, categories in tagged) for name in WEIGHTS}
+    missing = tuple(name for name, count in counts.items() if not count)
     lengths = [each.length for each in own if each.whole]
     return WildScore(
         kind=kind,
@@ -240,8 +231,8 @@ def _score(own: Sequence[Judged], tasks: Mapping[str, tuple[str, ...]]) -> WildS
         untagged=len(inside) - len(tagged),
         raw=clustered_mean([each.value for each in own], names) if kind == "score" else None,
         mean=clustered_mean(values, names),
-        weighted=weighted,
-        categories=tuple(_category(name, tagged) for name in order if name not in missing),
+        weighted=None if missing else _weighted(tagged, counts),
+        categories=tuple(_category(name, tagged) for name in WEIGHTS if name not in missing),
         missing=missing,
         length=sum(lengths) / len(lengths) if lengths else 0.0,
     )
@@ -260,10 +251,35 @@ def _category(name: str, tagged: Sequence[tuple[Judged, tuple[str, ...]]]) -> Ca
     return CategoryScore(name, len(own), WEIGHTS[name], mean)
 
 
-def _weighted(sums: Array) -> Array:
-    weights = np.array(list(WEIGHTS.values()))
-    found: Array = ((sums[..., ::2] / sums[..., 1::2]) * weights).sum(axis=-1) / weights.sum()
-    return found
+def _weighted(tagged: Sequence[tuple[Judged, tuple[str, ...]]], counts: Mapping[str, int]) -> Estimate | None:
+    """Σ w_c · mean_c / Σ w_c over the categories, with an interval over tasks, each of which may be in several.
+
+    With n_c tasks in category c, G tasks in S categories::
+
+        u_g = Σ_{c of g} w_c / (n_c Σ w) · (value_g − mean_c)        se² = G/(G − S) · Σ_g u_g²
+
+    and the interval ± t(.975, G − S) · se, as for the sections of RewardBench (``evaluate.rewards``).
+
+    Returns:
+        None where there are no more tasks than categories.
+    """
+    whole = sum(WEIGHTS.values())
+    sums = dict.fromkeys(WEIGHTS, 0.0)
+    for each, categories in tagged:
+        for name in categories:
+            sums[name] += _scaled(each)
+    means = {name: sums[name] / counts[name] for name in WEIGHTS}
+    influence: dict[str, float] = defaultdict(float)
+    for each, categories in tagged:
+        for name in categories:
+            influence[each.task] += WEIGHTS[name] / (counts[name] * whole) * (_scaled(each) - means[name])
+    free = len(influence) - len(WEIGHTS)
+    if free < 1:
+        return None
+    mean = math.fsum(WEIGHTS[name] * means[name] for name in WEIGHTS) / whole
+    error = math.sqrt(len(influence) / free * math.fsum(value**2 for value in influence.values()))
+    half = t_quantile(0.975, free) * error
+    return Estimate(mean, mean - half, mean + half, len(tagged), len(influence), "clustered t over categories")
 
 
 def _categories(tags: Iterable[str]) -> tuple[str, ...]:
@@ -315,7 +331,7 @@ def _verdict(row: Row, named: str, margin: int) -> Judged:
     short = {name.rpartition("/")[2]: name for name in (first, second)}
     scored = next((name for name in (named, short.get(named)) if name in (first, second)), None)
     if scored is None:
-        raise RowError("model_A", "unknown-model", [first, second], f"'{named}' is neither; name the model (--model)")
+        raise RowError("model_A", "unknown-value", [first, second], f"'{named}' is neither; name the model (--model)")
     other = second if scored == first else first
     outputs = read_as(required(row, "model_outputs"), Row, "model_outputs")
     own, theirs = (read_as(required(outputs, name), str, f"model_outputs.{name}") for name in (scored, other))
@@ -366,7 +382,7 @@ def _tags(row: Row) -> tuple[str, ...]:
     further = read_as(row.get("secondary_tags") or [], list[str], "secondary_tags")
     tags = (read_as(row["primary_tag"], str, "primary_tag"), *further)
     if odd := next((tag for tag in tags if tag not in CATEGORIES), None):
-        raise RowError("primary_tag", "unknown-tag", odd, f"known: {', '.join(CATEGORIES)}")
+        raise RowError("primary_tag", "unknown-value", odd, f"known: {', '.join(CATEGORIES)}")
     return tags
 
 

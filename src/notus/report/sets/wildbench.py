@@ -33,7 +33,7 @@ def _whole(scores: Sequence[WildScore], title: str, *, single: bool) -> ReportSe
         rows.append((*first, score.judged, score.apart, estimate_cell(score.weighted), estimate_cell(score.mean), *raw))
     columns: tuple[str, ...] = ("Model", "Against") if references else ("Model",)
     columns += ("Judged", "Empty or cut", f"{title}, weighted", "Plain mean")
-    note = "Weighted: the means of the task categories by their weights, bootstrap over sessions. "
+    note = "Weighted: the means of the task categories by their weights. "
     if single:
         columns += ("Mean of 1 to 10",)
         note += "A score s counts (s − 5)·2; the published board shows ten times these. "
