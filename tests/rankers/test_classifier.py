@@ -18,7 +18,7 @@ from notus.core.stage import Tally
 from notus.engine.load import build_model, save_model, train_tokenizer
 from notus.engine.settings import Limits, Shape
 from notus.rankers.classifier import label_logps
-from notus.rankers.kinds.classifier import check_label, read_labels
+from notus.rankers.labels import check_label, read_labels
 from notus.rankers.make import make_ranker
 from notus.rankers.ref import RankerRef
 from notus.rankers.reward import head_outputs, load_head

@@ -12,7 +12,7 @@ from notus.core.records import Message, Preference, Unpaired
 from notus.core.run import read_manifest
 from notus.core.stage import Tally
 from notus.core.tables import read_table
-from notus.rankers.kinds.classifier import read_labels
+from notus.rankers.labels import read_labels
 from notus.rankers.make import make_ranker
 from notus.rankers.settings import Ranking
 from notus.steps.base import read_findings

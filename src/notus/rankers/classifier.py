@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from notus.core.records import Message, format_turns
 from notus.core.stage import Tally
 from notus.engine.settings import Limits
-from notus.rankers.kinds.classifier import check_label, read_labels
+from notus.rankers.labels import check_label, read_labels
 from notus.rankers.ref import Progress, Scores
 from notus.rankers.reward import Prompts, RewardEncoder, head_outputs, load_head, score_distinct
 from notus.rankers.settings import Ranking

@@ -283,7 +283,7 @@ def _ranking(step: _Known) -> Iterator[str]:
 
 def _label(step: _Known) -> Iterator[str]:
     """A label that a classifier in a folder does not have."""
-    from notus.rankers.kinds.classifier import check_label, read_labels
+    from notus.rankers.labels import check_label, read_labels
     from notus.rankers.ref import RankerRef
 
     config: Any = step.config

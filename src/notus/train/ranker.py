@@ -27,7 +27,7 @@ from notus.engine.load import build_model, device, read_tokenizer, train_tokeniz
 from notus.engine.settings import Shape
 from notus.engine.text.encoder import answer_text
 from notus.engine.text.template import UnfitError, with_template
-from notus.rankers.kinds.classifier import read_labels
+from notus.rankers.labels import read_labels
 from notus.rankers.make import make_ranker
 from notus.rankers.pairrm import (
     EncodedPair,

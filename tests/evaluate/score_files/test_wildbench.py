@@ -143,7 +143,9 @@ REWARDS = [
 MORE = [*TASKS, TASKS[0] | {"id": "s8"}, TASKS[0] | {"id": "s9"}]
 
 
-@pytest.mark.parametrize(("margin", "by_hand"), [(-1, 0.5 - 1 + 0 + 0.5 + 1 - 0.5 + 0.5), (50, 0 - 1 + 0 + 0 + 1 - 0 + 0.5)])
+@pytest.mark.parametrize(
+    ("margin", "by_hand"), [(-1, 0.5 - 1 + 0 + 0.5 + 1 - 0.5 + 0.5), (50, 0 - 1 + 0 + 0 + 1 - 0 + 0.5)]
+)
 def test_wb_reward_equals_the_published_arithmetic(tmp_path, margin, by_hand):
     path = write(tmp_path / "alder.json", REWARDS)
     judged = read_judgements([path], RowReader(), length_margin=margin)
@@ -175,7 +177,9 @@ def test_what_is_no_judgement_is_told(tmp_path):
     with pytest.raises(ConfigError, match="one kind at a time"):
         read_judgements([write(tmp_path / "alder.json", [score("s1", "6"), verdict("s2", "A+")])], RowReader())
     with pytest.raises(DataError, match="known: "):
-        read_tasks(write(tmp_path / "t.json", [{"id": "s1", "primary_tag": "Cooking", "secondary_tags": []}]), RowReader())
+        read_tasks(
+            write(tmp_path / "t.json", [{"id": "s1", "primary_tag": "Cooking", "secondary_tags": []}]), RowReader()
+        )
 
 
 def test_the_step_scores_a_folder_of_models(tmp_path):

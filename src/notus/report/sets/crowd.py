@@ -107,7 +107,17 @@ def _judge_table(judges: Sequence[CrowdJudge]) -> Table:
         )
         for judge in judges
     ]
-    columns = ("Judge", "Question", "Pairs", "Scored", "n", "With majority", "κ", "With one vote", "κ of votes")
+    columns: tuple[str, ...] = (
+        "Judge",
+        "Question",
+        "Pairs",
+        "Scored",
+        "n",
+        "With majority",
+        "κ",
+        "With one vote",
+        "κ of votes",
+    )
     columns += ("Minus two people", "n of votes", "With the others", "Minus a person")
     note = "n: pairs with a majority. Minus two people: with one vote, less the chance that two people agree. With the "
     note += "others: the judge gives the majority of the votes but one, n of votes; minus a person: less the share in "
