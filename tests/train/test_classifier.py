@@ -95,6 +95,15 @@ def test_going_on_from_other_labels_is_refused(trained, tmp_path):
         train(tmp_path / "run", data, start=str(other), shape=None, epochs=1)
 
 
+def test_rows_are_shown_as_they_will_be_read(tmp_path):
+    data = written(tmp_path / "rows.jsonl", polite_rows(4))
+    shown = TrainRanker.parse({**LEARNS, "pairs": data}, where="x").preview({"pairs": data}, 3, 0)
+    assert [part.name for row in shown.rows for part in row.parts] == ["accepted", "rejected", "accepted"]
+    assert all(part.trained == 0 and part.tokens > 0 for row in shown.rows for part in row.parts)
+    assert shown.of == 8
+    assert "the label is read at the last token" in shown.about[0]
+
+
 def test_pairs_are_taken_apart():
     (pair,) = polite_pairs(1)
     several = Preference(prompt=pair.prompt, chosen=(*pair.chosen, *pair.prompt), rejected=pair.rejected)

@@ -62,6 +62,7 @@ __all__ = [
     "encode_compared",
     "judge_pairs",
     "pad_beside_the_end",
+    "pair_texts",
     "preference_loss",
     "ranker_tokenizer",
     "start_ranker",
@@ -247,16 +248,16 @@ def start_ranker(
     return start_pairrm(start, seed)
 
 
-def ranker_tokenizer(
-    config: RankerTraining, start: str | None, preferences: Sequence[Preference]
-) -> PreTrainedTokenizerBase:
+def ranker_tokenizer(config: RankerTraining, start: str | None, texts: Iterable[str]) -> PreTrainedTokenizerBase:
     """The tokenizer of ``start_ranker``, without the weights.
 
     Args:
-        preferences: whose texts make the tokenizer of a ranker that is made.
+        config: says which form.
+        start: as for ``start_ranker``.
+        texts: make the tokenizer of a ranker that is made.
     """
     if start is None:
-        return _made_tokenizer(config, _texts(preferences))
+        return _made_tokenizer(config, texts)
     if config.form == "pairrm":
         return pairrm_tokenizer(start, fresh=not _is_pairrm(start))
     return read_tokenizer(start)
@@ -412,7 +413,7 @@ def train_ranker(
         raise DataError("there is no preference to train a ranker on")
     if config.margin:
         _check_scores([*preferences, *held_out])
-    model, tokenizer = start_ranker(config, start, _texts(preferences), seed)
+    model, tokenizer = start_ranker(config, start, pair_texts(preferences), seed)
     if config.form == "reward-model":
         tokenizer = with_template(tokenizer, config.limits)
         pad_beside_the_end(model, tokenizer, config)
@@ -511,7 +512,8 @@ def _logits(model: PreTrainedModel, forward: ComparedRows) -> torch.Tensor:
     return rewards[0::2] - rewards[1::2]
 
 
-def _texts(preferences: Sequence[Preference]) -> list[str]:
+def pair_texts(preferences: Sequence[Preference]) -> list[str]:
+    """The texts of pairs, of which the tokenizer of a ranker is made that starts from nothing."""
     turns = (turn for pair in preferences for turn in (*pair.prompt, *pair.chosen, *pair.rejected))
     return [turn.content for turn in turns]
 

@@ -64,7 +64,7 @@ def _told(scores: Sequence[WildScore]) -> Iterable[str]:
         elif score.missing:
             yield f"{score.model} has no weighted score: its tasks' tags are not known (--tasks)."
         if score.untagged and score.categories:
-            yield f"{counted(score.untagged, 'judgement')} of {score.model} are of tasks without a tag."
+            yield f"{score.model}: {counted(score.untagged, 'judgement')} of tasks without a tag."
 
 
 def _categories(scores: Sequence[WildScore], title: str) -> ReportSection:

@@ -1,7 +1,7 @@
 """How ``train-ranker`` trains a classifier: accepted and rejected rows, or pairs taken apart, and its figures."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from notus.clean.leaks import compare_sides
 from notus.core.artifacts import SCORES
@@ -16,19 +16,24 @@ from notus.report.training.page import write_training_page
 from notus.steps.base import HELD, Context, held_out_beside
 from notus.steps.data.division import BEFORE, plan_division, say_leaks, say_sides
 from notus.train.classifier.quality import Classified, ClassifierQuality, classifier_quality
-
-if TYPE_CHECKING:
-    from notus.steps.train.ranker import TrainRanker
+from notus.train.ranker_settings import RankerTraining
 
 __all__ = ["answers_of", "require_answers", "train_on_answers"]
 
 
-def train_on_answers(context: Context, config: "TrainRanker") -> None:
-    """Train a classifier; leaves ``model/``, ``scores.parquet`` of the held-out rows, findings and pictures."""
+def train_on_answers(context: Context, config: RankerTraining, asked: Division, workers: int | None) -> None:
+    """Train a classifier; leaves ``model/``, ``scores.parquet`` of the held-out rows, findings and pictures.
+
+    Args:
+        context: of the step, whose setting ``pairs`` names the rows.
+        config: how it is trained.
+        asked: what is to be held out, where nothing was before.
+        workers: number of processes that look for what is held out.
+    """
     from notus.train.classifier.fit import classify_rows, train_classifier
 
     source = context.source("pairs")
-    rows, held_out = _read(context, config, source)
+    rows, held_out = _read(context, source, asked, workers)
     context.check_decided()
     path = train_classifier(
         context.run,
@@ -110,7 +115,9 @@ def _sides(record: Unpaired | Preference) -> list[Unpaired]:
     ]
 
 
-def _read(context: Context, config: "TrainRanker", source: Source) -> tuple[list[Unpaired], list[Unpaired]]:
+def _read(
+    context: Context, source: Source, asked: Division, workers: int | None
+) -> tuple[list[Unpaired], list[Unpaired]]:
     """Rows to train on and to measure on.
 
     Raises:
@@ -125,13 +132,12 @@ def _read(context: Context, config: "TrainRanker", source: Source) -> tuple[list
         aside = list(answers_of(read, tally))
         say_leaks(context, compare_sides(rows, aside, Division(0.0, 0)), PROMPT, BEFORE)
         return rows, aside
-    asked = Division(config.held_out, 0, config.held_out_by)
-    division = plan_division(context, source, asked, config.workers)
+    division = plan_division(context, source, asked, workers)
     sides: tuple[list[Unpaired], list[Unpaired]] = ([], [])
     for row in rows:
         sides[division.holds(row)].append(row)
     if rows and not sides[0]:
-        raise DataError(f"all {len(rows):,} rows are held out; lower held_out ({config.held_out})")
+        raise DataError(f"all {len(rows):,} rows are held out; lower held_out ({asked.share})")
     if sides[1]:
         say_sides(context, division, compare_sides(*sides, division))
     return sides

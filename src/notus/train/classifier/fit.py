@@ -42,6 +42,7 @@ __all__ = [
     "LabelledCollator",
     "LabelledItems",
     "LabelledRows",
+    "answer_texts",
     "classify_rows",
     "train_classifier",
 ]
@@ -173,7 +174,7 @@ def train_classifier(
     if accepted in (0, len(rows)):
         what = "accepted" if accepted else "rejected"
         raise DataError(f"all {len(rows):,} rows to train on are {what}; a classifier needs both")
-    model, tokenizer = start_ranker(config, start, _texts(rows), seed, labels=LABELS)
+    model, tokenizer = start_ranker(config, start, answer_texts(rows), seed, labels=LABELS)
     tokenizer = with_template(tokenizer, config.limits)
     pad_beside_the_end(model, tokenizer, config)
     encoder = RewardEncoder(tokenizer, config.limits, run.tally("encode", "parts"))
@@ -270,7 +271,8 @@ def _logits(model: PreTrainedModel, forward: LabelledRows) -> torch.Tensor:
     return found
 
 
-def _texts(rows: Sequence[Unpaired]) -> list[str]:
+def answer_texts(rows: Sequence[Unpaired]) -> list[str]:
+    """The texts of rows, of which the tokenizer of a classifier is made that starts from nothing."""
     return [turn.content for row in rows for turn in (*row.prompt, *row.answer)]
 
 
