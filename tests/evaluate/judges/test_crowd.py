@@ -302,3 +302,33 @@ def test_texts_that_are_not_there_cannot_be_shown_to_a_judge(tmp_path):
     broken = write(tmp_path / "broken.jsonl", [{"a": 1}])
     with pytest.raises(DataError, match="holds no stored verdict"):
         run_step("judges", trial(people, stored=(str(broken),), allow_losses=True), tmp_path / "empty")
+
+
+def test_votes_of_a_known_format_are_judged_by_a_ranker(tmp_path):
+    """MultiPref's rows: several people, on two questions."""
+
+    def said(who, overall, helpful):
+        return {"evaluator": who, "overall_pref": f"{overall}-is-clearly-better", "helpful_pref": helpful}
+
+    rows = [
+        {
+            "comparison_id": f"c{n}",
+            "text": f"Name river {n}.",
+            "model_a": "alder",
+            "completion_a": "The Oder." if n % 2 else "The Oder, I think.",
+            "model_b": "birch",
+            "completion_b": "The Spree, of course.",
+            "normal_worker_annotations": [said("ana", "B", "Tie"), said("ben", "AB"[n % 3 > 0], "Tie")],
+            "expert_worker_annotations": [said("eve", "B", "A-is-slightly-better")],
+        }
+        for n in range(6)
+    ]
+    data = write(tmp_path / "votes.jsonl", rows)
+    run = run_step("judges", trial(data, rankers=("length",), canaries=0), tmp_path / "run")
+    found = {each["question"]: each for each in read_manifest(run.path)["summary"]["by_question"]}
+    # The second answer is the longer one, and the majority prefers it overall; of help most say tie.
+    assert (found["overall"]["majority"]["raw"]["mean"], found["helpful"]["majority"]["raw"]["mean"]) == (1.0, 0.0)
+    assert found["overall"]["scored"] == 6
+    votes = 6 * 3
+    assert found["overall"]["person"]["n"] == votes
+    assert found["overall"]["person"]["raw"]["mean"] == pytest.approx((votes - 2) / votes)  # ben says A of two
