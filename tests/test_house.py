@@ -17,7 +17,10 @@ LAYERS = (
 )
 """Each room imports only rooms that stand before it, and itself."""
 MODULES = sorted(path for path in SRC.rglob("*.py") if path.name != "__init__.py")
-NEEDS_TORCH = ("notus.engine", "notus.rankers.pairrm", "notus.rankers.reward", "notus.train", "notus.evaluate.harness")
+NEEDS_TORCH = (
+    *("notus.engine", "notus.rankers.pairrm", "notus.rankers.reward", "notus.rankers.classifier", "notus.train"),
+    "notus.evaluate.harness",
+)
 """What may import torch when it is imported; all else must not."""
 TORCH_FREE_INSIDE = (
     "notus.engine.settings",

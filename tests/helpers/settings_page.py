@@ -42,6 +42,7 @@ _ROOMS = {
     "answers": "Answers and rankings",
     "evaluate": "Evaluation",
     "checks": "Checks by program",
+    "scores": "Score files of others",
 }
 _BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 _SEED = f" ≥ 0 and < {2**32:,}"

@@ -24,6 +24,7 @@ FORMS = {
     "pairrm:runs/ranker": ("pairrm", "runs/ranker", None),
     "pairrm:owner/name@v1": ("pairrm", "owner/name@v1", None),
     "reward-model:owner/name": ("reward-model", "owner/name", None),
+    "classifier:runs/guard#unsafe": ("classifier", "runs/guard#unsafe", None),
     "implicit:dpo@sft": ("implicit", "dpo", "sft"),
     "implicit:o/dpo@v1@o/sft@main": ("implicit", "o/dpo@v1", "o/sft@main"),
     "judge:gpt-4": ("judge", "gpt-4", None),
@@ -44,6 +45,8 @@ def test_the_text_form_is_read_and_written(text):
         ("pairm:x", "did you mean 'pairrm'"),
         ("pairrm", "pairrm:MODEL"),
         ("length:x", "written length"),
+        ("classifier:guard", "classifier:MODEL#LABEL"),
+        ("classifier:#unsafe", "classifier:MODEL#LABEL"),
         ("implicit:dpo", "POLICY@REFERENCE"),
         ("implicit:a@", "POLICY@REFERENCE"),
         ("implicit:a/b@v1@c", "both a @revision or none"),
@@ -101,9 +104,19 @@ def test_the_older_way_with_the_model_beside_the_kind_is_read():
 
 def test_what_is_known_of_each_kind():
     kinds = {name: ranker_kind(name) for name in RANKERS.names}
-    assert {name for name, kind in kinds.items() if kind.computes} == {"pairrm", "reward-model", "implicit"}
+    assert {name for name, kind in kinds.items() if kind.computes} == {
+        "pairrm",
+        "reward-model",
+        "classifier",
+        "implicit",
+    }
     assert {name for name, kind in kinds.items() if kind.asks} == {"judge"}
-    assert {name for name, kind in kinds.items() if kind.pointwise} == {"length", "reward-model", "implicit"}
+    assert {name for name, kind in kinds.items() if kind.pointwise} == {
+        "length",
+        "reward-model",
+        "classifier",
+        "implicit",
+    }
     assert all(kind.form.partition(":")[0] == name for name, kind in kinds.items())
 
 

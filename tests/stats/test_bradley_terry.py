@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notus.core.errors import DataError
-from notus.stats.bradley_terry import Comparisons, bradley_terry, differences
+from notus.stats.bradley_terry import Comparisons, bradley_terry, controlled_bradley_terry, differences
 from notus.stats.distributions import t_quantile
 
 
@@ -119,3 +119,49 @@ def test_whatever_is_compared_the_fit_is_finite_or_left_out(games):
 def test_a_game_against_oneself_is_refused():
     with pytest.raises(DataError, match="no comparison"):
         Comparisons.make([("a", "a", 1.0, 0)])
+
+
+def test_beside_an_anchor_and_without_features_it_is_the_same_fit():
+    rng = np.random.default_rng(3)
+    rows = [
+        (a, b, float(rng.choice([0, 0.5, 1])), int(rng.integers(40)))
+        for _ in range(300)
+        for a, b in [map(str, rng.choice(["alder", "birch", "cedar"], 2, replace=False))]
+    ]
+    comparisons = Comparisons.make(rows)
+    plain = bradley_terry(comparisons)
+    beside = controlled_bradley_terry(comparisons, np.zeros((300, 0)), "cedar")
+    for name in ("alder", "birch"):
+        assert beside.of[name].mean == pytest.approx(plain.of[name].mean - plain.of["cedar"].mean, abs=1e-8)
+    two = Comparisons.make([row for row in rows if "cedar" not in row[:2]])
+    half, whole = (
+        bradley_terry(two).of["alder"],
+        controlled_bradley_terry(two, np.zeros((len(two.outcome), 0)), "birch"),
+    )
+    # Of two players a score is half of their difference, and so is its error.
+    assert whole.of["alder"].mean == pytest.approx(2 * half.mean, abs=1e-8)
+    assert whole.of["alder"].width == pytest.approx(2 * half.width, rel=1e-6)
+
+
+def test_who_has_only_won_has_no_score_beside_features():
+    rows = [("alder", "base", 1.0, n) for n in range(5)] + [("birch", "base", n % 2, n) for n in range(6)]
+    found = controlled_bradley_terry(Comparisons.make(rows), np.arange(11.0).reshape(-1, 1) % 3, "base")
+    assert (set(found.of), found.without) == ({"birch"}, ("alder",))
+    same = controlled_bradley_terry(Comparisons.make(rows), np.ones((11, 2)), "base")
+    assert same is None  # two features that say the same
+    with pytest.raises(DataError, match="no finite number"):
+        controlled_bradley_terry(Comparisons.make(rows), np.full((11, 1), np.nan), "base")
+
+
+def test_intervals_beside_features_cover_the_truth_over_clusters():
+    """Games of a question share its length and its luck: in 300 samples the interval of the score holds the truth."""
+    rng = np.random.default_rng(11)
+    inside = 0
+    for _ in range(300):
+        length = rng.normal(size=60)
+        chance = 1 / (1 + np.exp(-(0.4 + 0.8 * length)))
+        wins = (rng.random(60) < chance).astype(float)
+        rows = [("alder", "base", wins[n], n) for n in range(60) for _ in range(2)]  # the same verdict in both orders
+        found = controlled_bradley_terry(Comparisons.make(rows), np.repeat(length, 2).reshape(-1, 1), "base")
+        inside += found is not None and found.of["alder"].low <= 0.4 <= found.of["alder"].high
+    assert 0.91 <= inside / 300 <= 0.985

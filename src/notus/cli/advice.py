@@ -75,6 +75,12 @@ NEXT: Mapping[str, tuple[tuple[Artifact | None, str], ...]] = {
     "reward-check": ((None, "compare {run} OTHER"),),
 }
 """Step type → what it left, and the command to try where that is there; words in capitals are to be filled in."""
+_RANKERS = {
+    "reward-model": "reward-model:{run}",
+    "pairrm": "pairrm:{run}",
+    "classifier": "classifier:{run}#accepted",
+}
+"""Form of a ranker that was trained → how it is written."""
 _LOOKED_AT = ("audit",)
 """Steps whose runs are worth a look before the next command changes anything."""
 
@@ -129,6 +135,8 @@ def next_command(run: Ran) -> str | None:
             data = run.sources.get("data", "DATA")
             again = "{data}" in command
             mapped = " --map …" if run.config.get("map") and again else ""
+            if run.stage == "train-ranker":
+                command = command.replace("reward-model:{run}", _RANKERS[run.config["form"]])  # noqa: PLW2901
             return f"notus {command.format(run=run.path, data=data)}{mapped}{_decisions(run) if again else ''}"
     return None
 

@@ -41,7 +41,7 @@ TRAININGS: Mapping[str, StepCommand] = {
         prepare="notus.cli.prepare:read_before_dpo",
     ),
     "ranker": StepCommand(
-        "Train a ranker on preference pairs: accuracy, calibration and length bias on prompts that are held out.",
+        "Train a ranker on pairs, or a classifier on single answers, and measure it on prompts that are held out.",
         "train-ranker",
         "notus train ranker new_pairs.jsonl --start runs/base --out runs/ranker",
         arguments=("pairs",),
@@ -73,6 +73,18 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         settings_file=True,
         flatten=("sampling",),
     ),
+    "arena-hard": StepCommand(
+        "Score Arena-Hard's stored judgements: win rates over the baseline with intervals, and beside style.",
+        "arena-hard",
+        "notus eval arena-hard --judgments arena_hard.jsonl --out runs/arena-hard",
+        arguments=(),
+    ),
+    "wildbench": StepCommand(
+        "Score WildBench's stored judgements: WB-Score and WB-Reward, by task category, with intervals.",
+        "wildbench",
+        "notus eval wildbench --judgments wildbench.json --out runs/wildbench",
+        arguments=(),
+    ),
     "harness": StepCommand(
         "Score a model on an academic benchmark by lm-eval, with n and interval; its version is part of the score.",
         "harness",
@@ -82,7 +94,7 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         prepare="notus.cli.prepare:task_or_file",
     ),
     "rewards": StepCommand(
-        "Measure how often a ranker prefers the chosen answer, by subset, with its bias to length.",
+        "Measure how often a ranker prefers the chosen answer, or a good one among n, by subset and beside chance.",
         "reward-check",
         "notus eval rewards length new_pairs.jsonl --out runs/rewards",
         arguments=("ranker", "data"),
@@ -96,7 +108,7 @@ EVALUATIONS: Mapping[str, StepCommand] = {
         metavars={"by": "MEASURE"},
     ),
     "judges": StepCommand(
-        "Evaluate judges: agreement with people, the order, the length, and answers they must not fall for.",
+        "Evaluate judges, asked or stored: agreement with people, the order, the length, what they must not fall for.",
         "judges",
         "notus eval judges new_pairs.jsonl --ranker length --out runs/judges",
         names={"rankers": "--ranker", "own_checks": "--own-check"},

@@ -71,6 +71,7 @@ RULES = {
     "has-verdict": "an answer that somebody judged is no plain dialogue: its label, score or rejected answer counts",
     "prompt-mismatch": "both answers must follow the prompt, and begin with the assistant",
     "unknown-vote": "a vote must name one of the two answers, or a tie where the format has one",
+    "repeated-name": "each name must stand once",
     "taken-name": "a column must not have the name under which what another one held is kept",
     "unknown-value": "the value must be one that the mapping or the format knows",
     "other-votes": "each row must have as many votes as the first",

@@ -6,6 +6,7 @@
 | ``python:module:NAME``, ``python:file.py:NAME`` | a function or a class of the user's |
 | ``pairrm:MODEL`` | a pairwise reward model with the head of PairRM |
 | ``reward-model:MODEL`` | a scalar reward model, ``AutoModelForSequenceClassification`` |
+| ``classifier:MODEL#LABEL`` | a classifier with several labels: how sure it is of the named one |
 | ``implicit:POLICY@REFERENCE`` | the implicit reward of a policy against its reference |
 | ``judge:NAME`` | a judge, as the generator or the endpoints call it |
 | ``checks:FILE`` | the checks of each prompt, as a file in IFEval's layout has them |
@@ -80,8 +81,9 @@ class RankerKind:
     """What a module of ``rankers.kinds`` declares as ``KIND``."""
 
     form: str
-    """How it is written, with words in capitals for what is filled in: ``pairrm:MODEL``, ``implicit:POLICY@REFERENCE``.
-    MODEL, POLICY, REFERENCE and FILE are looked up among steps, folders and the hub, and count by their content."""
+    """How it is written, with words in capitals for what is filled in: ``pairrm:MODEL``, ``implicit:POLICY@REFERENCE``,
+    ``classifier:MODEL#LABEL``. MODEL, POLICY, REFERENCE and FILE are looked up among steps, folders and the hub, and
+    count by their content."""
     make: "Callable[[RankerRef, RankerContext], Ranker]"
     """Makes one. What needs torch is imported here, and not before."""
     computes: bool = False
@@ -102,9 +104,14 @@ class RankerKind:
         return "@" in self.form
 
     @property
+    def labelled(self) -> bool:
+        """Whether a label stands behind the model."""
+        return self.form.endswith("#LABEL")
+
+    @property
     def refers(self) -> bool:
         """Whether what is filled in are models, or a file."""
-        return self.form.endswith((":MODEL", "@REFERENCE", ":FILE"))
+        return self.form.endswith((":MODEL", "@REFERENCE", ":FILE", ":MODEL#LABEL"))
 
 
 class RankerRef(Config):
@@ -112,8 +119,8 @@ class RankerRef(Config):
 
     kind: str
     model: str | None = None
-    """What it is made of: folder or hub id of the model or policy, ``file.py:NAME`` or ``module:NAME``, or the name of
-    a judge."""
+    """What it is made of: folder or hub id of the model or policy, ``file.py:NAME`` or ``module:NAME``, the name of a
+    judge, or ``MODEL#LABEL`` of a classifier."""
     reference: str | None = None
     """Folder or hub id of the reference, for ``implicit``."""
 
@@ -149,6 +156,8 @@ class RankerRef(Config):
         if self.kind == "python":
             place = str(self.model).rpartition(":")[0]
             return (place,) if place.endswith(".py") else ()  # a module is not a path
+        if self.about.labelled:
+            return (str(self.model).rpartition("#")[0],)
         return tuple(each for each in (self.model, self.reference) if each and self.about.refers)
 
     def with_references(self, places: Sequence[str]) -> "RankerRef":
@@ -158,13 +167,23 @@ class RankerRef(Config):
         model, reference = places[0], places[1] if len(places) > 1 else None
         if self.kind == "python":
             model = f"{model}:{str(self.model).rpartition(':')[2]}"
+        if self.about.labelled:
+            model = f"{model}#{self.label}"
         return self.model_copy(update={"model": model, "reference": reference})
 
     @property
+    def label(self) -> str:
+        """The label that a classifier is asked for; empty for other kinds."""
+        return str(self.model).rpartition("#")[2] if self.about.labelled else ""
+
+    @property
     def bare(self) -> str:
-        """Its text without its references, which ``read`` takes with them beside it: ``pairrm``, ``python:NAME``."""
+        """Its text without its references, which ``read`` takes with them beside it: ``pairrm``, ``python:NAME``,
+        ``classifier:LABEL``."""
         if not self.references:
             return str(self)
+        if self.about.labelled:
+            return f"{self.kind}:{self.label}"
         return f"{PYTHON}{str(self.model).rpartition(':')[2]}" if self.kind == "python" else self.kind
 
     def __str__(self) -> str:
@@ -191,6 +210,8 @@ class RankerRef(Config):
             raise ValueError(str(error)) from None
         if (self.model is None) is about.filled_in or (self.reference is None) is about.paired:
             raise ValueError(f"this ranker is written {about.form}")
+        if about.labelled and not all(str(self.model).rpartition("#")[::2]):
+            raise ValueError(f"a classifier is written {about.form}, and this is {self.model!r}")
         if self.kind == "python" and not all(str(self.model).rpartition(":")[::2]):
             raise ValueError(f"a function is written file.py:NAME or module:NAME, and this is {self.model!r}")
         return self
@@ -244,8 +265,8 @@ def _divide(text: str, model: str | None = None, reference: str | None = None) -
     kind, _, rest = text.partition(":")
     about = ranker_kind(kind)
     if model is not None:
-        inside = f"{model}:{rest}" if kind == "python" else model
-        if rest and kind != "python":
+        inside = f"{model}:{rest}" if kind == "python" else f"{model}#{rest}" if about.labelled else model
+        if rest and kind != "python" and not about.labelled:
             raise ConfigError(f"ranker {text!r} names what it is made of, and {model!r} stands beside it; name one")
         return {"kind": kind, "model": inside, "reference": reference}
     if about.paired and rest:

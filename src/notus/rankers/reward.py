@@ -4,7 +4,7 @@ Owns how an answer is laid out for a reward model, and the two rankers. Ranking 
 ``rankers.pairwise``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +26,16 @@ from notus.rankers.pairrm import batches, tokens_per_pass
 from notus.rankers.ref import Progress, Scores, check_lengths
 from notus.rankers.settings import Ranking
 
-__all__ = ["ImplicitRanker", "RewardEncoder", "RewardRanker", "load_reward_model", "reward_scores"]
+__all__ = [
+    "ImplicitRanker",
+    "RewardEncoder",
+    "RewardRanker",
+    "head_outputs",
+    "load_head",
+    "load_reward_model",
+    "reward_scores",
+    "score_distinct",
+]
 
 Prompts = Sequence[tuple[Message, ...]]
 _PADDED_ROWS = 64
@@ -82,17 +91,31 @@ class RewardRanker:
 
     def rank(self, prompts: Prompts, candidates: Sequence[Sequence[str]]) -> Scores:
         """Score the candidates of each prompt, as ``Ranker`` says."""
-        check_lengths(prompts, candidates)
-        pairs = [(prompt, text) for prompt, answers in zip(prompts, candidates, strict=True) for text in answers]
-        distinct = list(dict.fromkeys(pairs))
-        scores = reward_scores(
-            self._model,
-            self._encoder.examples(distinct),
-            max_tokens=self._settings.max_tokens,
-            progress=self._progress,
-        )
-        known = dict(zip(distinct, scores, strict=True))
-        return [[known[prompt, text] for text in answers] for prompt, answers in zip(prompts, candidates, strict=True)]
+
+        def score(pairs: Sequence[tuple[tuple[Message, ...], str]]) -> list[float]:
+            rows = self._encoder.examples(pairs)
+            return reward_scores(self._model, rows, max_tokens=self._settings.max_tokens, progress=self._progress)
+
+        return score_distinct(prompts, candidates, score)
+
+
+def score_distinct(
+    prompts: Prompts,
+    candidates: Sequence[Sequence[str]],
+    score: Callable[[Sequence[tuple[tuple[Message, ...], str]]], list[float]],
+) -> Scores:
+    """The scores of the candidates of each prompt, of equal ones once.
+
+    Args:
+        prompts: the prompts.
+        candidates: the answers to each.
+        score: gives a score for each prompt with an answer.
+    """
+    check_lengths(prompts, candidates)
+    pairs = [(prompt, text) for prompt, answers in zip(prompts, candidates, strict=True) for text in answers]
+    distinct = list(dict.fromkeys(pairs))
+    known = dict(zip(distinct, score(distinct), strict=True))
+    return [[known[prompt, text] for text in answers] for prompt, answers in zip(prompts, candidates, strict=True)]
 
 
 class ImplicitRanker:
@@ -153,16 +176,34 @@ def load_reward_model(source: str, *, precision: str = "float32") -> tuple[PreTr
     Raises:
         ConfigError: if there is none, it cannot be read, lacks weights, or has not exactly one label.
     """
+    return load_head(source, "a reward model", precision=precision, labels=1)
+
+
+def load_head(
+    source: str, what: str, *, precision: str = "float32", labels: int | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load ``AutoModelForSequenceClassification`` with its tokenizer, as ``load_reward_model`` does.
+
+    Args:
+        source: folder or hub id.
+        what: it is, for errors: ``a reward model``.
+        precision: of the weights.
+        labels: how many it must have; None takes any number.
+
+    Raises:
+        ConfigError: if there is none, it cannot be read, lacks weights, or has another number of labels.
+    """
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-    model, loaded = read_weights(AutoModelForSequenceClassification, source, "a reward model", dtype=dtype)
+    model, loaded = read_weights(AutoModelForSequenceClassification, source, what, dtype=dtype)
     stored = read_headers(Path(source)) if Path(source).exists() else {}
     check_mismatched(loaded, source, stored)
     # transformers fills what is missing at random and goes on: a language model would pass for a reward model.
     if missing := sorted(loaded["missing_keys"]):
-        raise ConfigError(f"{source!r} is no reward model: it lacks {missing[0]}; name one that was trained as such")
-    if model.config.num_labels != 1:
+        kind = what.partition(" ")[2]
+        raise ConfigError(f"{source!r} is no {kind}: it lacks {missing[0]}; name one that was trained as such")
+    if labels is not None and model.config.num_labels != labels:
         raise ConfigError(f"{source!r} has {model.config.num_labels} labels; a reward model has one")
-    check_sound(model.eval(), loaded, source, stored, "a reward model")
+    check_sound(model.eval(), loaded, source, stored, what)
     return model.to(device()), read_tokenizer(source)
 
 
@@ -173,15 +214,35 @@ def reward_scores(
     max_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> list[float]:
-    """Scores of encoded examples under a scalar reward model, in their order; like lengths are computed together.
+    """Scores of encoded examples under a scalar reward model, in their order; see ``head_outputs``."""
+    return [value for (value,) in head_outputs(model, examples, max_tokens=max_tokens, progress=progress)]
 
-    Each is the score that transformers gives the row alone, without padding: at its last token, or at the last one
-    that is not the padding token that the model's own config names.
+
+def head_outputs(
+    model: PreTrainedModel,
+    examples: Sequence[Sequence[int]],
+    *,
+    types: Sequence[Sequence[int]] | None = None,
+    max_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> list[list[float]]:
+    """What the head of a model says of encoded examples, a value for each label; like lengths are computed together.
+
+    Each is what transformers gives the row alone, without padding: at its last token, or at the last one that is not
+    the padding token that the model's own config names.
+
+    Args:
+        model: with a head for sequences.
+        examples: token ids of each.
+        types: ``token_type_ids`` of each, for encoders that tell two texts apart by them.
+        max_tokens: of a forward pass.
+        progress: told how many are done.
     """
     config = model.config.get_text_config()
     own = config.pad_token_id
     examples = [_without_padding(row, own) for row in examples]
-    scores, done = [0.0] * len(examples), 0
+    outputs: list[list[float]] = [[] for _ in examples]
+    done = 0
     # transformers finds the end of a row by what is no padding, so that the filling must not be a row's last token.
     config.pad_token_id = pad_id = own if own is not None else _filling(config.vocab_size, examples)
     with torch.inference_mode():
@@ -189,15 +250,18 @@ def reward_scores(
             longest = max(len(examples[index]) for index in batch)
             rows = [[*examples[index], *[pad_id] * (longest - len(examples[index]))] for index in batch]
             mask = [[1] * len(examples[index]) + [0] * (longest - len(examples[index])) for index in batch]
-            ids, seen = torch.tensor(rows, device=model.device), torch.tensor(mask, device=model.device)
-            logits = model(input_ids=ids, attention_mask=seen).logits.float().squeeze(-1)
-            for index, score in zip(batch, logits.tolist(), strict=True):
-                scores[index] = score
+            given = {"input_ids": rows, "attention_mask": mask}
+            if types is not None:
+                own_types = [types[index][: len(examples[index])] for index in batch]
+                given["token_type_ids"] = [[*of, *[0] * (longest - len(of))] for of in own_types]
+            found = model(**{name: torch.tensor(of, device=model.device) for name, of in given.items()})
+            for index, values in zip(batch, found.logits.float().tolist(), strict=True):
+                outputs[index] = values
             done += len(batch)
             if progress is not None:
                 progress(done, len(examples))
     config.pad_token_id = own
-    return scores
+    return outputs
 
 
 def _without_padding(row: Sequence[int], pad_id: int | None) -> Sequence[int]:

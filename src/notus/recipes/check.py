@@ -263,6 +263,7 @@ _READ_BY: Mapping[str, frozenset[str]] = {
     "python": frozenset(),
     "pairrm": frozenset(["selection", "seed", "max_tokens", "precision", "budget"]),
     "reward-model": frozenset(["max_tokens", "precision", "limits"]),
+    "classifier": frozenset(["max_tokens", "precision", "limits"]),
     "implicit": frozenset(["max_tokens", "limits"]),
     "judge": frozenset(["judging", "judge_tokens", "tries", "rubric"]),
 }
@@ -280,6 +281,26 @@ def _ranking(step: _Known) -> Iterator[str]:
         yield f"ranking.{name} is set, and '{kind}' reads {nearest(name, known) if known else 'none of ranking'}"
 
 
+def _label(step: _Known) -> Iterator[str]:
+    """A label that a classifier in a folder does not have."""
+    from notus.rankers.labels import check_label, read_labels
+    from notus.rankers.ref import RankerRef
+
+    config: Any = step.config
+    texts = config.rankers if "rankers" in type(config).model_fields else (config.ranker,)
+    number = 0
+    for text in texts:
+        ref = RankerRef.read(text)
+        own = [step.given.get(f"models.{number + place}", "") for place in range(len(ref.references))]
+        number += len(own)
+        labels = read_labels(find_model(own[0])) if ref.label and own[0] and Path(own[0]).exists() else None
+        if labels is not None:
+            try:
+                check_label(own[0], ref.label, labels)
+            except ConfigError as error:
+                yield str(error)
+
+
 _Check = Callable[[_Known], Iterator[str]]
 _FAULTS: tuple[tuple[tuple[str, ...], _Check], ...] = (
     (("Updates",), _trackers),
@@ -287,6 +308,7 @@ _FAULTS: tuple[tuple[tuple[str, ...], _Check], ...] = (
     (("Sft", "Dpo", "TrainRanker"), _positions),
     (("Sft", "Dpo"), _adapter),
     (("Rewards",), _held_out_of_pairs),
+    (("RewardCheck", "JudgeTrial"), _label),
     (("Sample", "Success"), _held_out_prompts),
     (("Read",), _held_out_of_feedback),
 )

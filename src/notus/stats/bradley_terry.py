@@ -1,7 +1,8 @@
 """Bradley–Terry scores from comparisons, with intervals in which prompts are clusters.
 
-Owns the fit, its sandwich variance, and the difference of two fits over the same prompts. What is compared is owned by
-``audit.models`` and ``audit.pairs``.
+Owns the fit, its sandwich variance, the difference of two fits over the same prompts, and the fit beside features of
+the comparisons, such as length. Comparisons may have weights. What is compared is owned by ``audit.models``,
+``audit.pairs`` and ``evaluate.score_files``.
 """
 
 from collections.abc import Hashable, Sequence
@@ -14,7 +15,14 @@ from notus.core.errors import DataError
 from notus.stats.distributions import t_quantile
 from notus.stats.intervals import Estimate
 
-__all__ = ["BradleyTerryScores", "Comparisons", "bradley_terry", "differences"]
+__all__ = [
+    "BradleyTerryScores",
+    "Comparisons",
+    "ControlledScores",
+    "bradley_terry",
+    "controlled_bradley_terry",
+    "differences",
+]
 
 _STEPS = 100
 _TOLERANCE = 1e-10
@@ -37,14 +45,24 @@ class Comparisons:
     """1 when the first wins, 0 when the second does, ½ for a tie."""
     cluster: Indices
     """Number of the prompt that each belongs to."""
+    weight: Floats | None = None
+    """How much each counts; None: each once."""
 
     @classmethod
-    def make(cls, rows: Sequence[tuple[str, str, float, Hashable]]) -> "Comparisons":
+    def make(
+        cls, rows: Sequence[tuple[str, str, float, Hashable]], weights: Sequence[float] | None = None
+    ) -> "Comparisons":
         """Columns out of rows: first player, second player, outcome, cluster. Players are in alphabetical order.
 
+        Args:
+            rows: the comparisons.
+            weights: how much each counts, above 0; None: each once.
+
         Raises:
-            DataError: if a player meets itself, or an outcome is not between 0 and 1.
+            DataError: if a player meets itself, an outcome is not between 0 and 1, or a weight is not above 0.
         """
+        if weights is not None and (len(weights) != len(rows) or any(not weight > 0 for weight in weights)):
+            raise DataError(f"{len(rows)} comparisons came with {len(weights)} weights; each needs one above 0")
         for first, second, outcome, _ in rows:
             if first == second or not 0 <= outcome <= 1:
                 raise DataError(f"'{first}' against '{second}' with outcome {outcome} is no comparison of two players")
@@ -57,6 +75,7 @@ class Comparisons:
             np.array([number[row[1]] for row in rows], dtype=np.intp),
             np.array([row[2] for row in rows], dtype=np.float64),
             np.array([clusters.setdefault(row[3], len(clusters)) for row in rows], dtype=np.intp),
+            None if weights is None else np.array(weights, dtype=np.float64),
         )
 
     def between(self, kept: set[str]) -> "Comparisons":
@@ -72,17 +91,21 @@ class Comparisons:
             renumbered[self.second[rows]],
             self.outcome[rows],
             self.cluster[rows],
+            None if self.weight is None else self.weight[rows],
         )
 
     def won(self) -> Floats:
-        """Players × players: how often the one has beaten the other; a tie is half a win for each."""
+        """Players × players: how often the one has beaten the other, by weight; a tie is half a win for each."""
         players = len(self.names)
         table = np.zeros(players**2)
         for start in range(0, len(self.outcome), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             first, second = self.first[part].astype(np.intp), self.second[part].astype(np.intp)
-            table += np.bincount(first * players + second, self.outcome[part], len(table))
-            table += np.bincount(second * players + first, 1 - self.outcome[part], len(table))
+            wins, losses = self.outcome[part], 1 - self.outcome[part]
+            if self.weight is not None:
+                wins, losses = wins * self.weight[part], losses * self.weight[part]
+            table += np.bincount(first * players + second, wins, len(table))
+            table += np.bincount(second * players + first, losses, len(table))
         return table.reshape(players, players)
 
     def comparable(self) -> set[str]:
@@ -123,6 +146,8 @@ def bradley_terry(comparisons: Comparisons, kept: set[str] | None = None) -> Bra
         θ solves Σ_g u_g = 0 with Σ θ = 0              Var θ = G/(G−1) · Σ_g (A⁺ u_g)(A⁺ u_g)ᵀ
         interval = θ ± t(.975, G − 1) · se
 
+    With weights each term of both sums counts as often as its weight says.
+
     Sources: Bradley and Terry (1952), Biometrika 39; for the variance Liang and Zeger (1986), Biometrika 73.
 
     Args:
@@ -159,6 +184,121 @@ def differences(a: Comparisons, b: Comparisons) -> dict[str, Estimate]:
 
 
 @dataclass(frozen=True)
+class ControlledScores:
+    """Scores beside features of the comparisons, on the logit scale."""
+
+    of: dict[str, Estimate]
+    """Player → score, that of the anchor being 0: log-odds of beating the anchor where all features are 0."""
+    features: tuple[Estimate, ...]
+    """What a feature that is 1 adds to the log-odds that the first player wins."""
+    without: tuple[str, ...]
+    """Players that have only won or only lost, by weight: no score of theirs is finite; with their comparisons."""
+
+
+def controlled_bradley_terry(
+    comparisons: Comparisons, features: Floats, anchor: str, *, at: Floats | None = None
+) -> ControlledScores | None:
+    """Fit scores and the effect of features by maximum likelihood, with a sandwich variance over clusters.
+
+    With x the features of a comparison of a with b::
+
+        p = 1 / (1 + exp(θ_b − θ_a − x·β))        θ_anchor = 0
+
+    fit and variance as in ``bradley_terry``, the unknowns being (θ, β). A logistic regression, in which a tie is half a
+    win: https://lmsys.org/blog/2024-08-28-style-control/ has the idea.
+
+    Args:
+        comparisons: all of them; every player must meet the anchor over some chain.
+        features: shape (comparisons, k).
+        anchor: the player whose score is 0.
+        at: features at which the scores are told, shape (k,): θ + at·β in the place of θ; None: where all are 0.
+
+    Returns:
+        None with fewer than two players, fewer than two clusters, or where the features cannot be told apart.
+
+    Raises:
+        DataError: if there is not a row of finite features for each comparison, or no such player.
+    """
+    features = np.asarray(features, dtype=np.float64).reshape(len(comparisons.outcome), -1)
+    if anchor not in comparisons.names or not np.isfinite(features).all():
+        raise DataError(f"no comparison with '{anchor}', or a feature that is no finite number; leave these out")
+    won = comparisons.won()
+    decided = (won.sum(axis=1) > 0) & (won.sum(axis=0) > 0)
+    kept = {name for name, both in zip(comparisons.names, decided, strict=True) if both} | {anchor}
+    inside = np.array([name in kept for name in comparisons.names])
+    rows = inside[comparisons.first] & inside[comparisons.second]
+    of, own = comparisons.between(kept), features[rows]
+    if len(of.names) < 2 or _clusters(of) < 2:
+        return None
+    design = _design(of, own, anchor)
+    weight = np.ones(len(of.outcome)) if of.weight is None else of.weight
+    theta = _logistic(design, of.outcome.astype(np.float64), weight)
+    if theta is None:
+        return None
+    players = [name for name in of.names if name != anchor]
+    shift = np.zeros(own.shape[1]) if at is None else np.asarray(at, dtype=np.float64)
+    told = np.eye(len(theta))
+    told[: len(players), len(players) :] = shift
+    found = _told_with_errors(design, of, weight, theta, told)
+    scores = dict(zip(players, found, strict=False))
+    return ControlledScores(scores, tuple(found[len(players) :]), tuple(sorted(set(comparisons.names) - kept)))
+
+
+def _design(of: Comparisons, features: Floats, anchor: str) -> Floats:
+    """Comparisons × (players but the anchor, and features)."""
+    players = np.zeros((len(of.outcome), len(of.names)))
+    rows = np.arange(len(of.outcome))
+    players[rows, of.first] += 1
+    players[rows, of.second] -= 1
+    found: Floats = np.hstack([np.delete(players, of.names.index(anchor), axis=1), features])
+    return found
+
+
+def _logistic(design: Floats, outcome: Floats, weight: Floats) -> Floats | None:
+    """Coefficients by Newton's method with halved steps; None where it does not come to an end."""
+
+    def likelihood(theta: Floats) -> float:
+        odds = design @ theta
+        return -float((weight * (np.logaddexp(0, odds) - outcome * odds)).sum())
+
+    theta = np.zeros(design.shape[1])
+    for _ in range(_STEPS):
+        chances = 1 / (1 + np.exp(-np.clip(design @ theta, -700, 700)))
+        slope = design.T @ (weight * (outcome - chances))
+        matrix = (design * (weight * chances * (1 - chances))[:, None]).T @ design
+        if np.linalg.matrix_rank(matrix, hermitian=True) < len(theta):
+            return None
+        step = np.linalg.solve(matrix, slope)
+        now = likelihood(theta)
+        while likelihood(theta + step) < now - 1e-9 * abs(now) and np.abs(step).max() > _TOLERANCE:
+            step /= 2
+        theta = theta + step
+        if np.abs(step).max() <= _TOLERANCE:
+            return theta
+    return None
+
+
+def _told_with_errors(design: Floats, of: Comparisons, weight: Floats, theta: Floats, told: Floats) -> list[Estimate]:
+    """Linear combinations of the coefficients with errors over clusters; ``told`` has a row for each."""
+    chances = 1 / (1 + np.exp(-np.clip(design @ theta, -700, 700)))
+    inverse = np.linalg.inv((design * (weight * chances * (1 - chances))[:, None]).T @ design)
+    moved = design * (weight * (of.outcome - chances))[:, None]
+    size = _highest(of) + 1
+    sums = np.stack([np.bincount(of.cluster, column, size) for column in moved.T], axis=1)
+    influence = sums @ inverse @ told.T
+    groups = _clusters(of)
+    errors = np.sqrt(groups / (groups - 1) * (influence**2).sum(axis=0))
+    reach = t_quantile(0.975, groups - 1)
+    return [
+        Estimate(float(value), float(value - reach * error), float(value + reach * error), len(design), groups, _METHOD)
+        for value, error in zip(told @ theta, errors, strict=True)
+    ]
+
+
+_METHOD = "clustered t"
+
+
+@dataclass(frozen=True)
 class _Fit:
     of: Comparisons
     theta: Floats
@@ -170,6 +310,8 @@ class _Fit:
         rows = np.flatnonzero((self.of.cluster >= start) & (self.of.cluster < stop))
         first, second = self.of.first[rows], self.of.second[rows]
         residual = self.of.outcome[rows] - 1 / (1 + np.exp(self.theta[second] - self.theta[first]))
+        if self.of.weight is not None:
+            residual = residual * self.of.weight[rows]
         players = len(self.theta)
         cells = (self.of.cluster[rows].astype(np.intp) - start) * players
         moved = np.bincount(cells + first, residual, (stop - start) * players)

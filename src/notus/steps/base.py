@@ -67,6 +67,7 @@ if TYPE_CHECKING:  # the sections of reports are heavy, and most steps leave non
 __all__ = [
     "HELD",
     "TABLES",
+    "ChoicesRef",
     "Context",
     "Decides",
     "DecisionsRef",
@@ -132,6 +133,8 @@ SourceRef = Annotated[str, Reference(_SOURCE), _Text]
 FeedbackRef = Annotated[str, Reference(_FEEDBACK), _Text]
 OptionalFeedbackRef = Annotated[str | None, Reference(_FEEDBACK)]
 PairsRef = Annotated[str, Reference((*_PAIRS, UNPAIRED, HELD_OUT)), _Text]
+ChoicesRef = Annotated[str, Reference((*_PAIRS, UNPAIRED, HELD_OUT, FEEDBACK, RAW_FEEDBACK)), _Text]
+"""Pairs, or prompts with several answers of which some are good."""
 DialoguesRef = Annotated[str, Reference((DIALOGUES, PREFERENCES, UNPAIRED)), _Text]
 _Portions = pydantic.BeforeValidator(read_portions)
 _OneOrSeveral = _Name | Annotated[tuple[Portion, ...], pydantic.Field(min_length=1)]

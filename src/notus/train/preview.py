@@ -15,8 +15,10 @@ from notus.core.records import Dialogue, Message, Preference, Unpaired
 from notus.core.stage import Tally
 from notus.engine.pack import PromptGroup
 from notus.engine.settings import Limits
-from notus.engine.text.encoder import Encoder
+from notus.engine.text.encoder import Encoder, answer_text
+from notus.engine.text.template import with_template
 from notus.formats.format import record_id
+from notus.rankers.reward import RewardEncoder
 from notus.train.batches import Item, encode_dialogues, encode_pairs, encode_rows
 from notus.train.ranker import Compared, encode_compared
 from notus.train.ranker_settings import RankerTraining
@@ -29,6 +31,7 @@ __all__ = [
     "format_head",
     "format_part",
     "mark",
+    "preview_classifier",
     "preview_ranker",
     "preview_rows",
     "split_pieces",
@@ -178,6 +181,27 @@ def preview_ranker(
         rows.append(PreviewedRow(record_id(record), _place(record), parts, dict(+tally.counts)))
     scored = "the score is read at the last token" if config.form == "reward-model" else "two answers are compared"
     return Preview(tuple(rows), len(records), (f"Tokenizer: {_name(tokenizer)}. No token is trained on: {scored}.",))
+
+
+def preview_classifier(
+    tokenizer: PreTrainedTokenizerBase, config: RankerTraining, rows: Sequence[Unpaired], count: int
+) -> Preview:
+    """Rows of a classifier's training: it learns a label at the end of a conversation."""
+    if not rows:
+        raise DataError("there is no answer to show")
+    tokenizer = with_template(tokenizer, config.limits)
+    shown = []
+    for row in rows[:count]:
+        tally = Tally("preview")
+        try:
+            (ids,) = RewardEncoder(tokenizer, config.limits, tally).examples([(row.prompt, answer_text(row.answer))])
+        except DataError as error:
+            shown.append(PreviewedRow(record_id(row), _place(row), (), dropped=str(error)))
+            continue
+        part = _part(tokenizer, "accepted" if row.desirable else "rejected", ids, [False] * len(ids))
+        shown.append(PreviewedRow(record_id(row), _place(row), (part,), dict(+tally.counts)))
+    told = f"Tokenizer: {_name(tokenizer)}. No token is trained on: the label is read at the last token."
+    return Preview(tuple(shown), len(rows), (told,))
 
 
 def split_pieces(

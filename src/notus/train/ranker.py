@@ -27,6 +27,7 @@ from notus.engine.load import build_model, device, read_tokenizer, train_tokeniz
 from notus.engine.settings import Shape
 from notus.engine.text.encoder import answer_text
 from notus.engine.text.template import UnfitError, with_template
+from notus.rankers.labels import read_labels
 from notus.rankers.make import make_ranker
 from notus.rankers.pairrm import (
     EncodedPair,
@@ -60,6 +61,8 @@ __all__ = [
     "RankerTrainer",
     "encode_compared",
     "judge_pairs",
+    "pad_beside_the_end",
+    "pair_texts",
     "preference_loss",
     "ranker_tokenizer",
     "start_ranker",
@@ -217,7 +220,9 @@ _HEADS = ("score.", "classifier.", "pooler.")
 """Where transformers puts what a language model lacks that is to become a scalar reward model."""
 
 
-def start_ranker(config: RankerTraining, start: str | None, texts: Iterable[str], seed: int) -> Loaded:
+def start_ranker(
+    config: RankerTraining, start: str | None, texts: Iterable[str], seed: int, *, labels: Sequence[str] = ()
+) -> Loaded:
     """A ranker to be trained, in fp32 on the CPU, with its tokenizer.
 
     Args:
@@ -226,32 +231,33 @@ def start_ranker(config: RankerTraining, start: str | None, texts: Iterable[str]
             small one with random weights.
         texts: corpus of the tokenizer of one that is made.
         seed: draws the weights that are new.
+        labels: of a classifier; empty for a ranker that gives one score.
 
     Raises:
         ConfigError: if there is no such model, or it cannot become such a ranker.
     """
     if start is None:
-        return _build_ranker(config, texts, seed)
+        return _build_ranker(config, texts, seed, labels)
     if is_adapter(start):
         raise ConfigError(f"{start!r} is an adapter, and a ranker needs a plain model; merge it first: notus merge")
-    if config.form == "reward-model":
-        return _reward_model(start, seed)
+    if config.form != "pairrm":
+        return _reward_model(start, seed, labels)
     if _is_pairrm(start):
         model, tokenizer = load_pairrm(start)
         return model.cpu(), tokenizer
     return start_pairrm(start, seed)
 
 
-def ranker_tokenizer(
-    config: RankerTraining, start: str | None, preferences: Sequence[Preference]
-) -> PreTrainedTokenizerBase:
+def ranker_tokenizer(config: RankerTraining, start: str | None, texts: Iterable[str]) -> PreTrainedTokenizerBase:
     """The tokenizer of ``start_ranker``, without the weights.
 
     Args:
-        preferences: whose texts make the tokenizer of a ranker that is made.
+        config: says which form.
+        start: as for ``start_ranker``.
+        texts: make the tokenizer of a ranker that is made.
     """
     if start is None:
-        return _made_tokenizer(config, _texts(preferences))
+        return _made_tokenizer(config, texts)
     if config.form == "pairrm":
         return pairrm_tokenizer(start, fresh=not _is_pairrm(start))
     return read_tokenizer(start)
@@ -263,7 +269,7 @@ def _made_tokenizer(config: RankerTraining, texts: Iterable[str]) -> PreTrainedT
     return train_tokenizer(texts, config.shape.vocabulary if config.shape else _VOCABULARY)
 
 
-def _build_ranker(config: RankerTraining, texts: Iterable[str], seed: int) -> Loaded:
+def _build_ranker(config: RankerTraining, texts: Iterable[str], seed: int, labels: Sequence[str]) -> Loaded:
     if config.form == "pairrm":
         tokenizer = _made_tokenizer(config, texts)
         return build_pairrm(config.encoder or EncoderShape(), tokenizer, seed), tokenizer
@@ -272,7 +278,9 @@ def _build_ranker(config: RankerTraining, texts: Iterable[str], seed: int) -> Lo
         raise ConfigError(f"limits.max_length {config.limits.max_length} is above shape.positions {shape.positions}")
     tokenizer = _made_tokenizer(config, texts)
     made = build_model(shape, tokenizer, seed).config
-    made.num_labels = 1
+    made.num_labels = len(labels) or 1
+    for name, value in _named(labels).items():
+        setattr(made, name, value)
     torch.manual_seed(seed)
     return build_from_config(AutoModelForSequenceClassification, made, "the shape"), tokenizer
 
@@ -284,26 +292,42 @@ def _is_pairrm(start: str) -> bool:
     return named or budget_of(start) is not None
 
 
-def _reward_model(start: str, seed: int) -> Loaded:
+def _named(labels: Sequence[str]) -> dict[str, Any]:
+    """The names of labels as a model's settings have them; nothing for a reward model."""
+    if not labels:
+        return {}
+    return {"id2label": dict(enumerate(labels)), "label2id": {name: number for number, name in enumerate(labels)}}
+
+
+def _reward_model(start: str, seed: int, labels: Sequence[str]) -> Loaded:
+    kind, has = ("classifier", f"the labels {', '.join(labels)}") if labels else ("reward model", "one label")
     torch.manual_seed(seed)  # the head is drawn while the model is loaded
+    known = read_labels(start)
     model, loaded = read_weights(
-        AutoModelForSequenceClassification, start, "a reward model", num_labels=1, dtype=torch.float32
+        AutoModelForSequenceClassification,
+        start,
+        f"a {kind}",
+        num_labels=len(labels) or 1,
+        dtype=torch.float32,
+        **_named(labels),
     )
     stored = read_headers(Path(start)) if Path(start).exists() else {}
-    if any(str(name).startswith(_HEADS) for name, *_ in loaded["mismatched_keys"]):
+    has_head = not any(str(key).startswith(_HEADS) for key in loaded["missing_keys"])
+    others = bool(labels) and has_head and known is not None and known != tuple(labels)
+    if others or any(str(name).startswith(_HEADS) for name, *_ in loaded["mismatched_keys"]):
         raise ConfigError(
-            f"the weights in {start!r} do not fit a reward model, which has one label; take a language model, or a "
-            "reward model"
+            f"the weights in {start!r} do not fit a {kind}, which has {has}; take a language model, or a {kind} with "
+            "the same"
         )
     check_mismatched(loaded, start, stored)
     lost = sorted(key for key in loaded["missing_keys"] if not key.startswith(_HEADS))
     if lost:
         raise ConfigError(f"the model in {start!r} lacks {len(lost)} weights, the first is {lost[0]}; get it anew")
-    check_sound(model.eval(), loaded, start, stored, "a reward model")
+    check_sound(model.eval(), loaded, start, stored, f"a {kind}")
     return model, read_tokenizer(start)
 
 
-def _pad_beside_the_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: RankerTraining) -> None:
+def pad_beside_the_end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: RankerTraining) -> None:
     """Name a padding token that no text ends in, in the model and its tokenizer.
 
     transformers takes the score at the last token that is no padding: where the end of a turn pads, that is one before.
@@ -389,10 +413,10 @@ def train_ranker(
         raise DataError("there is no preference to train a ranker on")
     if config.margin:
         _check_scores([*preferences, *held_out])
-    model, tokenizer = start_ranker(config, start, _texts(preferences), seed)
+    model, tokenizer = start_ranker(config, start, pair_texts(preferences), seed)
     if config.form == "reward-model":
         tokenizer = with_template(tokenizer, config.limits)
-        _pad_beside_the_end(model, tokenizer, config)
+        pad_beside_the_end(model, tokenizer, config)
     encode = encode_compared(config, tokenizer, run.tally("encode", "parts"), seed)
     fitting = run.tally("form")
     items, held = (_encode_fitting(encode, part, part is preferences, fitting) for part in (preferences, held_out))
@@ -488,7 +512,8 @@ def _logits(model: PreTrainedModel, forward: ComparedRows) -> torch.Tensor:
     return rewards[0::2] - rewards[1::2]
 
 
-def _texts(preferences: Sequence[Preference]) -> list[str]:
+def pair_texts(preferences: Sequence[Preference]) -> list[str]:
+    """The texts of pairs, of which the tokenizer of a ranker is made that starts from nothing."""
     turns = (turn for pair in preferences for turn in (*pair.prompt, *pair.chosen, *pair.rejected))
     return [turn.content for turn in turns]
 

@@ -24,7 +24,18 @@ from notus.llm.judge import preferred
 from notus.stats.agreement import Agreement, agreement, krippendorff
 from notus.stats.intervals import Estimate, share
 
-__all__ = ["JudgeEvaluation", "JudgeFigures", "PeopleFigures", "evaluate_judge", "judge_figures", "people_figures"]
+__all__ = [
+    "JudgeEvaluation",
+    "JudgeFigures",
+    "PeopleFigures",
+    "evaluate_judge",
+    "judge_figures",
+    "judged_pair",
+    "like_couples",
+    "mean_by_prompt",
+    "people_figures",
+    "with_label",
+]
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ class PeopleFigures:
 
     pairs: int
     annotators: int
+    """Of each pair; where the raters are others for each pair, how many there are in all."""
     preferred: int
     """Pairs in which the majority prefers one answer."""
     ties: int
@@ -54,7 +66,8 @@ class PeopleFigures:
     among: Estimate | None
     """Chance that two of the annotators give a pair the same label; None with one annotator."""
     couples: tuple[Agreement, ...]
-    """Agreement of each two annotators: first and second, first and third, second and third …"""
+    """Agreement of each two annotators: first and second, first and third, second and third … Empty where the raters
+    are others for each pair."""
     alpha: Estimate | None
     """Krippendorff's α of all annotators, nominal."""
     longer: Estimate | None
@@ -74,7 +87,7 @@ class JudgeFigures:
     majority: Agreement
     """With the majority; a verdict that turns with the order is a tie."""
     annotators: tuple[Agreement, ...]
-    """With each annotator."""
+    """With each annotator; empty where they are others for each pair."""
     with_people: Estimate | None
     """Chance of the same label as one annotator, the mean over them."""
     against_people: Estimate | None
@@ -103,7 +116,7 @@ def evaluate_judge(judge: PairJudge, pairs: Sequence[HumanPair], probes: Sequenc
     places = list(range(len(pairs))) + [probe.pair for probe in probes]
     kinds = [("", 0)] * len(pairs) + [(probe.kind, probe.variant) for probe in probes]
     judged = tuple(
-        _judged_pair(judge.name, each, place, kind, both, pairs[place])
+        judged_pair(judge.name, each, place, kind, both, pairs[place])
         for each, place, kind, both in zip(presented, places, kinds, judge_both_orders(judge, presented), strict=True)
     )
     return JudgeEvaluation(judge.name, judge.pointwise, judged[: len(pairs)], judged[len(pairs) :])
@@ -112,7 +125,9 @@ def evaluate_judge(judge: PairJudge, pairs: Sequence[HumanPair], probes: Sequenc
 def people_figures(pairs: Sequence[HumanPair]) -> PeopleFigures:
     """How people agree among themselves."""
     prompts = [pair.presented.prompt_id for pair in pairs]
-    count = len(pairs[0].votes) if pairs else 0
+    count = _fixed_annotators(pairs)
+    raters = {name for pair in pairs for name in pair.raters}
+    several = [(pair, prompt) for pair, prompt in zip(pairs, prompts, strict=True) if len(pair.votes) > 1]
     majorities = Counter(pair.majority for pair in pairs)
     couples = [
         agreement([pair.votes[one] for pair in pairs], [pair.votes[two] for pair in pairs], prompts)
@@ -123,18 +138,14 @@ def people_figures(pairs: Sequence[HumanPair]) -> PeopleFigures:
     ]
     return PeopleFigures(
         pairs=len(pairs),
-        annotators=count,
+        annotators=count or len(raters),
         preferred=majorities["A"] + majorities["B"],
         ties=majorities["C"],
         divided=majorities[None],
-        among=_mean(
-            [(_share_of_like_couples(pair), prompt) for pair, prompt in zip(pairs, prompts, strict=True)]
-            if couples
-            else []
-        ),
+        among=mean_by_prompt([(like_couples(pair), prompt) for pair, prompt in several]),
         couples=tuple(couples),
-        alpha=krippendorff([pair.votes for pair in pairs], prompts) if couples else None,
-        longer=_mean(longer),
+        alpha=krippendorff([pair.votes for pair, _ in several], [prompt for _, prompt in several]) if several else None,
+        longer=mean_by_prompt(longer),
     )
 
 
@@ -142,7 +153,7 @@ def judge_figures(evaluation: JudgeEvaluation, pairs: Sequence[HumanPair], probe
     """The figures of an evaluated judge."""
     rows = [(judged, pair, judged.score) for judged, pair in zip(evaluation.pairs, pairs, strict=True)]
     scored = [(judged, pair, score) for judged, pair, score in rows if score is not None]
-    several = bool(pairs) and len(pairs[0].votes) > 1
+    fixed = _fixed_annotators(pairs)
     return JudgeFigures(
         name=evaluation.judge,
         pointwise=evaluation.pointwise,
@@ -154,33 +165,37 @@ def judge_figures(evaluation: JudgeEvaluation, pairs: Sequence[HumanPair], probe
         ),
         annotators=tuple(
             _agreement([(label_of(score), pair.votes[number], judged.prompt_id) for judged, pair, score in scored])
-            for number in range(len(pairs[0].votes) if several else 0)
+            for number in range(fixed if fixed > 1 else 0)
         ),
-        with_people=_mean([(_share_with_label(pair, score), judged.prompt_id) for judged, pair, score in scored]),
-        against_people=_mean(
+        with_people=mean_by_prompt([(with_label(pair, score), judged.prompt_id) for judged, pair, score in scored]),
+        against_people=mean_by_prompt(
             [
-                (_share_with_label(pair, score) - _share_of_like_couples(pair), judged.prompt_id)
+                (with_label(pair, score) - like_couples(pair), judged.prompt_id)
                 for judged, pair, score in scored
-            ]
-            if several
-            else [],
+                if len(pair.votes) > 1
+            ],
             low=-1.0,
         ),
-        decided=_mean(
+        decided=mean_by_prompt(
             [
                 (score if pair.majority == "A" else 1 - score, judged.prompt_id)
                 for judged, pair, score in scored
                 if pair.majority in ("A", "B")
             ]
         ),
-        consistent=_mean([(float(bool(judged.consistent)), judged.prompt_id) for judged, _, _ in scored]),
+        consistent=mean_by_prompt([(float(bool(judged.consistent)), judged.prompt_id) for judged, _, _ in scored]),
         first=_first([judged for judged, _, _ in scored]),
         **_lengths(scored),
         probes=tuple(_probe_rates(evaluation, pairs, probes)),
     )
 
 
-def _judged_pair(
+def _fixed_annotators(pairs: Sequence[HumanPair]) -> int:
+    """How many annotators judged every pair; 0 where they are others for each pair."""
+    return 0 if not pairs or any(pair.raters for pair in pairs) else len(pairs[0].votes)
+
+
+def judged_pair(
     judge: str,
     pair: PresentedPair,
     place: int,
@@ -188,6 +203,16 @@ def _judged_pair(
     both: tuple[PairVerdict, PairVerdict],
     read: HumanPair,
 ) -> JudgedPair:
+    """The verdicts of a judge on a pair as a row.
+
+    Args:
+        judge: its name.
+        pair: as it was presented.
+        place: number of the pair in the source.
+        kind: of the probe and its text; an empty one for a pair as it is.
+        both: the verdict on it, and on it with the answers exchanged.
+        read: the pair of the source.
+    """
     forward, backward = both[0].label, both[1].label
     return JudgedPair(
         judge=judge,
@@ -225,11 +250,15 @@ def _first(judged: Sequence[JudgedPair]) -> Estimate | None:
         return None
     worth = {"A": 1.0, "B": 0.0, "C": 0.5}
     both = [(pair.prompt_id, label) for pair in judged for label in (pair.forward, pair.backward) if label]
-    return _mean([(worth[label], prompt) for prompt, label in both])
+    return mean_by_prompt([(worth[label], prompt) for prompt, label in both])
 
 
 def _lengths(scored: Sequence[tuple[JudgedPair, HumanPair, float]]) -> dict[str, Estimate | None]:
-    unequal = [(judged.prompt_id, pair, score) for judged, pair, score in scored if len(pair.first) != len(pair.second)]
+    unequal = [
+        (judged.prompt_id, pair, score)
+        for judged, pair, score in scored
+        if pair.texts and len(pair.first) != len(pair.second)
+    ]
     own = [
         (prompt, pair, float((score == 1) == (len(pair.first) > len(pair.second))))
         for prompt, pair, score in unequal
@@ -237,25 +266,27 @@ def _lengths(scored: Sequence[tuple[JudgedPair, HumanPair, float]]) -> dict[str,
     ]
     both = [(value - theirs, prompt) for prompt, pair, value in own if (theirs := _longer(pair)) is not None]
     return {
-        "longer": _mean([(value, prompt) for prompt, _, value in own]),
-        "longer_than_people": _mean(both, low=-1.0),
+        "longer": mean_by_prompt([(value, prompt) for prompt, _, value in own]),
+        "longer_than_people": mean_by_prompt(both, low=-1.0),
     }
 
 
 def _longer(pair: HumanPair) -> float | None:
     """Whether the majority prefers the longer answer; None where it prefers neither, or the lengths are equal."""
+    if not pair.texts:
+        return None
     if pair.majority not in ("A", "B") or len(pair.first) == len(pair.second):
         return None
     return float((pair.majority == "A") == (len(pair.first) > len(pair.second)))
 
 
-def _share_of_like_couples(pair: HumanPair) -> float:
-    """Share of the couples of annotators that gave the same label."""
+def like_couples(pair: HumanPair) -> float:
+    """Share of the couples of annotators of a pair that gave the same label; there must be two of them."""
     couples = list(itertools.combinations(pair.votes, 2))
     return sum(one == two for one, two in couples) / len(couples)
 
 
-def _share_with_label(pair: HumanPair, score: float) -> float:
+def with_label(pair: HumanPair, score: float) -> float:
     """Share of the annotators that gave the judge's label."""
     return sum(vote == label_of(score) for vote in pair.votes) / len(pair.votes)
 
@@ -264,5 +295,6 @@ def _agreement(rows: Sequence[tuple[str, str, str]]) -> Agreement:
     return agreement([own for own, _, _ in rows], [theirs for _, theirs, _ in rows], [prompt for _, _, prompt in rows])
 
 
-def _mean(rows: Sequence[tuple[float, str]], *, low: float = 0.0) -> Estimate | None:
+def mean_by_prompt(rows: Sequence[tuple[float, str]], *, low: float = 0.0) -> Estimate | None:
+    """The mean of values, each with its prompt, as a share; None with too few prompts."""
     return share([value for value, _ in rows], [prompt for _, prompt in rows], low=low) if rows else None

@@ -100,8 +100,8 @@ def _people(people: PeopleFigures) -> Iterable[str]:
 
 
 def _agreement(people: PeopleFigures, judges: Sequence[JudgeFigures]) -> Table:
-    several = people.annotators > 1
-    numbers = range(people.annotators if several else 0)
+    several = people.among is not None
+    numbers = range(max((len(judge.annotators) for judge in judges), default=0))
     columns = ("Judge", "Pairs", "Scored", "With majority", "κ", *(f"Annotator {n + 1}" for n in numbers))
     columns += ("With one person", "Minus people") if several else ()
     rows: list[tuple[Cell, ...]] = []

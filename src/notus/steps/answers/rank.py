@@ -263,8 +263,10 @@ def _spread(record: Feedback, scores: list[float | None], tally: Tally) -> list[
 
 def _format_name(name: str, config: Rank, context: Context) -> str:
     """What a ranker is called. One in a run directory calls itself by the folder ``model``, which tells nothing."""
-    inside = context.has("model") and _model(context, "model") != context.inputs["model"]
-    return f"{config.ranker}:{context.place('model').name}" if inside else name
+    if not context.has("model") or _model(context, "model") == context.inputs["model"]:
+        return name
+    ref = config.ranker_ref(context.inputs["model"])
+    return f"{ref.kind}:{context.place('model').name}{f'#{ref.label}' if ref.label else ''}"
 
 
 class _Progress:

@@ -107,7 +107,8 @@ def rankers_of(
         )
         # A ranker calls itself by its folder, which in a run directory is "model" and tells nothing.
         inside = bool(places) and find_model(places[0]) != places[0]
-        made.append((f"{ref.kind}:{Path(places[0]).name}" if inside else ranker.name, ranker))
+        label = f"#{ref.label}" if ref.label else ""
+        made.append((f"{ref.kind}:{Path(places[0]).name}{label}" if inside else ranker.name, ranker))
     names = [name for name, _ in made]
     return [
         (name if names.count(name) == 1 else f"{name} ({number})", ranker)

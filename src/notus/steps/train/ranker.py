@@ -9,7 +9,7 @@ import pydantic
 from notus.clean.leaks import compare_sides
 from notus.core.artifacts import FINDINGS, MODEL, SCORES, Artifact, find_model
 from notus.core.errors import DataError
-from notus.core.records import Message, Preference
+from notus.core.records import Message, Preference, Unpaired
 from notus.core.splits import PROMPT, Division, HeldOutBy
 from notus.core.stage import Stage, Tally, apply
 from notus.core.tables import read_records
@@ -31,6 +31,7 @@ from notus.steps.base import (
     open_records,
 )
 from notus.steps.data.division import BEFORE, plan_division, say_leaks, say_sides
+from notus.steps.train.classifier import answers_of, require_answers, train_on_answers
 from notus.train.ranker_quality import Judged, Quality, quality_of, scored
 from notus.train.ranker_settings import RankerTraining
 
@@ -41,13 +42,13 @@ __all__ = ["TrainRanker"]
 
 
 class TrainRanker(Reads, RankerTraining):
-    """Train a ranker on preferences, and measure it on prompts that are held out."""
+    """Train a ranker on preferences, or a classifier on single answers, and measure it on prompts that are held out."""
 
     step_type: ClassVar[str] = "train-ranker"
     leaves: ClassVar[tuple[Artifact, ...]] = (MODEL, SCORES, FINDINGS)
     computes: ClassVar[bool] = True
     pairs: PairsRef = "binarize"
-    """Preference pairs: a step, a file, a folder or a hub id."""
+    """Preference pairs: a step, a file, a folder or a hub id. For a ``classifier`` also single answers with a label."""
     start: OptionalModelRef = None
     """Language model, encoder or ranker to start from: a step, a folder or a hub id. Without one, a small model with
     random weights and a tokenizer of the pairs' texts is made."""
@@ -74,6 +75,9 @@ class TrainRanker(Reads, RankerTraining):
 
     def run(self, context: Context) -> None:
         """Train a ranker; leaves ``model/``, ``scores.parquet`` of the held-out pairs, findings and pictures."""
+        if self.form == "classifier":
+            train_on_answers(context, self, Division(self.held_out, 0, self.held_out_by), self.workers)
+            return
         from notus.train.ranker import judge_pairs, train_ranker
 
         source = context.source("pairs")
@@ -102,15 +106,23 @@ class TrainRanker(Reads, RankerTraining):
 
     def preview(self, inputs: Mapping[str, str], count: int, seed: int) -> "Preview":
         """The first pairs as the ranker will read them; only its tokenizer is loaded, or made where none is named."""
-        from notus.train.preview import preview_ranker
-        from notus.train.ranker import ranker_tokenizer
+        from notus.train.preview import preview_classifier, preview_ranker
+        from notus.train.ranker import pair_texts, ranker_tokenizer
 
         source = open_records(self, inputs["pairs"], decided_for(self, inputs))
-        _require_pairs(source)
-        read = source.records(Tally("read"), Quarantine())
-        pairs = list(_readable(self.form)((pair for pair in read if isinstance(pair, Preference)), Tally("answers")))
         start = find_model(inputs["start"]) if "start" in inputs else None
-        return preview_ranker(ranker_tokenizer(self, start, pairs), self, pairs, count, seed)
+        read = source.records(Tally("read"), Quarantine())
+        if self.form == "classifier":
+            from notus.train.classifier.fit import answer_texts
+
+            require_answers(source)
+            rows = list(
+                answers_of((each for each in read if isinstance(each, Unpaired | Preference)), Tally("answers"))
+            )
+            return preview_classifier(ranker_tokenizer(self, start, answer_texts(rows)), self, rows, count)
+        _require_pairs(source)
+        pairs = list(_readable(self.form)((pair for pair in read if isinstance(pair, Preference)), Tally("answers")))
+        return preview_ranker(ranker_tokenizer(self, start, pair_texts(pairs)), self, pairs, count, seed)
 
 
 def _read_pairs(context: Context, config: TrainRanker, source: Source) -> tuple[list[Preference], list[Preference]]:
@@ -145,7 +157,7 @@ def _require_pairs(source: Source) -> None:
     if source.record is not Preference:
         raise DataError(
             f"{source.name} holds {HELD[source.record]} (layout {source.format}); a ranker is trained on pairs: "
-            "make some with notus binarize"
+            "make some with notus binarize, or train a classifier on single answers (form: classifier)"
         )
 
 
