@@ -175,7 +175,7 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
         "Turn feedback into preferences: a chosen and a rejected answer for each prompt.",
         "binarize",
         "notus binarize feedback.jsonl --strategy mean-rating --out runs/binarize",
-        names={"weights": "--weight", "without_raters": "--without-rater"},
+        names={"weights": "--weight", "without_raters": "--without-rater", "model_order": "--model-order"},
         examples={"weights": "truthfulness=2"},
     ),
     "diff": StepCommand(
