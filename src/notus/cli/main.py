@@ -178,6 +178,13 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
         names={"weights": "--weight", "without_raters": "--without-rater", "model_order": "--model-order"},
         examples={"weights": "truthfulness=2"},
     ),
+    "label": StepCommand(
+        "Let functions of yours vote on answers: coverage, conflicts, accuracy against a labelled sample.",
+        "label",
+        "notus label feedback.jsonl --by length --out runs/label",
+        hide=("models",),
+        settings_file=True,
+    ),
     "diff": StepCommand(
         "Compare two preference sets: what is chosen and rejected differently, by source, model and length.",
         "diff",
