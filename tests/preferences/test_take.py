@@ -107,7 +107,7 @@ def test_the_aspects_agree_where_all_but_any_one_prefer_the_chosen_answer():
     assert divergence(rated("a", 5), rated("b", 1)) is None
     # The margins of the means are 2, 2, 1.25 and .5: by the margin alone the first two are equal.
     data = [asked(n, rated("a", *grades), rated("b", *low)) for n, (grades, _) in enumerate(rows)]
-    assert order("consensus", data[::-1]) == [3, 2, 1, 0]
+    assert order("aspects", data[::-1]) == [3, 2, 1, 0]
     one, ten = (Rating(aspect="honesty", value=1, scale=Scale(1, high)) for high in (5, 10))
     with pytest.raises(DataError, match="different scales"):
         divergence(Completion(text="a", ratings=(one,)), Completion(text="b", ratings=(ten,)))
@@ -270,9 +270,9 @@ def test_what_is_held_out_is_left_alone(place):
 
 
 def test_the_result_does_not_depend_on_processes(place, monkeypatch):
-    one = made(place, "one", take="consensus", share=0.4)
+    one = made(place, "one", take="aspects", share=0.4)
     monkeypatch.setattr("notus.formats.source.SHARD", 4_000)
-    many = made(place, "many", take="consensus", share=0.4, workers=2)
+    many = made(place, "many", take="aspects", share=0.4, workers=2)
     assert {pair.id for pair in read(one)} == {pair.id for pair in read(many)}
 
 

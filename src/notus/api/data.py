@@ -356,7 +356,7 @@ def binarize(
         rejected: what is rejected: ``random-lower``, ``worst``, ``all-lower``, ``all-pairs``, ``mean-2sd`` or
             ``random-other``.
         margin: least difference of the scores, in the unit of the score.
-        take: the rule by which some of the pairs are taken, such as ``margin`` or ``consensus``; None takes all.
+        take: the rule by which some of the pairs are taken, such as ``margin`` or ``aspects``; None takes all.
         share: of the pairs, that is taken.
         held_out: share of the prompts that is kept for evaluation.
         seed: draws the rejected answers, and decides between pairs that a rule cannot tell apart.

@@ -183,7 +183,6 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
         "label",
         "notus label feedback.jsonl --by length --out runs/label",
         hide=("models",),
-        settings_file=True,
     ),
     "diff": StepCommand(
         "Compare two preference sets: what is chosen and rejected differently, by source, model and length.",

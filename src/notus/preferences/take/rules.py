@@ -6,14 +6,14 @@
     moderate      a difference near the middle of the set's, and high scores                     (AIR)
     reward        the largest margin by a ranker, such as the implicit reward of a DPO policy    (Less is More)
     small-reward  the smallest; a pair that the ranker orders the other way comes before all     (difficulty)
-    consensus     the most negative preference divergence of the aspects                         (fine-grained)
+    aspects       the most negative preference divergence of the aspects                         (fine-grained)
     length        answers of the most equal length
 
 **Sources.** ``moderate``: He et al. 2025, https://arxiv.org/abs/2504.03612, whose abstract names moderate margins and
 high absolute scores; how both are put together is ours: with F the mid-rank in the set, m the margin and s the mean of
 both scores, the value is F(s) − |2 F(m) − 1|. ``reward``: Deng et al. 2025, https://arxiv.org/abs/2502.14560, the
 margin-maximising principle, for one ranker. ``small-reward``: Qi, Xu and Jin 2025, https://arxiv.org/abs/2508.04149,
-whose code sorts the signed gap from the smallest on. ``consensus``: Zhang et al. 2025,
+whose code sorts the signed gap from the smallest on. ``aspects``: Zhang et al. 2025,
 https://arxiv.org/abs/2508.07638, takes the pairs with the most negative divergence; its equation was not read. Ours,
 after what the abstract and reviews say of it: a pair that aspect a prefers diverges by what the others say against it,
 with Δ_b the rating of chosen less that of rejected and K aspects that both answers have::
@@ -46,14 +46,14 @@ __all__ = [
     "places_of",
 ]
 
-Rule = Literal["random", "margin", "small-margin", "moderate", "reward", "small-reward", "consensus", "length"]
+Rule = Literal["random", "margin", "small-margin", "moderate", "reward", "small-reward", "aspects", "length"]
 Outvoted = Literal["remove", "flip"]
 OutvotedBy = Literal["majority", "all"]
 BY_REWARD = frozenset({"reward", "small-reward"})
 """Rules that need a ranker's scores."""
-SMALLEST_FIRST = frozenset({"small-margin", "small-reward", "consensus", "length"})
+SMALLEST_FIRST = frozenset({"small-margin", "small-reward", "aspects", "length"})
 """Rules that take the pair with the smallest value first."""
-BOUNDED = frozenset({"margin", "small-margin", "reward", "small-reward", "consensus", "length"})
+BOUNDED = frozenset({"margin", "small-margin", "reward", "small-reward", "aspects", "length"})
 """Rules whose value means something by itself, so that it may be held between bounds."""
 
 
@@ -119,7 +119,7 @@ def measure(rule: Rule, pair: Preference, feedback: Feedback, rewards: Sequence[
     match rule:
         case "random":
             return ()
-        case "consensus":
+        case "aspects":
             found = divergence(*(feedback.completions[place] for place in places_of(pair)))
         case "length":
             sizes = len(format_turns(pair.chosen)), len(format_turns(pair.rejected))
@@ -141,7 +141,7 @@ def divergence(chosen: Completion, rejected: Completion) -> float | None:
     """
     rated = [[each for each in item.ratings if each.measures_quality] for item in (chosen, rejected)]
     if not on_one_scale([*rated[0], *rated[1]]):
-        raise DataError("the aspects are rated on different scales, and 'consensus' adds them up; take another rule")
+        raise DataError("the aspects are rated on different scales, and 'aspects' adds them up; take another rule")
     ours, theirs = aspect_means(rated[0]), aspect_means(rated[1])
     gaps = [ours[aspect] - theirs[aspect] for aspect in ours if aspect in theirs]
     return -(sum(gaps) - max(gaps)) / (len(gaps) - 1) if len(gaps) > 1 else None

@@ -19,15 +19,16 @@ from notus.preferences.annotators import Annotators, VoteLabels
 from notus.preferences.labelling import GIVEN, KnownLabels, VoteTable, as_feedback, likeliest, with_votes
 from notus.preferences.votes import Method
 from notus.rankers.ref import RankerRef, RankerText
+from notus.rankers.settings import Ranking
 from notus.report.audits.labelling import label_sections
-from notus.steps.base import HELD, Context, OptionalRef, Refs, SourceRef
-from notus.steps.evaluate.ranked import Ranked, by_kind, models_named, rankers_of
+from notus.steps.base import HELD, Context, OptionalRef, Reads, Refs, SourceRef
+from notus.steps.evaluate.ranked import by_kind, models_named, rankers_of
 from notus.steps.evaluate.scores import note_estimate
 
 __all__ = ["Label"]
 
 
-class Label(Ranked):
+class Label(Reads):
     """Let functions of yours vote on answers, and tell how far they cover, differ, and are right."""
 
     step_type: ClassVar[str] = "label"
@@ -43,6 +44,8 @@ class Label(Ranked):
     method: Method = "dawid-skene"
     """How the votes are made one for the figures; ``binarize --consensus`` makes pairs by the same."""
 
+    ranking: Ranking = Ranking()
+    """How rankers among them work."""
     models: Refs = pydantic.Field(default_factory=lambda given: models_named(given.get("by", ())), exclude=True)
     """What the functions are read from; it is filled in."""
 

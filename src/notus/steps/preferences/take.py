@@ -53,7 +53,7 @@ class Takes(Config):
 
     take: Rule | None = None
     """The rule by which some of the pairs are taken: random, margin, small-margin, moderate, reward, small-reward,
-    consensus, length. Null takes all."""
+    aspects, length. Null takes all."""
     share: float | None = pydantic.Field(default=None, gt=0, le=1)
     """Share of the pairs that is taken, rounded down, those first that the rule puts first."""
     at_least: float | None = None
