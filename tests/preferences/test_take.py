@@ -10,7 +10,7 @@ from notus.core.errors import ConfigError, DataError, LossError
 from notus.core.records import Completion, Feedback, Message, Preference, Rating, Scale
 from notus.core.run import read_json, read_manifest
 from notus.core.stage import Tally, apply
-from notus.core.tables import read_records, write_records
+from notus.core.tables import read_records, read_table, write_records
 from notus.preferences.binarize import binarize
 from notus.preferences.selection import FEWEST, Selection, choose
 from notus.preferences.take.outvoted import outvote
@@ -260,6 +260,15 @@ def test_a_share_of_the_pairs_is_taken_and_the_rest_is_told(place):
     stages = {each["stage"]: each for each in read_json(run.path / "tally.json")}
     assert stages["take"]["dropped"] == {"not-taken": len(margins) - wanted}
     assert stages["binarize"]["in"] == 60  # counted once, although it was done twice
+
+
+def test_of_several_pairs_of_a_prompt_some_are_taken(place):
+    every = read(made(place, "every-pair", rejected="all-pairs"))
+    run = made(place, "some-pairs", rejected="all-pairs", take="margin", share=0.1)
+    assert len(read(run)) == len(every) // 10
+    rows = read_manifest(run.path)["rows"]
+    assert (rows["in"], rows["kept"], rows["dropped"]) == (60, 60, {})  # a pair is no row
+    assert len(read_table(run.path / "dropped.parquet")) == len(every) - len(read(run))
 
 
 def test_what_is_held_out_is_left_alone(place):

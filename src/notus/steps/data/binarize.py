@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import msgspec
 import pydantic
@@ -366,7 +366,9 @@ def _make_pairs(
     pairs = _binarized(config, given, division.seed, records, shard, decisions, latest)
     if given.taking is None:
         return pairs
-    return choose_among(config, given.taking, _held_by(division), pairs, latest, shard)
+    several = config.selection().rejected in ("all-lower", "all-pairs")
+    of: Literal["records", "parts"] = "parts" if several else "records"
+    return choose_among(config, given.taking, _held_by(division), latest.beside(pairs), shard, of)
 
 
 def _binarized(

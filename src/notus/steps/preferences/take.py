@@ -7,7 +7,7 @@ settings and the readings. The rules are owned by ``preferences.take``.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import pydantic
 
@@ -230,16 +230,30 @@ def plan_taking(
 
 
 def choose_among(
-    config: Takes, taking: Taking, held: Held, pairs: Iterable[Preference], latest: Latest, shard: Shard
+    config: Takes,
+    taking: Taking,
+    held: Held,
+    judged: "Iterable[Judged]",
+    shard: Shard,
+    of: Literal["records", "parts"] = "records",
 ) -> Iterator[Preference]:
-    """The pairs that are taken, each with the reason, and those held out."""
-    tally = shard.tally("outvoted") if config.outvoted else Tally("outvoted")
-    kept = (pair for pair, _ in _judged(config, taking, held, latest.beside(pairs), tally))
+    """The pairs that are taken, each with the reason, and those held out.
+
+    Args:
+        config: the settings.
+        taking: what decides.
+        held: whether a pair is held out.
+        judged: all pairs, each with its feedback.
+        shard: receives the tallies.
+        of: ``parts`` where a prompt gives several pairs, of which one may be dropped while the prompt stays.
+    """
+    tally = shard.tally("outvoted", of) if config.outvoted else Tally("outvoted")
+    kept = (pair for pair, _ in _judged(config, taking, held, judged, tally))
     if taking.plan is None:
         return kept
     from notus.preferences.take.plan import take
 
-    return apply(take(taking.plan, held), kept, shard.tally("take"))
+    return apply(take(taking.plan, held), kept, shard.tally("take", of))
 
 
 def _judged(config: Takes, taking: Taking, held: Held, judged: "Iterable[Judged]", tally: Tally) -> "Iterator[Judged]":
