@@ -37,6 +37,14 @@ def test_a_number_is_a_vote_where_it_differs():
     ]
 
 
+def test_votes_that_are_there_stay_and_their_question_is_that_of_the_functions():
+    asked_people = Ranking(ranks=(2, 1), rater="ana", question="better")
+    row = asked(0, "a", "b", rankings=(asked_people,))
+    found = with_votes(row, {"f": [1.0, 0.0]}).rankings
+    assert found == (asked_people, Ranking(ranks=(1, 2), rater="f", question="better"))
+    assert with_votes(row, {"f": [1.0, 0.0]}, "safer").rankings[1].question == "safer"
+
+
 def test_the_label_of_a_pair_is_a_vote_and_its_place_says_nothing():
     made = [as_feedback(pair(n, f"good {n}", f"bad {n}")) for n in range(200)]
     first = [row.completions[0].text.startswith("good") for row in made]
@@ -162,6 +170,9 @@ def test_what_cannot_be_is_told(place):
         label(place, "none")
     with pytest.raises(ConfigError, match="twice"):
         label(place, "twice", "looks", "looks")
+    (place / "second.py").write_text(SOUND)
+    with pytest.raises(ConfigError, match="two functions are called 'looks'"):
+        label(place, "namesakes", "looks", by=[f"python:{place}/{name}.py:looks" for name in ("mine", "second")])
     other = [pair(n, "x", "y") for n in range(3)]
     write_records(place / "other.parquet", other, Preference)
     with pytest.raises(DataError, match="labels none"):

@@ -45,7 +45,9 @@ def as_feedback(pair: Preference) -> Feedback:
     )
 
 
-def with_votes(feedback: Feedback, scores: Mapping[str, Sequence[float | None]]) -> Feedback:
+def with_votes(
+    feedback: Feedback, scores: Mapping[str, Sequence[float | None]], question: str | None = None
+) -> Feedback:
     """The same with what labelling functions say of its answers, beside the votes that it has.
 
     A function that tells all answers apart that it scores becomes one order; otherwise each two answers that it tells
@@ -54,8 +56,10 @@ def with_votes(feedback: Feedback, scores: Mapping[str, Sequence[float | None]])
     Args:
         feedback: a prompt with its answers.
         scores: name of a function → a number for each answer, None where it cannot tell.
+        question: on which the functions vote; None takes that of the first vote that is there.
     """
-    question = feedback.rankings[0].question if feedback.rankings else ""
+    if question is None:
+        question = feedback.rankings[0].question if feedback.rankings else ""
     added = [
         Ranking(ranks=ranks, rater=name, question=question) for name, own in scores.items() for ranks in _ranks(own)
     ]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, cast
 import pydantic
 
 from notus.core.artifacts import FEEDBACK, FINDINGS, Artifact
-from notus.core.errors import DataError
+from notus.core.errors import ConfigError, DataError
 from notus.core.records import Feedback, Preference
 from notus.formats.source import read_counted
 from notus.llm.protocol import Ranker
@@ -41,6 +41,8 @@ class Label(Reads):
     numbers, the higher the better, None where it cannot tell. Other rankers vote too, such as ``length``."""
     truth: OptionalRef = None
     """Pairs whose chosen answer is known to be the better one: a sample against which the functions are measured."""
+    question: str | None = None
+    """Of votes on several questions that the data have, such as ``better`` and ``safer``, the one that is meant."""
     method: Method = "dawid-skene"
     """How the votes are made one for the figures; ``binarize --consensus`` makes pairs by the same."""
 
@@ -75,16 +77,17 @@ class Label(Reads):
             (_name(text, name), each)
             for text, (name, each) in zip(self.by, rankers_of(context, self.by, self.ranking, None), strict=True)
         ]
+        _refuse_namesakes([name for name, _ in rankers], rows)
         scores = {name: _scores(context, ranker, rows) for name, ranker in rankers}
         table = VoteTable(_known(context, self))
-        held = VoteLabels()
+        held = VoteLabels(self.question)
         voters = [*scores, *([GIVEN] if any(each.rater == GIVEN for row in rows for each in row.rankings) else [])]
         tally = context.tally("label")
         found = []
         for number, row in enumerate(rows):
             tally.taken += 1
             tally.given += 1
-            labelled = with_votes(row, {name: own[number] for name, own in scores.items()})
+            labelled = with_votes(row, {name: own[number] for name, own in scores.items()}, self.question)
             tally.count("no-vote", labelled.rankings == row.rankings)
             table.add(labelled, voters)
             held.add(labelled)
@@ -97,6 +100,15 @@ def _name(text: str, name: str) -> str:
     """What a function is called as a rater: its own name."""
     ref = RankerRef.read(text)
     return str(ref.model).rpartition(":")[2] if ref.kind == "python" else name
+
+
+def _refuse_namesakes(names: Sequence[str], rows: Sequence[Feedback]) -> None:
+    """Refuse functions of one name, or of that of a rater who is there: their votes would be taken for one's."""
+    raters = {each.rater for row in rows for each in row.rankings}
+    for name in names:
+        if names.count(name) > 1 or name in raters:
+            other = "two functions are" if names.count(name) > 1 else "a function and a rater of the data are"
+            raise ConfigError(f"{other} called '{name}'; give the function another name")
 
 
 def _scores(context: Context, ranker: Ranker, rows: Sequence[Feedback]) -> list[list[float | None]]:

@@ -7,7 +7,8 @@ settings and the readings. The rules are owned by ``preferences.take``.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
 import pydantic
 
@@ -152,7 +153,7 @@ def read_rewards(context: Context, config: Takes) -> tuple[Rewards, ...]:
     return found or (Rewards("the answers' own scores", own=True),)
 
 
-def _read(place: Any, name: str) -> Rewards:
+def _read(place: Path, name: str) -> Rewards:
     if FEEDBACK.is_in(place):
         answers = {
             row.completion_id(number): score
