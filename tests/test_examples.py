@@ -32,6 +32,7 @@ def test_every_example_is_short_and_tried():
     found = {path.name: path.read_text() for path in (ROOT / "docs" / "examples").glob("*.py")}
     assert set(found) == {
         f"my_{what}.py" for what in ("check", "loss", "measure", "parser", "ranker", "reader", "step")
+        f"my_{what}.py" for what in ("labels", "loss", "measure", "parser", "ranker", "reader", "step")
     }
     for name, text in found.items():
         lines = [line for line in text.split("\n\n", 1)[1].splitlines() if line.strip()]
@@ -79,3 +80,20 @@ def test_the_ranker_prefers_few_words():
     ranked = notus.rank("python:my_ranker.py:fewest_words", ANSWERS)
     (row,) = ranked
     assert [answer.extra["ranker_score"] for answer in row.completions] == [-2.0, -4.0]
+
+
+def test_votes_by_program_become_a_pair():
+    by = [f"python:my_labels.py:{name}" for name in ("names_a_river", "refuses", "brief")]
+    prompts = [(Message(role="user", content=f"Name a river, {n}."),) for n in range(4)]
+    rows = [
+        Feedback(prompt=prompt, completions=(Completion(text="I cannot say."), Completion(text="The Oder.")))
+        for prompt in prompts
+    ]
+    labelled = notus.label(rows, by=by)
+    assert {name: told["votes"] for name, told in labelled.summary["functions"].items()} == {
+        "names_a_river": 4,
+        "refuses": 4,
+        "brief": 0,
+    }
+    pairs = notus.binarize(labelled, consensus="dawid-skene")
+    assert [pair.chosen[0].content for pair in pairs] == ["The Oder."] * 4

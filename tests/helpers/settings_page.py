@@ -37,6 +37,7 @@ All settings of all steps. They are the same in a recipe (`dpo: {{learning_rate:
 """
 _ROOMS = {
     "data": "Data",
+    "preferences": "Labels by program",
     "collect": "Collecting feedback",
     "train": "Training",
     "answers": "Answers and rankings",

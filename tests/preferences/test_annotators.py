@@ -9,7 +9,7 @@ from notus.core.records import Completion, Feedback, Message, Preference, Rankin
 from notus.core.run import read_json, read_manifest
 from notus.core.stage import Tally, apply
 from notus.core.tables import read_records
-from notus.preferences.annotators import RaterErrors, VoteLabels, consensus
+from notus.preferences.annotators import Posterior, RaterErrors, VoteLabels, consensus
 from notus.preferences.binarize import binarize
 from notus.preferences.selection import Selection
 from notus.provenance.lineage import explain
@@ -127,7 +127,7 @@ def run(tmp_path_factory):
 def test_the_step_writes_and_shows_posteriors_and_raters(run):
     rows = list(read_records(RATERS.at(run.path), RaterErrors))
     assert {row.rater for row in rows} == set("abcdefg")
-    posteriors = list(read_records(POSTERIORS.at(run.path), POSTERIORS.record))
+    posteriors = list(read_records(POSTERIORS.at(run.path), Posterior))
     assert len(posteriors) == 30
     assert {(each.votes_first, each.votes_second) for each in posteriors} == {(7, 0), (3, 4), (5, 0), (3, 2)}
     told = read_manifest(run.path)["summary"]["consensus"]

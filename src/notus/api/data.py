@@ -338,6 +338,8 @@ def binarize(
     preset: str | None = None,
     rejected: str | None = None,
     margin: float | None = None,
+    take: str | None = None,
+    share: float | None = None,
     held_out: float | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -348,16 +350,21 @@ def binarize(
     Args:
         data: feedback.
         strategy: the score that ranks the completions: ``mean-rating``, ``critique``, ``repaired-critique``,
-            ``weighted``, ``ranker`` or ``votes``; None takes votes where there are some, and the mean rating otherwise.
+            ``weighted``, ``ranker``, ``votes`` or ``models``; None takes votes where there are some, and the mean
+            rating otherwise.
         preset: a published binarization, such as ``argilla-mean``, in place of the above.
-        rejected: what is rejected: ``random-lower``, ``worst``, ``all-lower``, ``all-pairs`` or ``random-other``.
+        rejected: what is rejected: ``random-lower``, ``worst``, ``all-lower``, ``all-pairs``, ``mean-2sd`` or
+            ``random-other``.
         margin: least difference of the scores, in the unit of the score.
+        take: the rule by which some of the pairs are taken, such as ``margin`` or ``aspects``; None takes all.
+        share: of the pairs, that is taken.
         held_out: share of the prompts that is kept for evaluation.
-        seed: draws the rejected answers.
+        seed: draws the rejected answers, and decides between pairs that a rule cannot tell apart.
         out: the run directory; None keeps nothing.
         settings: further settings of the step ``binarize``.
     """
     given = {"strategy": strategy, "preset": preset, "rejected": rejected, "margin": margin, "held_out": held_out}
+    given |= {"take": take, "share": share}
     return _run_on_data("binarize", data, out, given | settings, seed=seed)
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "evaluate",
     "generate",
     "kto",
+    "label",
     "preview",
     "rank",
     "run",
@@ -278,6 +279,32 @@ def rank(
     reading = {"outputs": str(opened.path)} if isinstance(opened, Outputs) else reading_settings(opened, "outputs")
     name = reference_to(ranker) if callable(ranker) else ranker
     folder = run_in_folder("rank", {"ranker": name} | reading | settings, where="notus.rank", out=out, keep=(opened,))
+    return Data(folder, open_source(str(records_in(folder.path))))
+
+
+def label(
+    data: DataLike,
+    *,
+    by: Sequence[str | Callable[..., Any]],
+    truth: DataLike | None = None,
+    out: str | Path | None = None,
+    **settings: Any,
+) -> Data:
+    """Let labelling functions vote on answers; ``binarize(consensus=…)`` makes pairs of the feedback that comes out.
+
+    Args:
+        data: feedback, or preference pairs.
+        by: functions of (prompt, answers) that return as many numbers, the higher the better, None where they cannot
+            tell; or rankers in their text form, ``python:FILE:NAME`` among them.
+        truth: pairs whose chosen answer is known to be the better one, against which the functions are measured.
+        out: the run directory; None keeps nothing.
+        settings: further settings of the step ``label``.
+    """
+    opened, known = read(data), None if truth is None else read(truth)
+    given = reading_settings(opened) | {"by": [reference_to(each) if callable(each) else each for each in by]}
+    given |= {} if known is None else {"truth": str(known.place)}
+    kept = (opened,) if known is None else (opened, known)
+    folder = run_in_folder("label", given | settings, where="notus.label", out=out, keep=kept)
     return Data(folder, open_source(str(records_in(folder.path))))
 
 

@@ -197,8 +197,14 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
         "Turn feedback into preferences: a chosen and a rejected answer for each prompt.",
         "binarize",
         "notus binarize feedback.jsonl --strategy mean-rating --out runs/binarize",
-        names={"weights": "--weight", "without_raters": "--without-rater"},
+        names={"weights": "--weight", "without_raters": "--without-rater", "model_order": "--model-order"},
         examples={"weights": "truthfulness=2"},
+    ),
+    "label": StepCommand(
+        "Let functions of yours vote on answers: coverage, conflicts, accuracy against a labelled sample.",
+        "label",
+        "notus label feedback.jsonl --by length --out runs/label",
+        hide=("models",),
     ),
     "diff": StepCommand(
         "Compare two preference sets: what is chosen and rejected differently, by source, model and length.",

@@ -36,6 +36,7 @@ REMEDIES = {
     "unscored": "a score that the answers have (--strategy), or a map of its column",
     "one-scored": "another score (--strategy), or a map of its column",
     "one-completion": "joining or collecting several answers to each prompt",
+    "few-answers": "another way to reject (--rejected worst), or sampling at least 16 answers to each prompt",
     "all-tied": "a finer score (--strategy)",
     "same-text": "a look at the answers: chosen and rejected have the same text",
     "all-at-the-border": "another border between wanted and unwanted (--threshold)",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,16 +19,13 @@ import numpy as np
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import Feedback, Ranking, Scale
 from notus.core.stage import Stage, Tally
-from notus.preferences.votes import ask_for
+from notus.preferences.votes import CONSENSUS, Method, ask_for
 
 if TYPE_CHECKING:
     from notus.stats.annotators import Consensus
 
-__all__ = ["KEY", "Annotators", "Method", "Posterior", "RaterErrors", "Said", "VoteLabels", "consensus", "said_of"]
+__all__ = ["Annotators", "Posterior", "RaterErrors", "Said", "VoteLabels", "consensus", "said_of"]
 
-Method = Literal["dawid-skene", "mace"]
-KEY = "consensus"
-"""Under which a prompt, and then a pair, keeps what its raters say together."""
 _LABELS = ("first", "second", "tie")
 _SURE = Scale(0.0, 1.0)
 
@@ -274,7 +271,7 @@ def _put_together(
         yield msgspec.structs.replace(
             feedback,
             rankings=tuple(_ranking(feedback, each, method, question) for each in kept),
-            extra={**feedback.extra, KEY: note},
+            extra={**feedback.extra, CONSENSUS: note},
         )
 
 

@@ -12,11 +12,10 @@ from typing import Any
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import DESCRIPTIVE, VERIFIED, Completion, Feedback, Preference, Scale
 from notus.core.stage import Stage, Tally
-from notus.preferences.annotators import KEY
 from notus.preferences.faults import is_empty
 from notus.preferences.scores import applied, check_scales, strategy_named
 from notus.preferences.selection import Choice, Selection, choose
-from notus.preferences.votes import Votes, ask_for, majority
+from notus.preferences.votes import CONSENSUS, Votes, ask_for, majority
 
 __all__ = ["binarize"]
 
@@ -35,12 +34,13 @@ def binarize(selection: Selection | str, seed: int) -> Stage[Feedback, Preferenc
     ``mean-of-ASPECT``, the prompts in which the mean rating takes an aspect, where there are several, and
     ``left-out-ASPECT``, those in which it does not, because the aspect measures no quality; ``other-scale``, the
     prompts that are scored on another scale than the first one; ``against-votes``, the pairs that are made by scores
-    although most rankings prefer the rejected answer; ``empty-answer``, the pairs of which an answer shows nothing.
+    although most rankings prefer the rejected answer; ``by-MODEL``, the prompts that each model of an order answered;
+    ``empty-answer``, the pairs of which an answer shows nothing.
 
     Dropped with a reason: ``one-completion``, ``unscored`` (no completion has a score), ``one-scored`` (only one has),
-    ``all-tied``, ``under-margin``, ``same-text`` (each lower one reads like the chosen one); by votes ``no-ranking``,
-    ``vote-tie`` (all votes are ties), ``vote-split`` (as many for the one as for the other), ``no-majority`` (no answer
-    beats a lower one in most of the rankings that hold both).
+    ``few-answers`` (for ``mean-2sd``), ``all-tied``, ``under-margin``, ``same-text`` (each lower one reads like the
+    chosen one); by votes ``no-ranking``, ``vote-tie`` (all votes are ties), ``vote-split`` (as many for the one as for
+    the other), ``no-majority`` (no answer beats a lower one in most of the rankings that hold both).
 
     Raises:
         ConfigError: at once, if there is no such strategy; later, if the answers are ranked on several questions and
@@ -109,6 +109,9 @@ def _count(feedback: Feedback, selection: Selection, choice: Choice, tally: Tall
             tally.count("by-votes")
         if choice.votes.other:
             tally.count("other-ranking", choice.votes.other)
+    elif choice.strategy == "models":
+        for name in set(selection.model_order).intersection(item.model for item in feedback.completions):
+            tally.count(f"by-{name}")
     elif choice.strategy == "mean-rating":
         _count_aspects(feedback, tally)
     if len(choice.best) > 1 and selection.rejected != "all-pairs":
@@ -181,7 +184,7 @@ def _preference(feedback: Feedback, choice: Choice, chosen: int, rejected: int) 
 
 def _consensus(feedback: Feedback, chosen: int, rejected: int) -> dict[str, object]:
     """What raters say together of two answers, and how they voted, where their votes were made one before."""
-    note: dict[str, Any] = feedback.extra.get(KEY) or {"said": ()}
+    note: dict[str, Any] = feedback.extra.get(CONSENSUS) or {"said": ()}
     for each in note["said"]:
         places = [each["first"], each["second"]]
         if {chosen, rejected} == set(places):
@@ -189,7 +192,7 @@ def _consensus(feedback: Feedback, chosen: int, rejected: int) -> dict[str, obje
             votes = [*each["votes"], 0]
             counts = {"chosen": votes[one], "rejected": votes[1 - one], "tied": votes[2]}
             told = {"by": note["by"], "posterior": each["posterior"][one]}
-            return {"votes": counts, "raters": sum(counts.values()), KEY: told}
+            return {"votes": counts, "raters": sum(counts.values()), CONSENSUS: told}
     return {}
 
 

@@ -7,6 +7,7 @@
     repaired-critique  the overall score after the published rule; a doubtful 10 is none  (preferences.repair)
     weighted           the mean of the aspect ratings under weights that are given
     ranker             what a ranker gave, such as PairRM                                 (Snorkel)
+    models             the place of the model that answered, in an order that is given        (delta pairs)
     votes              the share of the answers beside it that people or judges ranked it above: ``preferences.votes``
 
 Scores of the answers to one prompt stand on one scale: ratings on several have no mean, and are refused unless they are
@@ -14,7 +15,7 @@ to be put on 0 to 1 (``rescaled``). Owns what a score is. Which completions beco
 ``preferences.selection``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -34,13 +35,13 @@ from notus.core.records import (
     on_one_scale,
 )
 from notus.formats.families.ranked import ranker_score
-from notus.preferences.repair import ASK_AGAIN, SET_TO_1, verdict
 from notus.preferences.votes import votes_of
 
 __all__ = [
     "STRATEGIES",
     "Score",
     "applied",
+    "by_model",
     "check_scales",
     "mean_with",
     "rescaled",
@@ -72,6 +73,8 @@ def _repaired_critique(completion: Completion) -> float | None:
 
     It is the same before and after the stage ``preferences.repair``, which leaves a doubtful 10 in place.
     """
+    from notus.preferences.repair import ASK_AGAIN, SET_TO_1, verdict  # most binarizations repair nothing
+
     what = verdict(completion)
     if what == ASK_AGAIN:
         return None
@@ -84,7 +87,7 @@ def strategy_named(name: str) -> Score:
     Raises:
         ConfigError: if there is no such strategy, with the nearest.
     """
-    known = STRATEGIES | {"ranker": ranker_score, "auto": _mean_rating, "votes": _no_score}
+    known = STRATEGIES | {"ranker": ranker_score, "auto": _mean_rating, "votes": _no_score, "models": _no_score}
     if name not in known:
         raise ConfigError(f"there is no strategy '{name}'; {nearest(name, known)}")
     return known[name]
@@ -112,6 +115,20 @@ def weighted(weights: Mapping[str, float]) -> Score:
         rated = [(weights.get(aspect, 0.0), value) for aspect, value in aspect_means(completion.ratings).items()]
         total = sum(weight for weight, _ in rated)
         return sum(weight * value for weight, value in rated) / total if total > 0 else None
+
+    return score
+
+
+def by_model(order: Sequence[str]) -> Score:
+    """The place of the model that answered: the last of ``order`` has 1, each before it one more, others have none.
+
+    Delta pairs: chosen is by the stronger model, whatever either is worth by itself (Geng et al. 2025,
+    https://arxiv.org/abs/2507.06187).
+    """
+    places = {name: float(len(order) - place) for place, name in enumerate(order)}
+
+    def score(completion: Completion) -> float | None:
+        return places.get(completion.model)
 
     return score
 

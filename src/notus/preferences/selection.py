@@ -6,16 +6,18 @@ A score ranks the completions. Chosen is the best one, the first of several equa
     worst         the one with the lowest score, the first of several equal ones       (best against worst)
     all-lower     each one with a strictly lower score: several pairs of one prompt
     all-pairs     no single chosen: every two completions with different scores make a pair
+    mean-2sd      the one nearest the mean less two standard deviations, of at least 16 that are scored
     random-other  one at random among all others; it may tie with the chosen one
     h4-legacy     completion 0, or 2 where 0 was chosen (of four): see ``h4_draw``; it may tie with the chosen one
 
-The first four promise that rejected has a strictly lower score than chosen, and by at least the margin. By votes,
+The first five promise that rejected has a strictly lower score than chosen, and by at least the margin. By votes,
 further, most of the rankings that hold both must prefer the chosen one, and what is undecided gives no pair, unless
 ``ties`` keeps it. Owns the choice. Records and reasons are made in ``preferences.binarize``; sets of settings have
 names in ``preferences.presets``.
 """
 
 import random
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,13 +28,22 @@ import pydantic
 from notus.core.config import Config
 from notus.core.errors import ConfigError, nearest
 from notus.core.records import ASPECTS, Feedback
-from notus.preferences.scores import Score, applied, mean_with, rescaled, score_answers, strategy_named, weighted
+from notus.preferences.scores import (
+    Score,
+    applied,
+    by_model,
+    mean_with,
+    rescaled,
+    score_answers,
+    strategy_named,
+    weighted,
+)
 from notus.preferences.votes import Votes, majority, votes_of
 
-__all__ = ["Choice", "Rejected", "Selection", "Strategy", "Ties", "choose", "h4_draw"]
+__all__ = ["FEWEST", "Choice", "Rejected", "Selection", "Strategy", "Ties", "choose", "h4_draw"]
 
-Strategy = Literal["auto", "mean-rating", "critique", "repaired-critique", "weighted", "ranker", "votes"]
-Rejected = Literal["random-lower", "worst", "all-lower", "all-pairs", "random-other", "h4-legacy"]
+Strategy = Literal["auto", "mean-rating", "critique", "repaired-critique", "weighted", "ranker", "votes", "models"]
+Rejected = Literal["random-lower", "worst", "all-lower", "all-pairs", "mean-2sd", "random-other", "h4-legacy"]
 Ties = Literal["drop", "keep"]
 
 _MAY_TIE = ("random-other", "h4-legacy")
@@ -40,6 +51,9 @@ _UNDECIDED = ("vote-tie", "vote-split")
 _ROUNDING = 1e-9
 """Means of ratings are rounded: 3.4 − 2.4 must count as a margin of 1."""
 _H4_SEED = 42
+FEWEST = 16
+"""Scored answers that ``mean-2sd`` needs. No value lies more than √(n − 1) standard deviations from the mean of n: of
+five or fewer the nearest to two below it is always the lowest, and of few it nearly always is."""
 
 
 class Selection(Config):
@@ -49,6 +63,8 @@ class Selection(Config):
     """The score that ranks the completions: see ``preferences.scores``."""
     weights: dict[str, float] = pydantic.Field(default_factory=dict)
     """Aspect → weight, for the strategy ``weighted``."""
+    model_order: tuple[str, ...] = ()
+    """Names of models from the strongest to the weakest, for the strategy ``models``."""
     missing: float | None = None
     """What a rating that cannot be read counts as, for ``mean-rating``; null leaves it out of the mean."""
     rejected: Rejected = "random-lower"
@@ -68,6 +84,10 @@ class Selection(Config):
     def _weights_fit_strategy(self) -> Self:
         if (self.strategy == "weighted") != bool(self.weights):
             raise ValueError("'weights' and the strategy 'weighted' go together, for example weights {truthfulness: 2}")
+        if (self.strategy == "models") != bool(self.model_order):
+            raise ValueError("'model_order' and the strategy 'models' go together: names from the strongest on")
+        if self.model_order and len(set(self.model_order)) < max(2, len(self.model_order)):
+            raise ValueError("'model_order' names two models or more, each once, from the strongest to the weakest")
         if any(weight < 0 for weight in self.weights.values()) or (self.weights and not any(self.weights.values())):
             raise ValueError("weights must not be negative, and one of them must be above 0")
         if self.rescale and self.strategy not in ("auto", "mean-rating", "critique", "weighted"):
@@ -89,6 +109,8 @@ class Selection(Config):
         """The score of a completion; by votes none has one of its own."""
         if self.missing is not None:
             return mean_with(self.missing)
+        if self.model_order:
+            return by_model(self.model_order)
         score = weighted(self.weights) if self.strategy == "weighted" else strategy_named(self.strategy)
         return rescaled(score) if self.rescale else score
 
@@ -190,6 +212,8 @@ def _choose_rejected(
     feedback: Feedback, selection: Selection, scored: dict[int, float], chosen: int, usable: Sequence[int], seed: int
 ) -> Sequence[int]:
     match selection.rejected:
+        case "mean-2sd":
+            return (_nearest_two_below(feedback, scored, usable, seed),)
         case "worst":
             return (min(usable, key=lambda index: scored[index]),)
         case "all-lower":
@@ -200,6 +224,19 @@ def _choose_rejected(
             return (drawn,) if drawn in usable else ()
         case _:
             return (random.Random(f"{seed}:{feedback.prompt_id}").choice(usable),)
+
+
+def _nearest_two_below(feedback: Feedback, scored: dict[int, float], usable: Sequence[int], seed: int) -> int:
+    """The answer whose score is nearest μ − 2σ of all scores of the prompt; of several equal ones, one at random.
+
+    Xiao et al. (2025), arXiv 2502.16825, for many answers of one model with rewards. σ is that of the n scores, divided
+    by n.
+    """
+    values = list(scored.values())
+    wanted = statistics.fmean(values) - 2 * statistics.pstdev(values)
+    least = min(abs(scored[index] - wanted) for index in usable)
+    nearest = [index for index in usable if abs(scored[index] - wanted) <= least + _ROUNDING]
+    return random.Random(f"{seed}:{feedback.prompt_id}").choice(nearest)
 
 
 def _may_pair(
@@ -249,6 +286,9 @@ def _problem(
         return "unscored", f"none of {len(scores)} completions has a score"
     if len(scored) == 1:
         return "one-scored", f"1 of {len(scores)} completions has a score"
+    if selection.rejected == "mean-2sd" and len(scored) < FEWEST:
+        few = f"{len(scored)} answers have a score, and the nearest to the mean less two standard deviations needs"
+        return "few-answers", f"{few} {FEWEST}: of few it is the lowest, which 'worst' takes"
     if _strict(selection, votes) and len(set(scored.values())) == 1:
         return "all-tied", f"all {len(scored)} scores are {next(iter(scored.values())):g}"
     return None

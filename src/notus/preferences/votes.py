@@ -16,13 +16,18 @@ Owns the score, the majority between two answers, and which question is meant. W
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import Feedback, Ranking, on_one_scale
 from notus.core.text import format_list
 
-__all__ = ["Majority", "Votes", "ask_for", "majority", "votes_of"]
+__all__ = ["CONSENSUS", "Majority", "Method", "Votes", "ask_for", "majority", "votes_of"]
 
+Method = Literal["dawid-skene", "mace"]
+"""How votes of several raters are made one: see ``preferences.annotators``."""
+CONSENSUS = "consensus"
+"""Under which a prompt, and then a pair, keeps what its raters say together."""
 _NAMED = 8
 
 

@@ -46,6 +46,7 @@ from notus.formats.source import open_source
 from notus.preferences.annotators import consensus, said_of
 from notus.preferences.raters import without_raters
 from notus.preferences.selection import Choice, Selection, choose
+from notus.preferences.take.outvoted import OUTVOTED
 
 __all__ = [
     "Decided",
@@ -113,14 +114,9 @@ class PairStory:
     @property
     def reproduced(self) -> bool:
         """Whether the selection, made again, gives this very pair."""
-        return (
-            self.choice is not None
-            and (
-                self.pair.extra.get("chosen_index"),
-                self.pair.extra.get("rejected_index"),
-            )
-            in self.choice.pairs
-        )
+        one, other = (self.pair.extra.get(f"{side}_index") for side in ("chosen", "rejected"))
+        made = (other, one) if OUTVOTED in self.pair.extra else (one, other)
+        return self.choice is not None and made in self.choice.pairs
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from msgspec import to_builtins
 from notus.core.records import Completion, Dialogue, Feedback, Message, Ranking, Scale, Unpaired
 from notus.core.text import counted
 from notus.preferences.selection import Selection
+from notus.preferences.take.outvoted import OUTVOTED
+from notus.preferences.take.plan import TAKEN
 from notus.preferences.votes import Votes, majority
 from notus.provenance.forget import Forgotten, TouchedRun
 from notus.provenance.lineage import Decided, Explanation, Link, PairStory
@@ -24,6 +26,7 @@ _HOW = {
     "worst": "the lowest score, the first of equal ones",
     "all-lower": "each with a strictly lower score",
     "all-pairs": "every two answers with different scores",
+    "mean-2sd": "the score nearest the mean less two standard deviations",
     "random-other": "one drawn among all others, ties allowed",
     "h4-legacy": "the position that the published draw gives in every row",
 }
@@ -299,8 +302,22 @@ def _explain_choice(story: PairStory, selection: Selection, feedback: Feedback) 
     drawn = "; ".join(f"{chosen} over {rejected}" for chosen, rejected in choice.pairs)
     by_chance = selection.rejected in ("random-lower", "random-other")
     yield f"taken: {drawn or 'none'}" + (f", drawn with seed {story.seed} and the prompt" if by_chance else "")
+    yield from _explain_taking(story.pair.extra)
     if not story.reproduced:
         yield "Made again, the selection does NOT give this pair: its source or the settings have changed since."
+
+
+def _explain_taking(extra: dict[str, Any]) -> Iterator[str]:
+    """Why the pair is in the set, where not all that were made are, and whether rankers turned it round."""
+    if votes := extra.get(OUTVOTED):
+        yield (
+            f"turned round: {votes['against']} of {votes['rankers']} rankers prefer the answer that was rejected, "
+            f"{votes['for']} the one that was chosen"
+        )
+    if told := extra.get(TAKEN):
+        value = "" if told["value"] is None else f" ({told['value']:.4g})"
+        place = f"place {told['place']:,} of {told['of']:,}; {told['keep']:,} are taken"
+        yield f"in the set by {told['by']}{value}: {place}"
 
 
 def _score(score: float | None) -> str:

@@ -2,10 +2,10 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import msgspec
 import pydantic
@@ -17,24 +17,25 @@ from notus.core.records import Decision, Feedback, Preference
 from notus.core.splits import PROMPT, Division, HeldOutBy, carried_groups, published_split
 from notus.core.stage import Stage, Tally, apply
 from notus.formats.source import Shard, Source
-from notus.preferences.annotators import Annotators, Method, Posterior, RaterErrors, Said, VoteLabels, consensus
 from notus.preferences.binarize import binarize
 from notus.preferences.presets import Preset, excluding, preset_named
 from notus.preferences.raters import counted_as, without_raters
-from notus.preferences.repair import repair
 from notus.preferences.selection import Rejected, Selection, Strategy, Ties
+from notus.preferences.votes import Method
 from notus.steps.base import Context, FeedbackRef, OptionalFileRef, Reads, Seed, require_feedback
 from notus.steps.data.division import plan_division, say_leaks, say_sides
+from notus.steps.preferences.take import Latest, Seen, Takes, Taking, choose_among, plan_taking, read_rewards, see
 
-if TYPE_CHECKING:  # the search is heavy, and most binarizations hold nothing out
+if TYPE_CHECKING:  # the search is heavy, and most binarizations hold nothing out; few make votes one
     from notus.clean.leaks import SideRows
+    from notus.preferences.annotators import Annotators, Said, VoteLabels
 
 __all__ = ["POSTERIORS", "RATERS", "Binarize", "Given", "stages_before"]
 
-POSTERIORS = Artifact("posteriors", "posteriors.parquet", Posterior)
-"""What raters say together of each two answers, where their votes were made one."""
-RATERS = Artifact("raters", "raters.parquet", RaterErrors)
-"""Each of them, with how often it errs."""
+POSTERIORS = Artifact("posteriors", "posteriors.parquet")
+"""What raters say together of each two answers, where their votes were made one: ``annotators.Posterior``."""
+RATERS = Artifact("raters", "raters.parquet")
+"""Each of them, with how often it errs: ``annotators.RaterErrors``."""
 
 _OF_NO_USE = frozenset(
     f"completions.{name}"
@@ -50,11 +51,14 @@ _OF_NO_USE = frozenset(
 """Fields that take no part in what is chosen and rejected, and of which a pair holds nothing."""
 
 
-class Binarize(Reads):
+class Binarize(Reads, Takes):
     """Turn feedback into preferences."""
 
     step_type: ClassVar[str] = "binarize"
     leaves: ClassVar[tuple[Artifact, ...]] = (PREFERENCES, HELD_OUT, DECISIONS, POSTERIORS, RATERS, FINDINGS)
+    settings_if_given: ClassVar[frozenset[str]] = frozenset(
+        [*Reads.settings_if_given, *Takes.TAKE_SETTINGS, "model_order"]
+    )
     data: FeedbackRef = "data"
     """Feedback: a file, a folder, a run directory or a hub id (owner/name); in a recipe, a step."""
     preset: str | None = None
@@ -64,6 +68,8 @@ class Binarize(Reads):
     otherwise the mean rating."""
     weights: dict[str, float] | None = None
     """Aspect → weight, for the strategy ``weighted``."""
+    model_order: tuple[str, ...] = ()
+    """Models from the strongest to the weakest, for the strategy ``models``: chosen is by the stronger one."""
     rejected: Rejected | None = None
     """What is rejected; null takes the preset's, or a random lower one."""
     margin: float | None = pydantic.Field(default=None, ge=0)
@@ -107,6 +113,11 @@ class Binarize(Reads):
             raise ValueError(
                 "'sure' is the least posterior of a consensus; name one (consensus: mace), or leave it out"
             )
+        if self.takes and self.test_pairs():
+            raise ValueError(
+                "'take' and 'outvoted' leave held-out pairs alone, and a test size divides the pairs after they are "
+                "made; hold a share out in its place (test_size: 0, held_out: 0.1)"
+            )
         if self.held_out and self.test_pairs():
             raise ValueError("'held_out' and a test size exclude each other; set one of them to 0")
         return self
@@ -122,6 +133,7 @@ class Binarize(Reads):
         given = {key: getattr(self, key) for key in ("strategy", "weights", "rejected", "margin", "question", "ties")}
         over = {key: value for key, value in given.items() if value is not None}
         over |= {"rescale": True} if self.rescale else {}
+        over |= {"model_order": self.model_order} if self.model_order else {}
         if over.get("strategy", base.get("strategy")) != base.get("strategy"):
             base |= {"missing": None}  # it belongs to the preset's own score
         return Selection.parse(base | over, where="binarize")
@@ -146,26 +158,35 @@ class Binarize(Reads):
             context, self, source, context.seed, said
         )
         _check_raters(context, self, source)
+        _check_models(context, self, source)
         tally = next((tally for tally in context.run.tallies if tally.stage == "binarize"), None)
         if tally is None or not tally.given:
             how = self.preset or self.selection().strategy
             how = "mean-rating or votes" if how == "auto" else how
             _discard(context)
             raise context.run.refuse_losses(f"no prompt of {source.name} gives a pair by {how}")
+        if not sum(sizes):
+            _discard(context)
+            raise DataError(
+                f"each of the {tally.given:,} pairs of {source.name} is outvoted; let more rankers outvote a pair "
+                "(outvoted_by: all), or leave 'outvoted' out"
+            )
         if decisions:
             context.write(DECISIONS, decisions, Decision)
         _note(context, self, source, tally, sizes)
 
-    def _put_together(self, context: Context, source: Source) -> Mapping[str, tuple[Said, ...]]:
+    def _put_together(self, context: Context, source: Source) -> "Mapping[str, tuple[Said, ...]]":
         """What all raters say together, in a reading before the pairs are made; it is written and shown."""
         if self.consensus is None:
             return {}
+        from notus.preferences.annotators import Posterior, RaterErrors, VoteLabels
+
         held = VoteLabels(self.selection().question)
         for part in context.shards(source, partial(_take_votes, self), self.workers, again=True):
             held.merge(part)
         found = held.fit(self.consensus)
-        context.write(POSTERIORS, found.posteriors)
-        context.write(RATERS, found.raters)
+        context.write(POSTERIORS, found.posteriors, Posterior)
+        context.write(RATERS, found.raters, RaterErrors)
         context.note(consensus=found.as_json() | ({"sure": self.sure} if self.sure else {}))
         _say_left_out(context, found)
         from notus.report.audits.annotators import annotator_sections
@@ -179,11 +200,15 @@ class Given(NamedTuple):
 
     inputs: Mapping[str, str]
     """Setting → path of what it names."""
-    said: Mapping[str, tuple[Said, ...]] = {}
+    said: Mapping[str, "tuple[Said, ...]"] = {}
     """What raters say together, where their votes are made one."""
+    taking: Taking | None = None
+    """Which pairs are taken, where not all are."""
 
 
-def _take_votes(config: Binarize, records: Iterator[Feedback], shard: Shard) -> VoteLabels:
+def _take_votes(config: Binarize, records: Iterator[Feedback], shard: Shard) -> "VoteLabels":
+    from notus.preferences.annotators import VoteLabels
+
     del shard
     held = VoteLabels(config.selection().question)
     stage = without_raters(config.without_raters)
@@ -192,7 +217,7 @@ def _take_votes(config: Binarize, records: Iterator[Feedback], shard: Shard) -> 
     return held
 
 
-def _say_left_out(context: Context, found: Annotators) -> None:
+def _say_left_out(context: Context, found: "Annotators") -> None:
     if found.nameless:
         context.note(nameless_votes=found.nameless)
         context.log(f"{found.nameless:,} votes have no rater's name, and take no part in the consensus")
@@ -219,16 +244,20 @@ def stages_before(
     if config.without_raters:
         stages.append(("leave-raters-out", without_raters(config.without_raters)))
     if config.consensus is not None:
+        from notus.preferences.annotators import consensus
+
         stages.append(("consensus", consensus(given.said, config.consensus, config.sure)))
     if sources or questions:
         stages.append(("leave-out", excluding(sources, questions)))
     if config.selection().strategy == "repaired-critique":
+        from notus.preferences.repair import repair
+
         stages.append(("repair", partial(repair, decisions=decisions)))
     return stages
 
 
 def _split_by_prompt(
-    context: Context, config: Binarize, source: Source, seed: int, said: Mapping[str, tuple[Said, ...]]
+    context: Context, config: Binarize, source: Source, seed: int, said: "Mapping[str, tuple[Said, ...]]"
 ) -> tuple[tuple[int, int], list[Decision]]:
     """Make and write the pairs shard by shard; the numbers of train and held-out, and what was repaired."""
     train = held_out = 0
@@ -236,7 +265,8 @@ def _split_by_prompt(
     asked = Division(config.held_out, seed, config.held_out_by)
     division = plan_division(context, source, asked, config.workers)
     both: SideRows | None = None
-    work = partial(_write_shard, context.path, config, Given(context.inputs, said), division)
+    given = _plan_taking(context, config, source, Given(context.inputs, said), division)
+    work = partial(_write_shard, context.path, config, given, division)
     for sizes, changes, rows in context.shards(source, work, config.workers):
         train, held_out = train + sizes[0], held_out + sizes[1]
         decisions += changes
@@ -249,8 +279,31 @@ def _split_by_prompt(
     return (train, held_out), decisions
 
 
+def _plan_taking(context: Context, config: Binarize, source: Source, given: Given, division: Division) -> Given:
+    """Decide which pairs are taken, in a reading before they are written."""
+    if not config.takes:
+        return given
+    given = given._replace(taking=Taking(read_rewards(context, config)))
+    work = partial(_see_shard, config, given, division)
+    seen = list(context.shards(source, work, config.workers, again=True))
+    assert given.taking is not None
+    return given._replace(taking=plan_taking(context, config, given.taking.rewards, seen, division.seed))
+
+
+def _see_shard(config: Binarize, given: Given, division: Division, records: Iterator[Feedback], shard: Shard) -> Seen:
+    """What the rule sees in the pairs of a shard, which are made again when they are written."""
+    assert given.taking is not None
+    latest, beside = Latest(), Shard(shard.number, shard.of, shard.source)
+    pairs = _binarized(config, given, division.seed, records, beside, [], latest)
+    return see(config, given.taking, _held_by(division), pairs, latest)
+
+
+def _held_by(division: Division) -> Callable[[Preference], bool]:
+    return division.holds if division.share else (lambda _: False)
+
+
 def _split_as_published(
-    context: Context, config: Binarize, source: Source, seed: int, said: Mapping[str, tuple[Said, ...]]
+    context: Context, config: Binarize, source: Source, seed: int, said: "Mapping[str, tuple[Said, ...]]"
 ) -> tuple[tuple[int, int], list[Decision]]:
     """Make all pairs, then divide and write them; the numbers of train and test, and what was repaired."""
     pairs: list[Preference] = []
@@ -276,7 +329,7 @@ def _write_shard(
     """Write the pairs of a shard; the numbers of train and held-out, what was repaired, and what both sides hold."""
     aside: list[Preference] = []
     decisions: list[Decision] = []
-    pairs = _make_pairs(config, given, division.seed, records, shard, decisions)
+    pairs = _make_pairs(config, given, division, records, shard, decisions)
     both = _new_sides(division) if division.share else None
     written = shard.write(PREFERENCES.at(folder), _split_off_held_out(pairs, division, aside, both), Preference)
     if aside:
@@ -297,22 +350,41 @@ def _list_pairs(
 ) -> tuple[list[Preference], list[Decision]]:
     """The pairs of a shard, and what was repaired."""
     decisions: list[Decision] = []
-    return list(_make_pairs(config, given, seed, records, shard, decisions)), decisions
+    return list(_make_pairs(config, given, Division(0.0, seed), records, shard, decisions)), decisions
 
 
 def _make_pairs(
+    config: Binarize,
+    given: Given,
+    division: Division,
+    records: Iterable[Feedback],
+    shard: Shard,
+    decisions: list[Decision],
+) -> Iterator[Preference]:
+    """The pairs of a shard that are taken, and those held out."""
+    latest = Latest()
+    pairs = _binarized(config, given, division.seed, records, shard, decisions, latest)
+    if given.taking is None:
+        return pairs
+    several = config.selection().rejected in ("all-lower", "all-pairs")
+    of: Literal["records", "parts"] = "parts" if several else "records"
+    return choose_among(config, given.taking, _held_by(division), latest.beside(pairs), shard, of)
+
+
+def _binarized(
     config: Binarize,
     given: Given,
     seed: int,
     records: Iterable[Feedback],
     shard: Shard,
     decisions: list[Decision],
+    latest: Latest,
 ) -> Iterator[Preference]:
-    """The pairs of a shard: its feedback goes through the stages before, then ``choose`` takes from each prompt."""
+    """All pairs of a shard: its feedback goes through the stages before, then ``choose`` takes from each prompt."""
     for name, before in stages_before(config, given, decisions):
         records = apply(before, records, shard.tally(name))
     groups: dict[str, dict[str, Any]] = {}
-    records = _carry(records, config.held_out_by, groups)
+    records = latest.passing(_carry(records, config.held_out_by, groups))
     return _attach(apply(binarize(config.selection(), seed), records, shard.tally("binarize")), groups)
 
 
@@ -388,6 +460,20 @@ def _check_raters(context: Context, config: Binarize, source: Source) -> None:
             raise DataError(
                 f"nothing in {source.name} is by the rater '{name}', so that none could be left out (without_raters); "
                 "notus audit shows who rated"
+            )
+
+
+def _check_models(context: Context, config: Binarize, source: Source) -> None:
+    """Refuse a model that has answered nothing: its place in the order would mean nothing."""
+    counts = Counter[str]()
+    for tally in context.run.tallies:
+        if tally.stage == "binarize":
+            counts.update(tally.counts)
+    for name in config.model_order:
+        if not counts[f"by-{name}"]:
+            _discard(context)
+            raise DataError(
+                f"no answer in {source.name} is by the model '{name}' (model_order); notus read shows the names"
             )
 
 
