@@ -41,6 +41,7 @@ _ROOMS = {
     "train": "Training",
     "answers": "Answers and rankings",
     "evaluate": "Evaluation",
+    "corrected": "Corrected judges",
 }
 _BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 _SEED = f" ≥ 0 and < {2**32:,}"

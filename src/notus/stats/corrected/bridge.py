@@ -2,9 +2,9 @@
 
 Of each model the answers that both judges scored tell the offset between them, and the new judge's scores of all its
 answers the rest: θ = ȳ + λ (F̄ − f̄), ``mean.corrected_mean`` with the old judge in the place of people. The slope λ is
-one for all models (``slope_within``), as fifty answers of one model know it badly; the offset is each model's own, since
-judges do not like all models alike. What is asked is the old judge's mean of *these* answers: those that it has scored
-are known, and only the others are in doubt. Answers that only the old judge has scored count as they are.
+one for all models (``slope_within``), as fifty answers of one model know it badly; the offset is each model's own,
+since judges do not like all models alike. What is asked is the old judge's mean of *these* answers: those that it has
+scored are known, and only the others are in doubt. Answers that only the old judge has scored count as they are.
 
 A model that the old judge never saw has no offset of its own. Its score leans on how much those of the other models
 differ, as a new draw of such models: with m offsets d = ȳ − λ f̄, their mean and their standard deviation s::
@@ -153,8 +153,8 @@ def _unseen(each: _Known, slope: float, offsets: Sequence[float], population: Po
         return Bridged(None, note="no score by either judge", **told)  # type: ignore[arg-type]
     if len(offsets) < _FEWEST_MODELS:
         note = (
-            f"{len(each.y)} of its answers have both scores ({FEWEST} are needed), and {len(offsets)} other models have "
-            f"enough of them ({_FEWEST_MODELS} are needed to tell how much judges differ between models)"
+            f"{len(each.y)} of its answers have both scores ({FEWEST} are needed), and {len(offsets)} other models "
+            f"have enough of them ({_FEWEST_MODELS} are needed to tell how much judges differ between models)"
         )
         return Bridged(None, note=note, **told)  # type: ignore[arg-type]
     values = finite_values(offsets, offsets, "model")

@@ -3,8 +3,8 @@
     chances = chances_of(uncertainty, n=200)
     drawn = draw(chances, seed=0)              # 200 of them; a label's weight is 1/chance
 
-A judge's score says most about people's where it is extreme, and least in the middle: labels there tell more. The chance
-is a mixture, so that no answer is out of reach and no weight is large::
+A judge's score says most about people's where it is extreme, and least in the middle: labels there tell more. The
+chance is a mixture, so that no answer is out of reach and no weight is large::
 
     π = n · (½ u/Σu + ½/N), at most 1                u = √(x (1−x)),  x the score between the least and the greatest one
 
@@ -57,7 +57,9 @@ def chances_of(uncertainty: Sequence[float], n: int, mixed: float = MIXED) -> Ar
     share = (1 - mixed) * size / size.sum() + mixed / len(size)
     chances = np.zeros(len(size))
     sure = np.zeros(len(size), dtype=bool)
-    for _ in range(_MOST_ROUNDS):  # what would have a chance above 1 is taken for sure, and the rest shares what is left
+    for _ in range(
+        _MOST_ROUNDS
+    ):  # what would have a chance above 1 is taken for sure, and the rest shares what is left
         chances[sure] = 1.0
         chances[~sure] = (n - sure.sum()) * share[~sure] / share[~sure].sum()
         over = chances > 1

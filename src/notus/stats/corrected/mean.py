@@ -18,9 +18,9 @@ allows for λ being estimated, n − 2 degrees of freedom for both. A judge that
 near 0, and then the labels alone speak. Labels that were drawn with chances π count w = 1/π (Horvitz–Thompson; Zrnic
 and Candès 2024, "Active statistical inference", https://arxiv.org/abs/2403.03208).
 
-Where both say only yes or no, one answer of each prompt, at equal chances, the interval is that of ``strata``: λ is then
-the difference of two shares, and a t interval is wrong where there are few errors. Where people say yes or no and the
-judge gives more than two scores, or chances differ, it is Wilson's for as many cases as have that variance.
+Where both say only yes or no, one answer of each prompt, at equal chances, the interval is that of ``strata``: λ is
+then the difference of two shares, and a t interval is wrong where there are few errors. Where people say yes or no and
+the judge gives more than two scores, or chances differ, it is Wilson's for as many cases as have that variance.
 
 Clusters (prompts) belong together: ``g e`` and ``λ (f − F̄)/N`` are summed within them. Owns the estimate. Which answers
 are labelled is owned by ``stats.corrected.draw``, what more labels would bring by ``stats.corrected.plan``.
@@ -40,7 +40,16 @@ from notus.stats.corrected.strata import Stratum, share_in_strata
 from notus.stats.distributions import t_quantile
 from notus.stats.intervals import Estimate, clustered_mean, finite_values, number_labels, proportion
 
-__all__ = ["FEWEST", "Corrected", "Population", "Sample", "corrected_mean", "mean_of_labels", "slope_within"]
+__all__ = [
+    "FEWEST",
+    "Corrected",
+    "Population",
+    "Sample",
+    "corrected_mean",
+    "mean_of_labels",
+    "over_replicates",
+    "slope_within",
+]
 
 Array = NDArray[np.float64]
 Labelled = Any
@@ -81,8 +90,8 @@ class Sample:
             raise DataError(f"{len(self.labels)} labels came with {len(self.beside)} scores of the judge")
         if len(self.judged) < len(self.labels):
             raise DataError(
-                f"{len(self.labels)} labels came with {len(self.judged)} judged answers; give the judge's scores of all "
-                "answers, labelled ones among them"
+                f"{len(self.labels)} labels came with {len(self.judged)} judged answers; give the judge's scores of "
+                "all answers, labelled ones among them"
             )
         if (self.clusters is None) != (self.judged_clusters is None):
             raise DataError("clusters are given of labels or of judged answers only; both are needed")
@@ -190,6 +199,37 @@ def mean_of_labels(sample: Sample, population: Population = "like") -> Estimate 
     error = math.sqrt(groups / (groups - 1) * float(sums @ sums))
     half = t_quantile(0.975, groups - 1) * error
     return Estimate(mean, mean - half, mean + half, len(labels), groups, "clustered t")
+
+
+def over_replicates(found: Corrected, labelled: Sequence[Hashable], judged: Sequence[Hashable]) -> Estimate | None:
+    """The same mean with an interval for other trainings, and other prompts at once.
+
+    What each label and judged answer adds is summed within replicates (seeds); as in ``intervals.crossed_mean``, the
+    variance is that over prompts and that over seeds without the single answers', which both hold, and at least the
+    larger of the two. Degrees of freedom are those of the fewer: of seeds, mostly.
+
+    Args:
+        found: with ``parts``.
+        labelled: replicate of each label.
+        judged: replicate of each judged answer.
+
+    Returns:
+        None without an estimate, or with fewer than two replicates that have a label.
+    """
+    seeds = len(set(labelled))
+    if found.estimate is None or found.parts is None or seeds < 2:
+        return None
+    own, others = found.parts
+    over_seeds = seeds / (seeds - 1) * _variance(np.concatenate([own, others]), [*labelled, *judged])
+    of_cells = float(own @ own + others @ others)
+    of_prompts = found.of_labels + found.of_judge
+    variance = max(of_prompts + over_seeds - of_cells, of_prompts, over_seeds)
+    groups = min(seeds, found.estimate.groups)
+    half = t_quantile(0.975, groups - 1) * math.sqrt(variance)
+    mean = found.estimate.mean
+    return Estimate(
+        mean, mean - half, mean + half, found.judged, groups, "t over seeds and prompts, prediction-powered"
+    )
 
 
 def slope_within(

@@ -11,7 +11,8 @@ p s₁ + (1−p)(1−s₀) is the share that the judge calls good; how far the l
 error q(1−q)/N, is measured as in ``strata``, with weights p and 1 − p. It is Fieller's way (1954) for a ratio, made for
 counts: a judge that may be no better than a coin gives all from 0 to 1, where an interval around the ratio would be
 short and wrong, and a judge with one error in fifty labels is not taken for one without. Intervals around the ratio
-that add cases to both sides (Lang and Reiczigel 2014, Preventive Veterinary Medicine 113, pages 13–22) cover 99 % there.
+that add cases to both sides (Lang and Reiczigel 2014, Preventive Veterinary Medicine 113, pages 13–22) cover 99 %
+there.
 
 It is for a judge that was measured on *other* answers, whose share of good ones may differ, or where good and bad ones
 were picked apart. Where the labelled answers are a random part of the judged ones, ``mean.corrected_mean`` is narrower,
@@ -63,7 +64,9 @@ def true_share(positive: int, judged: int, right_yes: tuple[int, int], right_no:
         DataError: if a count is out of its range, or there is no answer of one of the kinds.
     """
     if min(judged, right_yes[1], right_no[1]) < 1:
-        raise DataError("a share is corrected by answers that people call good and such that they call bad; one is empty")
+        raise DataError(
+            "a share is corrected by answers that people call good and such that they call bad; one is empty"
+        )
     told = proportion(positive, judged), proportion(*right_yes), proportion(*right_no)
     youden = told[1].mean + told[2].mean - 1
     if youden <= 0:
