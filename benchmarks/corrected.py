@@ -203,12 +203,13 @@ def _share(random: np.random.Generator, labels: int, quality: float, draws: int)
     good, bad = TRUE * quality, (1 - TRUE) * (1 - quality)
     counts = random.multinomial(labels, [good, TRUE - good, bad, 1 - TRUE - bad], size=draws)
     rest = random.binomial(JUDGED - labels, good + bad, size=draws)
-    ends = np.array([_one_share(*map(int, row), int(more)) for row, more in zip(counts, rest, strict=True)])
-    _compare_share(counts[0], int(rest[0]), ends[0])
+    ends = np.array([_one_share(row, more) for row, more in zip(counts.tolist(), rest.tolist(), strict=True)])
+    _compare_share(counts[0].tolist(), int(rest[0]), ends[0])
     yield (ends[:, 0], ends[:, 1]), (ends[:, 2], ends[:, 3]), TRUE
 
 
-def _one_share(both: int, people: int, judge: int, none: int, rest: int) -> tuple[float, float, float, float]:
+def _one_share(counts: list[int], rest: int) -> tuple[float, float, float, float]:
+    both, people, judge, none = counts
     n = both + people + judge + none
     share = (both + judge + rest) / JUDGED
     said_yes, said_no = both + judge, people + none
@@ -219,7 +220,7 @@ def _one_share(both: int, people: int, judge: int, none: int, rest: int) -> tupl
     return low, high, alone.low, alone.high
 
 
-def _compare_share(counts: Array, rest: int, ends: Array) -> None:
+def _compare_share(counts: list[int], rest: int, ends: Array) -> None:
     """Hold a draw against the library, which is given answers and no counts."""
     judge = np.repeat([1.0, 0.0, 1.0, 0.0], counts)
     others = np.repeat([1.0, 0.0], [rest, JUDGED - len(judge) - rest])
@@ -287,7 +288,7 @@ def _category(random: np.random.Generator, labels: int, quality: float, draws: i
     dy, df = (a - a.mean(axis=2, keepdims=True) for a in (all_y, all_f))
     power = (dy * df).sum(axis=(1, 2)) / (df**2).sum(axis=(1, 2))
     groups = np.repeat(np.arange(4), each)
-    ours: Any = (all_y[0].ravel(), all_f[0].ravel(), groups, groups)
+    ours: Any = (all_y[0].ravel(), all_f[0].ravel(), groups)
     if not np.isclose(slope_within(*ours), power[0]):
         raise SystemExit("the plain slope and the library's differ")
     return Drawn(y, f, judge, _GRADE, power=power)
@@ -337,7 +338,7 @@ def _graded(random: np.random.Generator, labels: int, quality: float, draws: int
 
 def _uncertain(random: np.random.Generator, labels: int, quality: float, draws: int) -> Drawn:
     truth, judge = _graded_pair(random, quality, (draws, JUDGED))
-    chances = np.stack([chances_of(uncertainty_of(row), labels) for row in judge])
+    chances = np.stack([chances_of(uncertainty_of(row).tolist(), labels) for row in judge])
     places = np.stack(
         [draw(row, int(seed)) for row, seed in zip(chances, random.integers(2**31, size=draws), strict=True)]
     )

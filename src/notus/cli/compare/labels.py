@@ -39,12 +39,14 @@ def labels(
     drawn = draw_sheet(scores, n, by=by, seed=seed, texts=texts_of(gathered))
     write_sheet(out, drawn.rows, force=force)
     told = {"file": str(out), "rows": len(drawn.rows), "prompts": drawn.prompts, "of": drawn.of, "by": by, "seed": seed}
-    told |= {"left_out": drawn.left_out, "without_text": drawn.without_text}
+    told |= {"left_out": drawn.left_out, "without_text": drawn.without_text, "even": drawn.even}
     if as_json:
         terminal.print_json(told)
         return
     drawn_of = f"{len(drawn.rows):,} answers to {drawn.prompts:,} of {drawn.of:,} prompts"
     print(f"Written: {out}: {drawn_of}, by {by}, seed {seed}.")
+    if drawn.even:
+        print("The judge is as unsure of one prompt as of another: this is a draw at random.")
     if drawn.left_out:
         print(f"{drawn.left_out:,} prompts were not drawn from: not all arms have a score for them.")
     if drawn.without_text:

@@ -161,12 +161,12 @@ def _look(
 ) -> Outcome:
     """The outcome of one requirement by itself."""
     sides, notes = _intervals(wanted, scores)
-    notes += [f"{arm} is {marks[arm]}" for arm in (wanted.a, wanted.b) if arm in marks]
+    notes += [f"{arm} is {marks[arm]}" for arm in (wanted.a, wanted.b) if arm is not None and arm in marks]
     if corrections is not None:
         corrected = list(corrections.get(wanted.metric, {}).get((wanted.a, wanted.b), ()))
         if not corrected:
             return Outcome(wanted, "not distinguishable", None, None, ("too few labels to correct the judge", *notes))
-        sides, notes = corrected, ["corrected by people's labels", *notes]
+        sides, notes = corrected, [f"corrected by labels of {corrected[0].groups + 1:,} prompts", *notes]
     widest: Estimate | None = None
     for side in sides:
         widest = wider(widest, side)

@@ -13,7 +13,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from notus.core.errors import DataError
@@ -92,7 +92,6 @@ class ByPeople:
     categories: tuple[CorrectedArm, ...] = ()
     uncategorised: int = 0
     """Prompts with a score and no category."""
-    notes: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def by_people_as_json(found: ByPeople) -> dict[str, Any]:
 
     def put(arm: CorrectedArm | CorrectedPair) -> dict[str, Any]:
         each = arm.found
-        told = {"corrected": arm.interval, "labels_alone": each.alone, "judge": each.judge, "offset": each.offset}
+        told: dict[str, Any] = {"corrected": arm.interval, "labels_alone": each.alone, "judge": each.judge, "offset": each.offset}
         told |= {"labels": each.labels, "judged": each.judged, "power": each.power, "width_ratio": each.ratio}
         more = outlook(each)
         told |= {"more_labels": None if more is None else {"labels": more.more, "half_width": more.half_width}}
@@ -239,8 +238,8 @@ def _left_out(found: ByPeople) -> list[str]:
         if count:
             said.append(f"{count:,} {what}")
     if labels.chances is not None:
-        said.append("labels count by one over the chance with which they were drawn")
-    return [*said, *found.notes]
+        said.append("Labels count by one over the chance with which they were drawn")
+    return said
 
 
 def _format_pair(pair: CorrectedPair) -> str:
@@ -332,7 +331,7 @@ def _by_category(name: str, cells: _Cells, labels: Labels, categories: Mapping[s
     power = None
     if own:
         people, judge = zip(*(cells.labelled[cell] for cell in own), strict=True)
-        power = slope_within(people, judge, [categories[prompt] for _, prompt in own], own)
+        power = slope_within(people, judge, [categories[prompt] for _, prompt in own])
     for category in sorted({categories[prompt] for _, prompt in cells.judged if prompt in categories}):
         part = _Cells(
             {cell: value for cell, value in cells.judged.items() if categories.get(cell[1]) == category},

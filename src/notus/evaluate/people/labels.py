@@ -11,7 +11,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -106,7 +106,8 @@ class Drawing:
     """Prompts that not all arms have a score for."""
     without_text: int = 0
     """Rows without the texts of prompt and answer."""
-    notes: tuple[str, ...] = field(default=())
+    even: bool = False
+    """Whether the judge is as unsure of one prompt as of another, so that a draw by uncertainty is one at random."""
 
 
 def draw_sheet(
@@ -145,11 +146,12 @@ def draw_sheet(
     if not prompts:
         raise DataError(f"no prompt has a score of all arms ({', '.join(arms)}) under the same seed and sample")
     unsure = _unsure([_means(whole[prompt]) for prompt in prompts]) if by == "uncertainty" else [1.0] * len(prompts)
+    even = by == "uncertainty" and len(set(unsure)) == 1
     chances = chances_of(unsure, n)
     random = Random(seed)
     found: list[dict[str, Any]] = []
     bare = 0
-    for place in draw(chances, seed).tolist():
+    for place in draw(chances.tolist(), seed).tolist():
         prompt = prompts[place]
         under, sample = random.choice(sorted(whole[prompt]))
         for arm in random.sample(arms, len(arms)):
@@ -158,7 +160,7 @@ def draw_sheet(
             values = (evaluation, arm, under, prompt, sample, round(float(chances[place]), 6), *text, "")
             found.append(dict(zip(COLUMNS, values, strict=True)))
     everything = len({row.prompt_id for row in rows})
-    return Drawing(tuple(found), n, len(prompts), everything - len(prompts), bare)
+    return Drawing(tuple(found), n, len(prompts), everything - len(prompts), bare, even)
 
 
 def write_sheet(path: Path, rows: Iterable[Mapping[str, Any]], *, force: bool = False) -> None:

@@ -23,7 +23,7 @@ def corrected_sections(found: Mapping[str, ByPeople]) -> list[ReportSection]:
     sections = []
     for name, by in found.items():
         table = Table(_columns("Arm"), tuple(_row(arm.name, arm) for arm in by.arms), _NOTE)
-        said = tuple(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in sentences_of(by))
+        said = tuple(f"{sentence}." for sentence in sentences_of(by))
         sections.append(ReportSection(f"{name.capitalize()}, corrected by people", said, table))
         if by.categories:
             rows = tuple(_row(f"{arm.category} · {arm.name}", arm) for arm in by.categories)

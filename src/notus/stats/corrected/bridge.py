@@ -109,8 +109,8 @@ class _Known:
 def _pooled(seen: Mapping[str, _Known]) -> float:
     y = np.concatenate([each.y for each in seen.values()])
     f = np.concatenate([each.f for each in seen.values()])
-    groups = np.repeat(np.arange(len(seen)), [len(each.y) for each in seen.values()])
-    return slope_within(y.tolist(), f.tolist(), groups, groups)
+    groups = [name for name, each in seen.items() for _ in each.y]
+    return slope_within(y.tolist(), f.tolist(), groups)
 
 
 def _told(each: _Known, alone: Estimate | None) -> dict[str, object]:

@@ -153,7 +153,7 @@ def corrected_mean(sample: Sample, population: Population = "like", *, power: fl
     open_ = _open(sample, weights) if population == "these" else np.ones(len(labels))
     alone = mean_of_labels(sample, population)
     whole = float(judged.mean()) if len(judged) else math.nan
-    offset = clustered_mean(beside - labels, clusters) if len(labels) else None
+    offset = clustered_mean((beside - labels).tolist(), clusters) if len(labels) else None
     told: dict[str, Any] = {"alone": alone, "judge": whole, "offset": offset}
     told |= {"labels": len(labels), "judged": len(judged)}
     groups = _count(clusters)
@@ -172,7 +172,7 @@ def corrected_mean(sample: Sample, population: Population = "like", *, power: fl
     own = pull * left * np.sqrt(open_ * len(labels) / (len(labels) - (2 if tuned else 1)))
     others = power * (judged - whole) / len(judged) if population == "like" else np.zeros(len(judged))
     found = _estimate(mean + power * (whole - at), own, others, sample, tuned=tuned)
-    sizes = {"of_labels": _variance(own, clusters), "of_judge": _variance(others, _judged_clusters(sample))}
+    sizes: dict[str, Any] = {"of_labels": _variance(own, clusters), "of_judge": _variance(others, _judged_clusters(sample))}
     if _yes_or_no(sample, labels):
         strata = _in_strata(sample, found, power, population) if tuned and sample.chances is None else None
         found = strata or _wilson(found, sizes["of_labels"], sizes["of_judge"])
@@ -232,9 +232,7 @@ def over_replicates(found: Corrected, labelled: Sequence[Hashable], judged: Sequ
     )
 
 
-def slope_within(
-    labels: Sequence[float], beside: Sequence[float], groups: Sequence[Hashable], clusters: Sequence[Hashable]
-) -> float:
+def slope_within(labels: Sequence[float], beside: Sequence[float], groups: Sequence[Hashable]) -> float:
     """λ from what several groups (models, categories) show together: the slope within them, each with its own offset.
 
     What few labels of one group cannot tell, all of them may. The offsets stay those of the groups, so that the means
@@ -244,9 +242,8 @@ def slope_within(
         labels: what people (the old judge) say.
         beside: what the judge says of the same answers.
         groups: what has an offset of its own.
-        clusters: only for the check of lengths.
     """
-    y, f = finite_values(labels, groups, "group"), finite_values(beside, clusters, "cluster")
+    y, f = finite_values(labels, groups, "group"), finite_values(beside, groups, "group")
     index, size = number_labels(groups)
     counts = np.bincount(index, minlength=size)
     y = y - (np.bincount(index, weights=y, minlength=size) / counts)[index]

@@ -23,7 +23,7 @@ from statistics import NormalDist
 
 __all__ = ["ORDER", "Stratum", "distance_from", "share_in_strata"]
 
-ORDER = 1 / 6
+ORDER = 1 / 8
 """λ of the divergence."""
 _Z = NormalDist().inv_cdf(0.975)
 _FIRST, _LAST, _STEP = 0.0, 20.0, 0.7
@@ -142,4 +142,5 @@ def _read(observed: int, expected: float) -> float:
         return 0.0
     if expected <= 0:
         return math.inf
-    return 2 / (ORDER * (ORDER + 1)) * observed * ((observed / expected) ** ORDER - 1)
+    ratio: float = (observed / expected) ** ORDER
+    return 2 / (ORDER * (ORDER + 1)) * observed * (ratio - 1)
