@@ -31,6 +31,7 @@ __all__ = [
     "collect",
     "compare",
     "dpo",
+    "draw_labels",
     "evaluate",
     "generate",
     "kto",
