@@ -52,6 +52,7 @@ _CHECKED = 5
 _SHOWN = 300
 """Draws of which an interval by inversion is made whole, for its width."""
 _MANY = 2_000_000
+_WIDER = 1.02
 _Z2 = NormalDist().inv_cdf(0.975) ** 2
 
 
@@ -360,19 +361,22 @@ CELLS: dict[str, Callable[[np.random.Generator, int, float, int], Chunks]] = {
 
 
 def table_of(cells: Sequence[Cell]) -> str:
-    """Cells as a table in Markdown."""
-    lines = [
-        "| what | judge | labels | covers | 95 % | labels alone cover | width ÷ labels alone | |",
-        "|" + "---|" * 8,
-    ]
-    for cell in cells:
-        held = proportion(cell.covered, cell.draws)
-        said = "wider" if cell.ratio > 1.02 else ""
-        lines.append(
-            f"| {cell.what} | {cell.quality:g} | {cell.labels} | {held.mean:.3f} | [{held.low:.3f}, {held.high:.3f}] | "
-            f"{cell.alone / cell.draws:.3f} | {cell.ratio:.2f} | {said} |"
-        )
+    """Cells as a table in Markdown: a row for each kind and quality, coverage and width for each number of labels."""
+    known = {(cell.what, cell.quality, cell.labels): cell for cell in cells}
+    labels = sorted({cell.labels for cell in cells})
+    head = [f"{count} labels: covers | width" for count in labels]
+    lines = [f"| what | judge | {' | '.join(head)} |", "|" + "---|" * (2 + 2 * len(labels))]
+    for what, quality in dict.fromkeys((cell.what, cell.quality) for cell in cells):
+        row = [_shown(known.get((what, quality, count))) for count in labels]
+        lines.append(f"| {what} | {quality:g} | {' | '.join(row)} |")
     return "\n".join(lines)
+
+
+def _shown(cell: Cell | None) -> str:
+    if cell is None:
+        return "– | –"
+    wider = " (wider)" if cell.ratio > _WIDER else ""
+    return f"{cell.covered / cell.draws:.3f} | {cell.ratio:.2f}{wider}"
 
 
 def main(arguments: list[str]) -> int:

@@ -43,7 +43,8 @@ def test_scores_come_onto_the_old_scale(tmp_path):
         assert rows[name]["mean"] == pytest.approx(truth)  # the offset is the same for all, so that nothing is in doubt
         assert rows[name]["new_mean"] == pytest.approx(truth - 2)
         assert (rows[name]["shared"], rows[name]["new_only"], rows[name]["old_only"]) == (15, 15, 0)
-    assert run.summary["slope"] == pytest.approx(1) and run.summary["shared"] == 45
+    assert run.summary["slope"] == pytest.approx(1)
+    assert run.summary["shared"] == 45
     (section,) = read_findings(run.path)
     assert "45 answers of 3 models have both scores" in section.sentences[0]
 
@@ -53,8 +54,11 @@ def test_answers_are_matched_and_what_is_missing_counted():
     old, new = (list(each) for each in data)
     again = [*new, new[0]]
     found = match_scores(old, again)
-    assert {name: sum(not math.isnan(v) for v in both.old) for name, both in found.models.items()} == dict.fromkeys("abc", 15)
-    assert found.repeated == 3 and found.unscored == 0
+    assert {name: sum(not math.isnan(v) for v in both.old) for name, both in found.models.items()} == dict.fromkeys(
+        "abc", 15
+    )
+    assert found.repeated == 3
+    assert found.unscored == 0
     with pytest.raises(DataError, match="matched by prompt, model and text"):
         match_scores(old, new[::2])
 

@@ -94,9 +94,8 @@ class Comparisons:
             lines.append(name)
             lines += [f"  {pair.verdict}" for pair in comparison.pairs]
             lines += [f"  {sentence}." for sentence in comparison.summary]
-            lines += [
-                f"  {sentence}." for sentence in (sentences_of(self.corrected[name]) if name in self.corrected else ())
-            ]
+            by = self.corrected.get(name)
+            lines += [f"  {sentence}." for sentence in (sentences_of(by) if by is not None else ())]
         return "\n".join([*lines, *map(str, self.requirements)])
 
 
@@ -420,18 +419,22 @@ def compare(
     Args:
         runs: directories of recipes that were run, or of single evaluations.
         baseline: the arm that the others are placed beside.
-        labels: people's labels of some answers (``draw_labels``), which correct the judge: ``corrected``.
+        labels: people's labels of some answers (``draw_labels``), or an arena's folder; they correct the judge:
+            ``corrected``.
         categories: prompt id → its category; then each arm is corrected within each too.
         require: what must be shown, such as ``dpo - sft > 0``: ``requirements``, and ``held``.
     """
     from notus.evaluate.people.correct import correct_all
-    from notus.evaluate.people.labels import read_labels
     from notus.recipes.experiment import gather_runs
+    from notus.recipes.votes import labels_beside
 
     if categories is not None and labels is None:
         raise ConfigError("notus.compare: 'categories' goes with 'labels': without, nothing is corrected by category")
     gathered = gather_runs([each.path if isinstance(each, Result) else Path(each) for each in runs])
-    told = None if labels is None else read_labels(Path(labels)).labels
+    told = None
+    if labels is not None:
+        gathered, read_ = labels_beside(gathered, Path(labels))
+        told = read_.labels
     lines = [*gathered.require, *([require] if isinstance(require, str) else require)]
     by = {} if told is None else correct_all(gathered.scores, told, baseline or gathered.baseline, categories)
     return Comparisons(gathered.compare(baseline), by, gathered.outcomes(lines, told))

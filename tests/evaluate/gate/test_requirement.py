@@ -17,7 +17,9 @@ def scores(**shares):
     """Arms of 100 prompts; each passes the first so many."""
     return {
         "success": [
-            Score(arm, 0, f"p{prompt:03}", 0, float(prompt < passed)) for arm, passed in shares.items() for prompt in range(100)
+            Score(arm, 0, f"p{prompt:03}", 0, float(prompt < passed))
+            for arm, passed in shares.items()
+            for prompt in range(100)
         ]
     }
 
@@ -69,7 +71,8 @@ def test_held_refuted_or_neither():
     assert [each.outcome for each in found] == ["held", "refuted", "held", "held", "not distinguishable", "refuted"]
     by_hand = clustered_mean([1.0] * 40 + [0.0] * 60, range(100))
     assert found[0].estimate == by_hand
-    assert str(found[0]).startswith("held: success: good - bad > 0: +0.400 [") and "n = 100" in str(found[0])
+    assert str(found[0]).startswith("held: success: good - bad > 0: +0.400 [")
+    assert "n = 100" in str(found[0])
 
 
 def test_equal_arms_hold_at_least_and_not_more():
@@ -81,9 +84,11 @@ def test_several_are_tested_at_once():
     """A p of .03 by itself holds; beside nine that say nothing Holm makes .3 of it."""
     given = scores(fair=55, bad=50)
     (alone,) = outcomes(["fair - bad > 0"], given)
-    assert alone.outcome == "held" and 0.01 < alone.p < 0.05
+    assert alone.outcome == "held"
+    assert 0.01 < alone.p < 0.05
     first, *_ = outcomes(["fair - bad > 0", *[f"fair > {0.5 + i / 1000}" for i in range(9)]], given)
-    assert first.outcome == "not distinguishable" and first.p == pytest.approx(10 * alone.p)
+    assert first.outcome == "not distinguishable"
+    assert first.p == pytest.approx(10 * alone.p)
     assert "not with all 10 requirements at once" in str(first)
 
 
@@ -99,7 +104,8 @@ def test_marks_and_unscored_answers_are_said():
     given["success"].append(Score("good", 0, "more", 0, None))
     marks = {"success": {"good": "trained on this benchmark"}}
     (found,) = outcomes(["good > .5"], given, marks=marks)
-    assert "trained on this benchmark" in str(found) and "1 of 101 answers have no score" in str(found)
+    assert "trained on this benchmark" in str(found)
+    assert "1 of 101 answers have no score" in str(found)
 
 
 def test_people_decide_where_they_have_labelled():
@@ -108,13 +114,14 @@ def test_people_decide_where_they_have_labelled():
     (found,) = outcomes(["good - bad > 0"], given, corrections={"success": {("good", "bad"): [wide]}})
     assert (found.outcome, found.estimate) == ("not distinguishable", wide)
     (none,) = outcomes(["good - bad > 0"], given, corrections={"success": {}})
-    assert none.outcome == "not distinguishable" and "too few labels" in str(none)
+    assert none.outcome == "not distinguishable"
+    assert "too few labels" in str(none)
 
 
 def test_junit_has_a_case_for_each():
     given = scores(good=90, bad=50)
-    found = outcomes(["good - bad > 0", "good > .99", 'good < .5'], given)
-    root = ElementTree.fromstring(junit_of(found))  # noqa: S314
+    found = outcomes(["good - bad > 0", "good > .99", "good < .5"], given)
+    root = ElementTree.fromstring(junit_of(found))
     (suite,) = root
     assert (root.get("tests"), suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "3", "2", "0")
     cases = suite.findall("testcase")
@@ -122,15 +129,21 @@ def test_junit_has_a_case_for_each():
     assert [case.find("failure") is None for case in cases] == [True, False, False]
     assert cases[1].find("failure").get("type") == "refuted"
     figures = {each.get("name"): float(each.get("value")) for each in cases[0].find("properties")}
-    assert figures["mean"] == pytest.approx(0.4) and figures["low"] == found[0].estimate.low and figures["n"] == 100
+    assert figures["mean"] == pytest.approx(0.4)
+    assert figures["low"] == found[0].estimate.low
+    assert figures["n"] == 100
 
 
 def test_markdown_breaks_on_no_name():
-    given = {"success": [Score(arm, 0, str(i), 0, float(i < n)) for arm, n in (("a|b", 9), ("<b>", 1)) for i in range(10)]}
+    given = {
+        "success": [Score(arm, 0, str(i), 0, float(i < n)) for arm, n in (("a|b", 9), ("<b>", 1)) for i in range(10)]
+    }
     text = markdown_of(outcomes(["a|b - <b> > 0"], given), {"success": compare(given["success"])})
-    assert "1 of 1 requirements held" in text and "a\\|b - &lt;b>" in text
+    assert "1 of 1 requirements held" in text
+    assert "a\\|b - &lt;b>" in text
     rows = [line for line in text.splitlines() if line.startswith("| ✅")]
-    assert len(rows) == 1 and rows[0].replace("\\|", "").count("|") == 8
+    assert len(rows) == 1
+    assert rows[0].replace("\\|", "").count("|") == 8
 
 
 def test_a_file_that_is_there_is_kept(tmp_path):

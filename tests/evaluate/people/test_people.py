@@ -49,7 +49,9 @@ def test_arms_and_differences_are_those_of_the_statistics():
     assert (pair.a, pair.b) == ("dpo", "sft")
     assert (pair.interval.low, pair.interval.high) == pytest.approx((by_hand.estimate.low, by_hand.estimate.high))
     said = " ".join(sentences_of(found))
-    assert "dpo" in said and "more labels would narrow" in said and "60 labels of both" in said
+    assert "dpo" in said
+    assert "more labels would narrow" in said
+    assert "60 labels of both" in said
     sides = correct_sides(SCORES, match_labels("success", SCORES, labels_of(range(60))))
     assert sides["sft", "dpo"][0].mean == pytest.approx(-sides["dpo", "sft"][0].mean)
 
@@ -68,7 +70,8 @@ def test_seeds_are_replicates():
     scores = [Score("a", seed, p, 0, value + 0.02 * source.normal()) for (seed, p), value in people.items()]
     labels = Labels({("a", seed, p, 0): value for (seed, p), value in people.items() if int(p[1:]) < 20}, None)
     (arm,) = correct(scores, labels).arms
-    assert arm.by_seeds.groups == 3 and arm.interval == arm.by_seeds
+    assert arm.by_seeds.groups == 3
+    assert arm.interval == arm.by_seeds
     assert arm.interval == wider(arm.found.estimate, arm.by_seeds)
 
 
@@ -81,7 +84,8 @@ def test_categories_have_an_offset_each():
     labels = Labels({("a", 0, p, 0): float(truth[i]) for i, p in enumerate(PROMPTS[:60])}, None)
     categories = {p: "even" if i % 2 == 0 else "odd" for i, p in enumerate(PROMPTS[:290])}
     found = correct(scores, labels, categories=categories)
-    assert found.uncategorised == 10 and [each.category for each in found.categories] == ["even", "odd"]
+    assert found.uncategorised == 10
+    assert [each.category for each in found.categories] == ["even", "odd"]
     for each, rest in zip(found.categories, (0, 1), strict=True):
         assert each.interval.mean == pytest.approx(truth[rest:290:2].mean(), abs=1e-9)
         assert each.found.offset.mean == pytest.approx(2.0 if rest == 0 else -1.0)
@@ -92,7 +96,8 @@ def test_labels_of_other_answers_give_error_rates():
     """Of ten good ones the judge calls eight good, of ten bad ones nine bad."""
     others = [Label(f"x{i}", float(i < 10), judge=float(i < 8 or i == 19)) for i in range(20)]
     found = match_labels("success", SCORES, [*labels_of(range(20)), *others])
-    assert found.elsewhere.right_yes == (8, 10) and found.elsewhere.right_no == (9, 10)
+    assert found.elsewhere.right_yes == (8, 10)
+    assert found.elsewhere.right_no == (9, 10)
     arm = correct(SCORES, found).arms[0]
     assert arm.errors == true_share(int(JUDGE["sft"].sum()), 300, (8, 10), (9, 10))
 
@@ -109,7 +114,7 @@ def test_what_is_left_out_is_counted():
 def test_labels_that_may_be_on_several_answers_are_refused():
     with pytest.raises(DataError, match="may be on 2 answers"):
         match_labels("success", SCORES, [Label("p001", 1.0, line=4)])
-    with pytest.raises(DataError, match="1 label have no chance|1 label has no chance"):
+    with pytest.raises(DataError, match="have no chance"):
         match_labels("success", SCORES, [*labels_of([1], arms=("sft",), chance=0.5), *labels_of([2], arms=("sft",))])
     with pytest.raises(DataError, match="none of 1 label"):
         correct_all({"success": SCORES}, [Label("nowhere", 1.0)])

@@ -23,7 +23,7 @@ def test_one_stratum_at_order_one_is_wilson(monkeypatch, hits, n):
 
 
 def plain_distance(share, other=0.0):
-    """The likeliest shares by a search over the first one, not by their equation; then the divergence as it is written."""
+    """The likeliest shares by a search over the first one, not by their equation; then the divergence as written."""
     (w1, n1, x1), (w2, n2, x2) = ((each.weight, each.cases, each.hits) for each in TWO)
 
     def slope(p):  # d log L / dp along the line w1 p + w2 q = share
@@ -55,13 +55,16 @@ def test_a_judge_without_an_error_in_fifty_labels_is_not_taken_for_perfect():
     labels = [1.0] * 30 + [0.0] * 20
     found = corrected_mean(Sample(labels, labels, judged)).estimate
     assert found.method.startswith("strata")
-    assert found.mean == pytest.approx(0.6) and found.low < 0.57 and found.high > 0.63
+    assert found.mean == pytest.approx(0.6)
+    assert found.low < 0.57
+    assert found.high > 0.63
 
 
 def test_rogan_and_gladen_by_hand():
     """q = .52, s₁ = .8, s₀ = .9: (.52 + .9 − 1) / (.8 + .9 − 1) = .6."""
     found = true_share(520, 1000, (80, 100), (90, 100))
-    assert found.estimate.mean == pytest.approx(0.6) and found.youden == pytest.approx(0.7)
+    assert found.estimate.mean == pytest.approx(0.6)
+    assert found.youden == pytest.approx(0.7)
     assert (found.right_yes, found.right_no) == (proportion(80, 100), proportion(90, 100))
     q = 0.52
     for end in (found.estimate.low, found.estimate.high):

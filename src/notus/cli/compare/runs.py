@@ -23,7 +23,9 @@ def compare(
     baseline: Annotated[str | None, typer.Option(help="Arm that the others are placed beside.")] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="People's labels of some answers (notus labels): the judge is corrected."),
+        typer.Option(
+            metavar="FILE", help="People's labels of some answers (notus labels), or an arena: the judge is corrected."
+        ),
     ] = None,
     categories: Annotated[
         Path | None,
@@ -49,8 +51,9 @@ def compare(
     from notus.core.disk.named import check_named_file
     from notus.core.errors import ConfigError
     from notus.evaluate.people.correct import correct_all
-    from notus.evaluate.people.labels import read_categories, read_labels
+    from notus.evaluate.people.labels import read_categories
     from notus.recipes.experiment import gather_runs
+    from notus.recipes.votes import labels_beside
 
     if categories is not None and labels is None:
         raise ConfigError("--categories goes with --labels: without labels nothing is corrected by category")
@@ -60,7 +63,9 @@ def compare(
     lines = [*gathered.require, *(require or [])]
     if junit is not None and not lines:
         raise ConfigError("--junit writes what is required, and nothing is; add --require LINE, or to the recipe")
-    told = None if labels is None else read_labels(labels)
+    told = None
+    if labels is not None:
+        gathered, told = labels_beside(gathered, labels)
     outcomes = gathered.outcomes(lines, None if told is None else told.labels)
     by: dict[str, ByPeople] = {}
     if told is not None:

@@ -186,7 +186,12 @@ def by_people_as_json(found: ByPeople) -> dict[str, Any]:
 
     def put(arm: CorrectedArm | CorrectedPair) -> dict[str, Any]:
         each = arm.found
-        told: dict[str, Any] = {"corrected": arm.interval, "labels_alone": each.alone, "judge": each.judge, "offset": each.offset}
+        told: dict[str, Any] = {
+            "corrected": arm.interval,
+            "labels_alone": each.alone,
+            "judge": each.judge,
+            "offset": each.offset,
+        }
         told |= {"labels": each.labels, "judged": each.judged, "power": each.power, "width_ratio": each.ratio}
         more = outlook(each)
         told |= {"more_labels": None if more is None else {"labels": more.more, "half_width": more.half_width}}

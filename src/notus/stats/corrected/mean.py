@@ -172,7 +172,10 @@ def corrected_mean(sample: Sample, population: Population = "like", *, power: fl
     own = pull * left * np.sqrt(open_ * len(labels) / (len(labels) - (2 if tuned else 1)))
     others = power * (judged - whole) / len(judged) if population == "like" else np.zeros(len(judged))
     found = _estimate(mean + power * (whole - at), own, others, sample, tuned=tuned)
-    sizes: dict[str, Any] = {"of_labels": _variance(own, clusters), "of_judge": _variance(others, _judged_clusters(sample))}
+    sizes: dict[str, Any] = {
+        "of_labels": _variance(own, clusters),
+        "of_judge": _variance(others, _judged_clusters(sample)),
+    }
     if _yes_or_no(sample, labels):
         strata = _in_strata(sample, found, power, population) if tuned and sample.chances is None else None
         found = strata or _wilson(found, sizes["of_labels"], sizes["of_judge"])
