@@ -12,7 +12,7 @@ error q(1−q)/N, is measured as in ``strata``, with weights p and 1 − p. It i
 counts: a judge that may be no better than a coin gives all from 0 to 1, where an interval around the ratio would be
 short and wrong, and a judge with one error in fifty labels is not taken for one without. Intervals around the ratio
 that add cases to both sides (Lang and Reiczigel 2014, Preventive Veterinary Medicine 113, pages 13–22) cover 99 %
-there.
+there, and with a judge of .6 and 50 labels.
 
 It is for a judge that was measured on *other* answers, whose share of good ones may differ, or where good and bad ones
 were picked apart. Where the labelled answers are a random part of the judged ones, ``mean.corrected_mean`` is narrower,
