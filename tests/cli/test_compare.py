@@ -8,12 +8,13 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
+import typer
 
 import notus
+from notus.cli import recipes
 from notus.core.errors import ConfigError
 from notus.core.run import MANIFEST, write_json
 from notus.core.tables import write_table
-from notus.evaluate.people.labels import read_labels
 from notus.recipes.experiment import RECORD, Experiment
 from notus.recipes.report import build_report
 
@@ -130,10 +131,21 @@ def test_a_recipe_may_require(workplace, tmp_path):
     assert [each.outcome for each in experiment.outcomes()] == ["refuted"]
     sheet = notus.draw_labels([workplace / "exp"], tmp_path / "sheet.csv", n=60)
     filled(workplace, sheet, tmp_path / "labels.csv")
-    page = build_report(experiment, read_labels(tmp_path / "labels.csv").labels)
+    page = build_report(experiment, tmp_path / "labels.csv")
     headings = [section.heading for section in page.sections]
     assert "What was required" in headings
     assert "Arc, corrected by people" in headings
+
+
+def test_a_run_whose_requirement_is_not_held_ends_with_1(workplace, monkeypatch):
+    """When all is done and written; the run itself is another test's."""
+    (workplace / "one.yaml").write_text("name: one\nread: {path: x.jsonl}\n")
+    monkeypatch.setattr("notus.recipes.experiment.run_recipe", lambda *_, **__: Experiment.read(workplace / "exp"))
+    written = []
+    monkeypatch.setattr("notus.recipes.report.write_report", written.append)
+    with pytest.raises(typer.Exit) as ended:
+        recipes.run(str(workplace / "one.yaml"), out=workplace / "exp", as_json=True)
+    assert (ended.value.exit_code, len(written)) == (1, 1)
 
 
 def test_categories_go_with_labels(workplace):

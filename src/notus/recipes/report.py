@@ -4,7 +4,7 @@ One section for each kind of artifact; of an experiment whose arms are doses als
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from notus.core.run import MANIFEST, atomic, read_json, read_manifest
 from notus.core.tables import read_records
 from notus.evaluate.compare import Comparison, SweepPoint, describe_slope, slope
 from notus.evaluate.people.correct import correct_all
-from notus.evaluate.people.labels import Label, read_labels
 from notus.recipes.experiment import Experiment
 from notus.recipes.recipe import Curve
 from notus.recipes.rounds_report import round_sections
+from notus.recipes.votes import labels_beside
 from notus.report.curves import Band, bands
 from notus.report.evaluations.sources import sources_table
 from notus.report.finders import detection_table, label_table
@@ -121,7 +121,8 @@ def write_report(
         experiment: a recipe that was run.
         path: the file; the default one is written anew.
         force: overwrite a named file that is there, and the pictures beside it.
-        labels: people's labels of some answers (``notus labels``), which correct the judge in a section of its own.
+        labels: people's labels of some answers (``notus labels``), or an arena's folder; they correct the judge in a
+            section of its own.
 
     Raises:
         InputError: if the file cannot be written, or is there already, or the folder of its pictures holds something.
@@ -132,7 +133,7 @@ def write_report(
     if target.resolve() != (experiment.path / "report.html").resolve():
         check_named_file(target, force=force)
         check_named_folder(pictures_of(target), force=force)
-    report = build_report(experiment, None if labels is None else read_labels(labels).labels)
+    report = build_report(experiment, labels)
     page = render(report)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +150,7 @@ def pictures_of(page: Path) -> Path:
     return page.with_name(f"{page.stem}-pictures")
 
 
-def build_report(experiment: Experiment, labels: Sequence[Label] | None = None) -> Report:
+def build_report(experiment: Experiment, labels: Path | None = None) -> Report:
     """Gather what the run directories of an experiment hold, and what people's labels make of it.
 
     Raises:
@@ -185,10 +186,16 @@ def build_report(experiment: Experiment, labels: Sequence[Label] | None = None) 
     )
 
 
-def _by_people(experiment: Experiment, labels: Sequence[Label] | None) -> Iterator[PageSection]:
+def _by_people(experiment: Experiment, place: Path | None) -> Iterator[PageSection]:
     """What the recipe requires, and what the labels say."""
     gathered = experiment.gathered()
+    labels = None
     found: list[ReportSection] = []
+    if place is not None:
+        gathered, read = labels_beside(gathered, place)
+        labels = read.labels
+        if read.empty:
+            found.append(ReportSection("Labels", (f"{read.empty:,} rows of the labels are not filled in.",)))
     if outcomes := gathered.outcomes(gathered.require, labels):
         found.append(required_section(outcomes))
     if labels is not None:

@@ -18,12 +18,12 @@ from typing import Any
 
 from notus.core.errors import DataError
 from notus.core.text import counted
-from notus.evaluate.compare import Score, differs_from, format_estimate
+from notus.evaluate.compare import Score, differs_from, format_estimate, p_against
 from notus.evaluate.people.labels import Label, Labels, match_labels
 from notus.stats.corrected.mean import Corrected, Sample, corrected_mean, over_replicates, slope_within
 from notus.stats.corrected.misclassification import TrueShare, true_share
 from notus.stats.corrected.plan import outlook
-from notus.stats.intervals import Estimate, estimates_as_json, wider
+from notus.stats.intervals import Estimate, estimates_as_json, holm, wider
 
 __all__ = [
     "ByPeople",
@@ -40,6 +40,7 @@ __all__ = [
 Cell = tuple[int, str]
 """Seed and prompt."""
 _WIDER = 1.02
+_LIMIT = 0.05
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,8 @@ def by_people_as_json(found: ByPeople) -> dict[str, Any]:
 
 def sentences_of(found: ByPeople) -> list[str]:
     """What is to be said: pairs, what is wider than labels alone, what more labels would bring, what was left out."""
-    said = [_format_pair(pair) for pair in found.pairs]
+    adjusted = holm([1.0 if pair.interval is None else p_against(pair.interval, 0.0) for pair in found.pairs])
+    said = [_format_pair(pair, p, len(found.pairs)) for pair, p in zip(found.pairs, adjusted, strict=True)]
     said += [f"{name}: {each.note}" for name, each in _named(found) if each.estimate is None and each.note]
     for name, each in _named(found):
         if each.ratio is not None and each.ratio > _WIDER:
@@ -247,11 +249,13 @@ def _left_out(found: ByPeople) -> list[str]:
     return said
 
 
-def _format_pair(pair: CorrectedPair) -> str:
+def _format_pair(pair: CorrectedPair, p: float, pairs: int) -> str:
     interval = pair.interval
     if interval is None:
         return f"{pair.a} and {pair.b} cannot be compared by people's labels: {pair.found.note or 'none are shared'}"
     told = f"{format_estimate(interval, sign=True)}, {pair.found.labels:,} labels of both"
+    if pair.better is not None and p >= _LIMIT:
+        told += f"; does not survive Holm's correction for {pairs} pairs (p = {p:.2f})"
     if pair.better is None:
         return f"{pair.a} and {pair.b} are not distinguishable by what people would say: {told}"
     if pair.better == pair.a:
