@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from notus.api.data import Audit, Data, Outputs, audit, binarize, clean, diff, export, forget, read, repair
+    from notus.api.data import Audit, Data, Outputs, audit, binarize, bridge, clean, diff, export, forget, read, repair
     from notus.api.models import (
         Comparisons,
         Evaluation,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         collect,
         compare,
         dpo,
+        draw_labels,
         evaluate,
         generate,
         kto,
@@ -49,11 +50,13 @@ __all__ = [
     "ask_again",
     "audit",
     "binarize",
+    "bridge",
     "clean",
     "collect",
     "compare",
     "diff",
     "dpo",
+    "draw_labels",
     "evaluate",
     "export",
     "forget",
@@ -70,7 +73,20 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
-_DATA = ("Audit", "Data", "Outputs", "audit", "binarize", "clean", "diff", "export", "forget", "read", "repair")
+_DATA = (
+    "Audit",
+    "Data",
+    "Outputs",
+    "audit",
+    "binarize",
+    "bridge",
+    "clean",
+    "diff",
+    "export",
+    "forget",
+    "read",
+    "repair",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -44,6 +44,7 @@ _ROOMS = {
     "evaluate": "Evaluation",
     "checks": "Checks by program",
     "scores": "Score files of others",
+    "corrected": "Corrected judges",
 }
 _BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 _SEED = f" ≥ 0 and < {2**32:,}"

@@ -190,3 +190,15 @@ def test_a_loss_of_the_users_counts_by_what_its_file_holds(write, tmp_path):
         found.append([digest(f"python:{mine}:mine"), digest(f"[{{loss: nll}}, {{loss: 'python:{mine}:mine'}}]")])
     assert found[0] == found[1]
     assert all(one != other for one, other in zip(found[0], found[2], strict=True))
+
+
+def test_requirements_are_checked_when_a_recipe_is_read(write):
+    lines = ["mean - sft > 0", "success: mean > 40 %"]
+    assert load_recipe(write(SMALL), settings={"require": lines}).head.require == tuple(lines)
+    for line, told in (
+        ("mean - stf > 0", "no arm 'stf'; did you mean 'sft'"),
+        ("sucess: mean > 0", "no evaluation 'sucess'; did you mean 'success'"),
+        ("mean better sft", "is no requirement"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            load_recipe(write(SMALL), settings={"require": [line]})

@@ -42,6 +42,7 @@ __all__ = [
     "Outputs",
     "audit",
     "binarize",
+    "bridge",
     "clean",
     "diff",
     "export",
@@ -371,15 +372,24 @@ def binarize(
 def diff(a: DataLike, b: DataLike, *, out: str | Path | None = None, **settings: Any) -> Result:
     """Compare two preference sets: what is chosen and rejected differently, by source, model and length."""
     opened = read(a), read(b)
-    first, second = (reading_settings(each) for each in opened)
-    alike = ("limit", "split", "config", "encoding", "strict")
-    for key in alike:
-        if first[key] != second[key]:
-            raise ConfigError(f"notus.diff: {key} is {first[key]} of a and {second[key]} of b; read both alike")
-    shared = {key: first[key] for key in alike}
-    shared |= {key: first[key] if first[key] == second[key] else None for key in ("layout", "map")}
+    shared = _read_alike(opened, ("a", "b"), "notus.diff")
     given = {"a": str(opened[0].place), "b": str(opened[1].place)} | shared | settings
     return Result(run_in_folder("diff", given, where="notus.diff", out=out, keep=opened))
+
+
+def bridge(old: DataLike, new: DataLike, *, out: str | Path | None = None, **settings: Any) -> Result:
+    """Put scores of a new judge on the scale of an old one, by answers that both have scored.
+
+    Args:
+        old: feedback with the old judge's scores.
+        new: feedback with the new judge's: some of the same answers, and further ones.
+        out: the run directory.
+        settings: of the step ``bridge``, such as ``scores="mean-rating"``.
+    """
+    opened = read(old), read(new)
+    given = {"old": str(opened[0].place), "new": str(opened[1].place)}
+    given |= _read_alike(opened, ("old", "new"), "notus.bridge") | settings
+    return Result(run_in_folder("bridge", given, where="notus.bridge", out=out, keep=opened))
 
 
 def forget(ids: str | Sequence[str], folder: str | Path, *, why: str = "", write: bool = True) -> "Forgotten":
@@ -401,6 +411,23 @@ def export(data: DataLike, path: str | Path, *, to: str = "trl", **settings: Any
     opened = read(data)
     given = reading_settings(opened) | {"to": to} | settings
     return Result(run_in_folder("export", given, where="notus.export", out=path, keep=(opened,)))
+
+
+def _read_alike(opened: tuple[Data, Data], names: tuple[str, str], where: str) -> dict[str, Any]:
+    """How two sets are read by one step.
+
+    Raises:
+        ConfigError: if they were to be read in different ways.
+    """
+    first, second = (reading_settings(each) for each in opened)
+    alike = ("limit", "split", "config", "encoding", "strict")
+    for key in alike:
+        if first[key] != second[key]:
+            raise ConfigError(
+                f"{where}: {key} is {first[key]} of {names[0]} and {second[key]} of {names[1]}; read both alike"
+            )
+    shared = {key: first[key] for key in alike}
+    return shared | {key: first[key] if first[key] == second[key] else None for key in ("layout", "map")}
 
 
 def _run_on_data(

@@ -9,7 +9,7 @@ Owns the functions and their results. The work is that of the steps, which the c
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from notus.api.data import Data, DataLike, Outputs, read, read_run, reading_settings
 from notus.api.results import Result, RunFolder, Temporary, run_in_folder
@@ -31,6 +31,7 @@ __all__ = [
     "collect",
     "compare",
     "dpo",
+    "draw_labels",
     "evaluate",
     "generate",
     "kto",
@@ -71,17 +72,32 @@ class Evaluation(Result):
 class Comparisons:
     """What can be told apart, for each kind of evaluation."""
 
-    def __init__(self, found: Mapping[str, Any]) -> None:
+    def __init__(
+        self, found: Mapping[str, Any], corrected: Mapping[str, Any] | None = None, requirements: Sequence[Any] = ()
+    ) -> None:
         self.found = dict(found)
         """Kind of evaluation → arms, pairs and summary; see ``evaluate.compare.Comparison``."""
+        self.corrected = dict(corrected or {})
+        """Kind of evaluation → what people's labels make of it; see ``evaluate.people.correct.ByPeople``."""
+        self.requirements = list(requirements)
+        """What became of each requirement; see ``evaluate.gate.requirement.Outcome``."""
+
+    @property
+    def held(self) -> bool:
+        """Whether all requirements are held."""
+        return all(each.outcome == "held" for each in self.requirements)
 
     def __repr__(self) -> str:
+        from notus.evaluate.people.correct import sentences_of
+
         lines: list[str] = []
         for name, comparison in self.found.items():
             lines.append(name)
             lines += [f"  {pair.verdict}" for pair in comparison.pairs]
             lines += [f"  {sentence}." for sentence in comparison.summary]
-        return "\n".join(lines)
+            by = self.corrected.get(name)
+            lines += [f"  {sentence}." for sentence in (sentences_of(by) if by is not None else ())]
+        return "\n".join([*lines, *map(str, self.requirements)])
 
 
 class Experiment(Result):
@@ -424,11 +440,71 @@ def evaluate(
     return Evaluation(folder)
 
 
-def compare(runs: Sequence[Result | str | Path], *, baseline: str | None = None) -> Comparisons:
-    """Compare arms of recipes, or single evaluations: means with intervals, and what can be told apart."""
-    from notus.recipes.experiment import compare_runs
+def compare(
+    runs: Sequence[Result | str | Path],
+    *,
+    baseline: str | None = None,
+    labels: str | Path | None = None,
+    categories: Mapping[str, str] | None = None,
+    require: str | Sequence[str] = (),
+) -> Comparisons:
+    """Compare arms of recipes, or single evaluations: means with intervals, and what can be told apart.
 
-    return Comparisons(compare_runs([each.path if isinstance(each, Result) else Path(each) for each in runs], baseline))
+    Args:
+        runs: directories of recipes that were run, or of single evaluations.
+        baseline: the arm that the others are placed beside.
+        labels: people's labels of some answers (``draw_labels``), or an arena's folder; they correct the judge:
+            ``corrected``.
+        categories: prompt id → its category; then each arm is corrected within each too.
+        require: what must be shown, such as ``dpo - sft > 0``: ``requirements``, and ``held``.
+    """
+    from notus.evaluate.people.correct import correct_all
+    from notus.recipes.experiment import gather_runs
+    from notus.recipes.votes import labels_beside
+
+    if categories is not None and labels is None:
+        raise ConfigError("notus.compare: 'categories' goes with 'labels': without, nothing is corrected by category")
+    gathered = gather_runs([each.path if isinstance(each, Result) else Path(each) for each in runs])
+    told = None
+    if labels is not None:
+        gathered, read_ = labels_beside(gathered, Path(labels))
+        told = read_.labels
+    lines = [*gathered.require, *([require] if isinstance(require, str) else require)]
+    by = {} if told is None else correct_all(gathered.scores, told, baseline or gathered.baseline, categories)
+    return Comparisons(gathered.compare(baseline), by, gathered.outcomes(lines, told))
+
+
+def draw_labels(
+    runs: Sequence[Result | str | Path],
+    path: str | Path,
+    *,
+    n: int = 200,
+    by: Literal["random", "uncertainty"] = "random",
+    only: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> Path:
+    """Draw answers for people to label, as a sheet of CSV or JSON lines.
+
+    Args:
+        runs: what is to be compared.
+        path: the sheet.
+        n: prompts; of each an answer of every arm.
+        by: at random, or prompts that the judge is unsure of more often.
+        only: the evaluation, where the runs hold several.
+        seed: decides what is drawn.
+        force: overwrite a file that is there.
+    """
+    from notus.evaluate.people.labels import draw_sheet, write_sheet
+    from notus.recipes.answers import texts_of
+    from notus.recipes.experiment import gather_runs
+
+    gathered = gather_runs([each.path if isinstance(each, Result) else Path(each) for each in runs])
+    if only is not None and only not in gathered.scores:
+        raise ConfigError(f"notus.draw_labels: there is no evaluation '{only}'; {nearest(only, gathered.scores)}")
+    scores = gathered.scores if only is None else {only: gathered.scores[only]}
+    write_sheet(Path(path), draw_sheet(scores, n, by=by, seed=seed, texts=texts_of(gathered)).rows, force=force)
+    return Path(path)
 
 
 def run(

@@ -13,12 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 from notus.cli.advice import describe_rows
-from notus.cli.terminal import ERR, OUT, print_json, print_table
+from notus.cli.terminal import ERR, OUT, print_json, print_table, show_findings
 from notus.core.run import MANIFEST, read_json
 from notus.evaluate.compare import Comparison
 from notus.recipes.experiment import Experiment
 from notus.report.finders import detection_table, label_table
 from notus.report.page import arms_table
+from notus.report.people.gate import required_section
 from notus.stats.intervals import estimates_as_json
 from notus.steps.perform import PlannedStep
 
@@ -123,6 +124,8 @@ def show_experiment(experiment: Experiment, *, as_json: bool) -> None:
         finders["label_finders"] = [{"audit": name, **estimates_as_json(of, "share")} for name, of in labels.items()]
         rows = _rows_of_steps(experiment.path)
         found = {"comparisons": estimates_as_json(comparisons, "score"), **finders, "rows": rows}
+        if outcomes := experiment.outcomes():
+            found["requirements"] = estimates_as_json(outcomes, "score")
         print_json(found | {"report": str(report)})
         return
     _print_comparisons(comparisons)
@@ -132,6 +135,8 @@ def show_experiment(experiment: Experiment, *, as_json: bool) -> None:
         print_table("Wrong labels against the truth", label_table(labels))
     if detections:
         print_table("Fault finders against the planted truth", detection_table(detections))
+    if outcomes := experiment.outcomes():
+        show_findings([required_section(outcomes)], as_json=False)
     for name, rows in _rows_of_steps(experiment.path).items():
         if rows["quarantined"] or rows["dropped"]:
             OUT.print(f"{escape(name)}: {escape(describe_rows(rows))}", soft_wrap=True)

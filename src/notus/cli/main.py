@@ -273,8 +273,19 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
     ),
     "compare": Command(
         "Compare arms, of one run or of several: means with intervals, and what can be told apart.",
-        "notus.cli.recipes:compare",
+        "notus.cli.compare.runs:compare",
         "notus compare runs/demo",
+    ),
+    "labels": Command(
+        "Draw answers for people to label, at random or by uncertainty: compare --labels corrects the judge by them.",
+        "notus.cli.compare.labels:labels",
+        "notus labels runs/demo --out labels.csv",
+    ),
+    "bridge": StepCommand(
+        "Put scores of a new judge on the scale of an old one, by answers that both have scored.",
+        "bridge",
+        "notus bridge old.jsonl new.jsonl --out runs/bridge",
+        arguments=("old", "new"),
     ),
     "report": Command(
         "Write the report of a run again, as one HTML file that needs no network.",

@@ -1,4 +1,4 @@
-"""The commands around recipes: demo, run, collect, compare, report."""
+"""The commands around recipes: demo, run, collect, report."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from notus.cli.options import AsJson, Out, Preview, Sets
 if TYPE_CHECKING:
     from notus.recipes.recipe import Recipe
 
-__all__ = ["collect", "compare", "demo", "report", "run"]
+__all__ = ["collect", "demo", "report", "run"]
 
 _Recipe = Annotated[
     str, typer.Argument(help="A recipe file, or the name of a built-in recipe. A python:FILE in it is code that runs.")
@@ -76,6 +76,8 @@ def run(
         return
     write_report(experiment)
     experiments.show_experiment(experiment, as_json=as_json)
+    if any(each.outcome != "held" for each in experiment.outcomes()):
+        raise typer.Exit(1)
 
 
 def collect(
@@ -172,28 +174,20 @@ def _ask_again(
     terminal.show_step(run, as_json=as_json)
 
 
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Directories of recipes that were run, or of single evaluations.")],
-    baseline: Annotated[str | None, typer.Option(help="Arm that the others are placed beside.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Compare arms, of one run or of several: means with intervals, and what can be told apart."""
-    from notus.cli import experiments
-    from notus.recipes.experiment import compare_runs
-
-    experiments.show_comparisons(compare_runs(runs, baseline), as_json=as_json)
-
-
 def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a recipe that was run.")],
     out: Annotated[Path | None, typer.Option("--out", help="The HTML file; by default report.html in the run.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="People's labels of some answers (notus labels): the judge is corrected."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --out.")] = False,
 ) -> None:
     """Write the report of a run again, as one HTML file that needs no network."""
     from notus.recipes.experiment import Experiment
     from notus.recipes.report import pictures_of, write_report
 
-    page = write_report(Experiment.read(run_dir), out, force=force)
+    page = write_report(Experiment.read(run_dir), out, force=force, labels=labels)
     print(page)
     if pictures_of(page).is_dir():
         print(f"Its pictures: {pictures_of(page)}", file=sys.stderr)

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -37,9 +38,11 @@ __all__ = [
     "compare",
     "describe_slope",
     "differs",
+    "differs_from",
     "format_estimate",
     "format_signed",
     "negated",
+    "p_against",
     "shifted",
     "slope",
 ]
@@ -198,6 +201,26 @@ def differs(estimate: Estimate, value: float = 0.0) -> bool:
     By the p-value and not the interval alone: an interval of no width, from two equal differences, proves nothing.
     """
     return p_value(shifted(estimate, -value)) < _LIMIT
+
+
+def differs_from(estimate: Estimate, value: float) -> bool:
+    """Whether the true mean can be told from a value at 5 %, whatever the kind of the interval."""
+    return p_against(estimate, value) < _LIMIT
+
+
+def p_against(estimate: Estimate, value: float) -> float:
+    """Two-sided p-value of "the truth is this value", below .05 exactly where the interval leaves it out.
+
+    By the t distribution where the interval is one of it, else by a normal one whose 95 % are the side that looks at
+    the value. An interval of no width is judged by its groups, as in ``p_value``.
+    """
+    if estimate.method.startswith(("clustered t", "t over")):
+        return p_value(shifted(estimate, -value))
+    side = estimate.mean - estimate.low if value < estimate.mean else estimate.high - estimate.mean
+    if side <= 0:
+        return 1.0 if value == estimate.mean else min(1.0, 2.0 * 0.5**estimate.groups)
+    normal = NormalDist()
+    return 2 * normal.cdf(-normal.inv_cdf(0.975) * abs(estimate.mean - value) / side)
 
 
 def shifted(estimate: Estimate, by: float) -> Estimate:

@@ -12,7 +12,7 @@ is that of ``evaluate.compare``; the arms of recipes are read by ``recipes.exper
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ from notus.evaluate.finders import (
     measure_finders,
     measure_label_finder,
 )
+from notus.evaluate.gate.requirement import Outcome, decide, parse_requirement
+from notus.evaluate.people.correct import sides_of_all
+from notus.evaluate.people.labels import Label
 from notus.evaluate.rewards import describe_against_chance
 from notus.provenance.training import run_flag
 from notus.recipes.check import check_plan, refuse_faults
@@ -45,10 +48,12 @@ from notus.steps.registry import STEPS, step_class
 
 __all__ = [
     "Experiment",
+    "Gathered",
     "ScoredRun",
     "check_folder",
     "compare_runs",
     "dry_plan",
+    "gather_runs",
     "is_run",
     "refuse_unlike",
     "run_recipe",
@@ -117,6 +122,39 @@ def refuse_unlike(runs: Sequence[ScoredRun]) -> None:
                 )
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """The scores of one run or of several, by evaluation, and what is known of their arms."""
+
+    scores: dict[str, list[Score]]
+    marks: dict[str, dict[str, str]]
+    """Evaluation → arm → why its scores are not to be trusted."""
+    baseline: str | None = None
+    """The arm that a recipe has its arms placed beside."""
+    require: tuple[str, ...] = ()
+    """What a recipe requires of its arms."""
+    folders: dict[tuple[str, str, int], Path] = field(default_factory=dict)
+    """Evaluation, arm and seed → the run directory that holds the scores."""
+
+    def compare(self, baseline: str | None = None) -> dict[str, Comparison]:
+        """Evaluation → the comparison of its arms."""
+        chosen = baseline or self.baseline
+        return {name: compare(scores, chosen, self.marks.get(name)) for name, scores in self.scores.items()}
+
+    def outcomes(self, lines: Sequence[str], labels: Sequence[Label] | None = None) -> list[Outcome]:
+        """What became of requirements; with labels, by what people would say.
+
+        Raises:
+            ConfigError: if a line is wrong.
+        """
+        if not lines:
+            return []
+        arms = {name: list(dict.fromkeys(score.arm for score in scores)) for name, scores in self.scores.items()}
+        wanted = [parse_requirement(line, arms) for line in lines]
+        corrections = None if labels is None else sides_of_all(self.scores, labels)
+        return decide(wanted, self.scores, self.marks, corrections)
+
+
 RECORD = "experiment.json"
 
 
@@ -181,8 +219,26 @@ class Experiment:
 
     def comparisons(self, baseline: str | None = None) -> dict[str, Comparison]:
         """Kind of evaluation → the comparison of its arms."""
-        baseline = baseline or self.record["recipe"].get("baseline")
-        return {name: compare(scores, baseline, self.marks(name)) for name, scores in self.scores().items()}
+        return self.gathered().compare(baseline)
+
+    def outcomes(self) -> list[Outcome]:
+        """What became of what the recipe requires."""
+        found = self.gathered()
+        return found.outcomes(found.require)
+
+    def gathered(self) -> Gathered:
+        """All scores, with what the recipe says of its arms."""
+        scores = self.scores()
+        recipe = self.record["recipe"]
+        folders = {
+            (name, arm, seed): folder
+            for arm, seeds in self.arms.items()
+            for seed, steps in seeds.items()
+            for name, folder in steps.items()
+            if name in scores and SCORES.is_in(folder)
+        }
+        marks = {name: self.marks(name) for name in scores}
+        return Gathered(scores, marks, recipe.get("baseline"), tuple(recipe.get("require") or ()), folders)
 
     def marks(self, name: str) -> dict[str, str]:
         """Arm → why its scores in a kind of evaluation are not to be trusted; arms whose scores may be are left out."""
@@ -285,13 +341,22 @@ def run_recipe(
 
 
 def compare_runs(paths: Sequence[Path], baseline: str | None) -> dict[str, Comparison]:
-    """Compare the arms of one run or of several.
+    """Compare the arms of one run or of several; see ``gather_runs``.
+
+    Args:
+        paths: directories of recipes that were run, or of single evaluations.
+        baseline: the arm that the others are placed beside.
+    """
+    return gather_runs(paths).compare(baseline)
+
+
+def gather_runs(paths: Sequence[Path]) -> Gathered:
+    """The scores of one run or of several.
 
     With several an arm is called ``run/arm``; a single evaluation is an arm by the name of its run.
 
     Args:
         paths: directories of recipes that were run, or of single evaluations.
-        baseline: the arm that the others are placed beside.
 
     Raises:
         InputError: if a directory is no run, nothing in them was evaluated, or no two of them in the same way.
@@ -303,12 +368,8 @@ def compare_runs(paths: Sequence[Path], baseline: str | None) -> dict[str, Compa
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError("a run is given twice; each can be compared once")
     single = len(paths) == 1 and not is_run(paths[0])
-    if single:
-        found = Experiment.read(paths[0]).comparisons(baseline)
-    else:
-        rows, marks = _gather_scores(paths)
-        found = {name: compare(scores, baseline, marks[name]) for name, scores in rows.items()}
-    if not found:
+    found = Experiment.read(paths[0]).gathered() if single else _gather_scores(paths)
+    if not found.scores:
         raise InputError(f"{', '.join(map(str, paths))}: no step of an evaluation has left scores; nothing to compare")
     return found
 
@@ -338,32 +399,38 @@ def _runs_in(folder: Path) -> list[Path]:
     return sorted(filter(_comparable, folder.iterdir())) if folder.is_dir() else []
 
 
-def _gather_scores(paths: Sequence[Path]) -> tuple[dict[str, list[Score]], dict[str, dict[str, str]]]:
-    """Kind of evaluation → the scores of all runs, and the marks of their arms."""
-    rows: dict[str, list[Score]] = {}
-    marks: dict[str, dict[str, str]] = {}
+def _gather_scores(paths: Sequence[Path]) -> Gathered:
+    """The scores of several runs, each arm under the name of its run."""
+    found = Gathered({}, {})
     kinds: list[set[str]] = []
     evaluations = {path: ScoredRun.read(path) for path in paths if is_run(path)}
     refuse_unlike(list(evaluations.values()))
     for label, path in zip(_labels(paths), paths, strict=True):
         if path in evaluations:
-            own = evaluations[path]
-            scores, known = {own.kind: own.scores(label)}, {own.kind: {label: own.mark()}}
+            run = evaluations[path]
+            own = Gathered({run.kind: run.scores(label)}, {run.kind: {label: run.mark()}})
+            own.folders[run.kind, label, 0] = path
         else:
-            experiment = Experiment.read(path)
-            scores = {
-                name: [Score(f"{label}/{s.arm}", s.seed, s.prompt_id, s.sample, s.value) for s in of_kind]
-                for name, of_kind in experiment.scores().items()
-            }
-            known = {name: {f"{label}/{arm}": mark for arm, mark in experiment.marks(name).items()} for name in scores}
-        kinds.append(set(scores))
-        for name, of_kind in scores.items():
-            rows.setdefault(name, []).extend(of_kind)
-            marks.setdefault(name, {}).update({arm: mark for arm, mark in known[name].items() if mark})
-    if len(paths) > 1 and rows and not any(sum(name in own for own in kinds) > 1 for name in rows):
+            own = _under(label, Experiment.read(path).gathered())
+        kinds.append(set(own.scores))
+        found.folders.update(own.folders)
+        for name, scores in own.scores.items():
+            found.scores.setdefault(name, []).extend(scores)
+            found.marks.setdefault(name, {}).update({arm: mark for arm, mark in own.marks[name].items() if mark})
+    if len(paths) > 1 and found.scores and not any(sum(name in own for own in kinds) > 1 for name in found.scores):
         held = "; ".join(f"{path} {', '.join(sorted(own)) or 'none'}" for path, own in zip(paths, kinds, strict=True))
         raise InputError(f"no two of the runs hold the same evaluation ({held}); name runs that were evaluated alike")
-    return rows, marks
+    return found
+
+
+def _under(label: str, own: Gathered) -> Gathered:
+    """The arms of an experiment as ``label/arm``."""
+    scores = {
+        name: [replace(score, arm=f"{label}/{score.arm}") for score in of_kind] for name, of_kind in own.scores.items()
+    }
+    marks = {name: {f"{label}/{arm}": mark for arm, mark in of_kind.items()} for name, of_kind in own.marks.items()}
+    folders = {(name, f"{label}/{arm}", seed): folder for (name, arm, seed), folder in own.folders.items()}
+    return Gathered(scores, marks, folders=folders)
 
 
 def check_folder(out: Path) -> None:

@@ -41,6 +41,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
+from notus.core.artifacts import SCORES
 from notus.core.config import (
     Config,
     load_yaml,
@@ -239,6 +240,8 @@ class _Head(Config):
     """Arm that the others are placed beside in the report."""
     curve: Curve | None = None
     """Arms that are doses of something, drawn as lines."""
+    require: tuple[str, ...] = ()
+    """What the arms must show, a line each: ``dpo - sft > 0``. The run ends with exit code 1 where one is not held."""
     threads: int = pydantic.Field(default=1, ge=1)
     """Threads of each process. It is part of a result's bits."""
     workers: int | None = pydantic.Field(default=None, ge=1)
@@ -322,6 +325,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), settings: Mapping[str
     for key, arm in named:
         if arm is not None and arm not in checked:
             raise ConfigError(f"{where}: {key} '{arm}' is no arm; {nearest(arm, checked)}")
+    _check_requirements(head.require, checked, where)
     return Recipe(head, checked, raw)
 
 
@@ -348,6 +352,28 @@ def make_plan(recipe: Recipe, out: Path | None = None) -> Plan:
                 done[name] = step.digest
             plan.arms[arm, seed] = done
     return plan
+
+
+def _check_requirements(lines: Sequence[str], arms: Mapping[str, Mapping[str, Step]], where: str) -> None:
+    """Refuse a requirement that names no arm, or no step that leaves scores.
+
+    Raises:
+        ConfigError: if a line is wrong.
+    """
+    if not lines:
+        return
+    from notus.evaluate.gate.requirement import parse_requirement
+
+    evaluations: dict[str, list[str]] = {}
+    for arm, steps in arms.items():
+        for name, step in steps.items():
+            if SCORES in step.leaves:
+                evaluations.setdefault(name, []).append(arm)
+    for line in lines:
+        try:
+            parse_requirement(line, evaluations)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
 
 
 def _check_label(what: str, name: str, where: str, rule: re.Pattern[str], said: str) -> None:

@@ -15,9 +15,11 @@ from notus.core.records import Output, Preference, Verdict
 from notus.core.run import MANIFEST, atomic, read_json, read_manifest
 from notus.core.tables import read_records
 from notus.evaluate.compare import Comparison, SweepPoint, describe_slope, slope
+from notus.evaluate.people.correct import correct_all
 from notus.recipes.experiment import Experiment
 from notus.recipes.recipe import Curve
 from notus.recipes.rounds_report import round_sections
+from notus.recipes.votes import labels_beside
 from notus.report.curves import Band, bands
 from notus.report.evaluations.sources import sources_table
 from notus.report.finders import detection_table, label_table
@@ -41,6 +43,9 @@ from notus.report.page import (
     render,
     write_pictures,
 )
+from notus.report.people.corrected import corrected_sections
+from notus.report.people.gate import required_section
+from notus.report.section import ReportSection
 from notus.report.table import Cell, Table
 from notus.report.training.curves import TrainingRun, read_training, training_pictures
 from notus.report.training.page import health_notes
@@ -106,7 +111,9 @@ _MEASURES = {
 _PROMPTS_SHOWN = 5
 
 
-def write_report(experiment: Experiment, path: Path | None = None, *, force: bool = False) -> Path:
+def write_report(
+    experiment: Experiment, path: Path | None = None, *, force: bool = False, labels: Path | None = None
+) -> Path:
     """Write the report of an experiment as one HTML file, by default ``report.html`` in its directory.
 
     Its pictures are written as files too, into a folder beside it: ``report-pictures/01-….svg``, in their order.
@@ -115,6 +122,8 @@ def write_report(experiment: Experiment, path: Path | None = None, *, force: boo
         experiment: a recipe that was run.
         path: the file; the default one is written anew.
         force: overwrite a named file that is there, and the pictures beside it.
+        labels: people's labels of some answers (``notus labels``), or an arena's folder; they correct the judge in a
+            section of its own.
 
     Raises:
         InputError: if the file cannot be written, or is there already, or the folder of its pictures holds something.
@@ -125,7 +134,7 @@ def write_report(experiment: Experiment, path: Path | None = None, *, force: boo
     if target.resolve() != (experiment.path / "report.html").resolve():
         check_named_file(target, force=force)
         check_named_folder(pictures_of(target), force=force)
-    report = build_report(experiment)
+    report = build_report(experiment, labels)
     page = render(report)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -142,8 +151,8 @@ def pictures_of(page: Path) -> Path:
     return page.with_name(f"{page.stem}-pictures")
 
 
-def build_report(experiment: Experiment) -> Report:
-    """Gather what the run directories of an experiment hold.
+def build_report(experiment: Experiment, labels: Path | None = None) -> Report:
+    """Gather what the run directories of an experiment hold, and what people's labels make of it.
 
     Raises:
         InputError: if it has none, or one that is not finished or damaged.
@@ -157,6 +166,7 @@ def build_report(experiment: Experiment) -> Report:
     sections = [
         *(section for name, made in comparisons.items() for section in curve_section(recipe.get("curve"), name, made)),
         *further,
+        *_by_people(experiment, labels),
         *round_sections(experiment.arms),
         *_what_answers_are(experiment),
         *_finders(experiment),
@@ -175,6 +185,24 @@ def build_report(experiment: Experiment) -> Report:
         lineage=_lineage(experiment),
         footer=tuple(_footer(experiment)),
     )
+
+
+def _by_people(experiment: Experiment, place: Path | None) -> Iterator[PageSection]:
+    """What the recipe requires, and what the labels say."""
+    gathered = experiment.gathered()
+    labels = None
+    found: list[ReportSection] = []
+    if place is not None:
+        gathered, read = labels_beside(gathered, place)
+        labels = read.labels
+        if read.empty:
+            found.append(ReportSection("Labels", (f"{read.empty:,} rows of the labels are not filled in.",)))
+    if outcomes := gathered.outcomes(gathered.require, labels):
+        found.append(required_section(outcomes))
+    if labels is not None:
+        found += corrected_sections(correct_all(gathered.scores, labels, gathered.baseline))
+    for each in found:
+        yield PageSection(each.heading, "", tuple(each.blocks()))
 
 
 def _headline(name: str, comparison: Comparison) -> Headline:
