@@ -41,7 +41,9 @@ def test_a_blank_answer_follows_nothing():
         assert check_answer(blank, checks).loose == (False,)
 
 
-def test_ids_of_a_language_are_the_same():
+def test_ids_of_english_are_the_same_and_those_of_other_languages_are_not_known():
+    with pytest.raises(ConfigError, match="es:punctuation:no_comma"):
+        Check("es:punctuation:no_comma")
     assert plain_id("en:punctuation:no_comma") == "punctuation:no_comma"
     assert plain_id("count:keywords_multiple") == "count:keywords_multiple"
     assert plain_id("python:de:mine.py:check") == "python:de:mine.py:check"

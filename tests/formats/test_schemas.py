@@ -56,6 +56,7 @@ DOCUMENTED: dict[str, tuple[str, dict[str, Any]]] = {
             "trl-unpaired": {"prompt": TURNS, "completion": TURNS, "label": pa.bool_()},
             "trl-sft": {"messages": TURNS},
             "trl-prompt-completion": {"prompt": TURNS, "completion": TURNS},
+            "trl-grpo": {"prompt": TURNS},
         }.items()
     },
 }
@@ -81,6 +82,7 @@ RECORDS: dict[type[Data], list[Data]] = {
     ],
     Feedback: [decode(raw_row())],
 }
+CHECKED = Dialogue(messages=ASKED, extra={"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}], "key": 1})
 
 
 def test_each_format_that_is_written_has_its_documented_columns_here():
@@ -92,7 +94,8 @@ def test_rows_have_the_documented_columns_and_types(name):
     _, columns = DOCUMENTED[name]
     kind = FORMATS[name].record
     assert kind is not None
-    records = [each for each in RECORDS[kind] if name != "trl-prompt-completion" or "prompt" not in each.extra]
+    given = [CHECKED] if name == "trl-grpo" else RECORDS[kind]
+    records = [each for each in given if name != "trl-prompt-completion" or "prompt" not in each.extra]
     rows = [encode_row(record, name) for record in records]
     for row in rows:
         assert columns.keys() <= row.keys()

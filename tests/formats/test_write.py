@@ -263,6 +263,9 @@ def test_a_file_of_either_kind_reads_back_under_its_layout(tmp_path: Path, layou
         Dialogue: [Dialogue(messages=(*simple().prompt, message(str(n)))) for n in range(5)],
         Feedback: [decode(raw_row())],
     }
+    if layout == "trl-grpo":  # prompts alone, with their checks
+        checked = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}], "key": 1}
+        many[Dialogue] = [Dialogue(messages=(message(f"Question {n}?", "user"),), extra=checked) for n in range(5)]
     rows = [encode_row(record, layout) for record in many[kind]]
     assert write_jsonl(tmp_path / "rows.jsonl", rows) == write_parquet(tmp_path / "rows.parquet", rows) == len(rows)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "rows.parquet"]

@@ -10,12 +10,13 @@ import notus
 from notus.core.errors import ConfigError, DataError
 from notus.core.records import Message, Output
 from notus.core.run import read_json, read_manifest
-from notus.core.tables import read_table, write_records
+from notus.core.tables import read_records, read_table, write_records
 from notus.engine.load import save_model
 from notus.recipes.experiment import compare_runs
 from notus.steps.base import read_findings
 from notus.steps.checks.ifeval import Ifeval
 from notus.steps.perform import run_step
+from tests.helpers.misbehaving import Server
 
 PROMPTS = [
     ("Name a river.", ["en:punctuation:no_comma"], [{}]),
@@ -167,6 +168,10 @@ def test_a_model_answers_and_its_run_of_generate_gives_the_same(model, tokenizer
     run = run_step("ifeval", Ifeval.parse(given, where="test"), tmp_path / "run", seed=3)
     rows = read_table(run.path / "answers.parquet")
     assert [row["key"] for row in rows] == ["0", "1", "2"]
+    outputs = list(read_records(run.path / "outputs.parquet", Output))
+    assert read_manifest(run.path)["summary"]["truncated"] == sum(output.truncated for output in outputs) > 0
+    assert any("cut at the token limit" in each for each in read_findings(run.path)[0].sentences)
+    assert [row["id"] for row in read_table(run.path / "scores.parquet")] == [output.id for output in outputs]
     stored = {"prompts": prompts, "outputs": str(run.path), "name": "again"}
     again = run_step("ifeval", Ifeval.parse(stored, where="test"), tmp_path / "again", seed=3)
     assert [row["text"] for row in read_table(again.path / "answers.parquet")] == [row["text"] for row in rows]
@@ -247,3 +252,24 @@ def test_the_command_and_the_python_face_give_the_same(tmp_path, prompts):
     found = notus.evaluate(answers, "ifeval", data=prompts)
     summary = read_manifest(tmp_path / "run")["summary"]
     assert found.summary["figures"] == summary["figures"]
+
+
+def test_an_endpoint_answers_and_what_it_refuses_is_in_no_share(tmp_path):
+    refused = "fault=filter-400*9 three?"
+    rows = [
+        {
+            "key": number,
+            "prompt": text,
+            "instruction_id_list": ["startend:end_checker"],
+            "kwargs": [{"end_phrase": "."}],
+        }
+        for number, text in enumerate(["one?", "two?", refused])
+    ]
+    prompts = jsonl(tmp_path / "prompts.jsonl", rows)
+    with Server() as server:
+        endpoint = {"name": "far", "model": "m", "urls": [server.url], "backoff": 0.02}
+        given = {"prompts": prompts, "endpoints": [endpoint], "ledger": str(tmp_path / "ledger.sqlite")}
+        run = run_step("ifeval", Ifeval.parse(given, where="test"), tmp_path / "run")
+    summary = read_manifest(run.path)["summary"]
+    assert (summary["models"], summary["answers"], summary["unanswered"]) == (["far"], 2, {"far": 1})
+    assert summary["figures"]["far"]["prompt_strict"]["mean"] == 1  # each answer of the server ends with a point

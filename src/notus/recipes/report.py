@@ -99,6 +99,7 @@ def _lines(curve: Curve, comparison: Comparison) -> dict[str, list[SweepPoint]]:
 
 
 _MEASURES = {
+    "ifeval": "share of answers that follow all instructions of their prompt, as a program checks",
     "success": "share of sampled answers that pass the exact checker",
     "rewards": "share of held-out pairs whose chosen answer has the higher implicit reward (a tie counts ½)",
 }

@@ -1,5 +1,6 @@
 """Plain readers of dialogues, alone or beside a verdict on their answer."""
 
+import json
 from collections.abc import Callable
 
 from tests.helpers.plain_readers.pairs import divide, unpaired
@@ -132,6 +133,18 @@ def against(form: Callable[[Row], Said]) -> Callable[[Row], Row]:
     return read
 
 
+def checked(row: Row) -> Said:
+    if len(row["instruction_id_list"]) != len(row["kwargs"]):
+        raise ValueError(row)
+    return [("user", text(row["prompt"]))]
+
+
+def for_grpo(row: Row) -> Said:
+    if not all(each["id"] for each in json.loads(row["checks"])):
+        raise ValueError(row)
+    return turns(row["prompt"])
+
+
 def ours(row: Row) -> Row:
     sides = {side: turns(row[side]) for side in ("prompt", "chosen", "rejected")}
     return sides | {
@@ -150,6 +163,9 @@ READERS = {
     "ultrachat": alone(messages),
     "trl-sft": alone(messages),
     "trl-prompt-completion": alone(lambda row: [*turns(row["prompt"]), *turns(row["completion"], "assistant")]),
+    "checklists": alone(lambda row: [("user", text(row["prompt"]))]),
+    "ifeval": alone(checked),
+    "trl-grpo": alone(for_grpo),
     "sharegpt": alone(FORMS["conversations"]),
     "notus-dialogues": lambda row: {"messages": turns(row["messages"])},
     "notus-preferences": ours,

@@ -5,13 +5,15 @@ import json
 import pytest
 
 from notus.core.errors import ConfigError, DataError
-from notus.core.records import Completion, Feedback, Message
+from notus.core.records import Completion, Feedback, Message, Output, Preference
 from notus.core.run import read_json
 from notus.core.stage import Tally
 from notus.core.tables import read_records, write_records
 from notus.rankers.make import best_of, make_ranker
 from notus.rankers.ref import RankerRef
+from notus.steps.answers.best_of_n import BestOfN
 from notus.steps.answers.rank import Rank
+from notus.steps.data.binarize import Binarize
 from notus.steps.perform import run_step
 
 ROW = {
@@ -70,3 +72,19 @@ def test_rank_takes_it_and_counts_what_it_does_not_know(prompts, tmp_path):
     assert [item.extra.get("ranker_score") for item in found[1].completions] == [None] * 4
     tallies = {tally["stage"]: tally for tally in read_json(run.path / "tally.json")}
     assert tallies["rank"]["dropped"].get("no-checks") == len(ANSWERS)
+
+
+def test_pairs_and_best_of_n_are_made_by_it_like_by_any_ranker(prompts, tmp_path):
+    outputs = [
+        Output(prompt=user("Name a river."), text=answer, model="m", sample=number)
+        for number, answer in enumerate(ANSWERS[:3])
+    ]
+    write_records(tmp_path / "outputs.parquet", outputs, Output)
+    given = {"outputs": str(tmp_path / "outputs.parquet"), "ranker": f"checks:{prompts}"}
+    ranked = run_step("rank", Rank.parse(given, where="test"), tmp_path / "ranked")
+    binarize = Binarize.parse({"data": str(ranked.path), "strategy": "ranker", "rejected": "worst"}, where="test")
+    (pair,) = read_records(run_step("binarize", binarize, tmp_path / "pairs").path / "preferences.parquet", Preference)
+    assert (pair.chosen[-1].content, pair.rejected[-1].content) == (ANSWERS[2], ANSWERS[0])
+    best = run_step("best-of-n", BestOfN.parse(given | {"n": 3}, where="test"), tmp_path / "best")
+    (kept,) = read_records(best.path / "outputs.parquet", Output)
+    assert kept.text == ANSWERS[2]

@@ -17,7 +17,7 @@ from typing import Any
 from notus.checks.prompts import CheckedPrompt, by_text, checked_prompt
 from notus.core.artifacts import DIALOGUES
 from notus.core.errors import DataError
-from notus.core.records import Dialogue
+from notus.core.records import Dialogue, digest
 from notus.core.tables import read_records, table_exists
 from notus.formats.quarantine import RowReader
 from notus.formats.rows import Payload, parse_row, read_rows
@@ -42,6 +42,13 @@ class StoredAnswer:
     loose: tuple[bool, ...] | None = None
     file: str = ""
     line: int = 0
+    truncated: bool = False
+    """Whether it was cut at the token limit, where that is known."""
+
+    @property
+    def id(self) -> str:
+        """That of the ``Output`` which it is."""
+        return digest(self.prompt.prompt_id, self.model, str(self.sample), self.text)
 
 
 class PromptIndex:

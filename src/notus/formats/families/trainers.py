@@ -558,6 +558,7 @@ def _is_ifeval(row: Row) -> bool:
 
 def _read_ifeval(row: Row) -> Dialogue:
     """Read a prompt whose checks stay further columns."""
+    refuse_verdict(row)
     known, extra = split_fields(row, ("prompt",))
     text = read_text(required(known, "prompt"), "prompt")
     ids, settings = (read_list(required(extra, name), name) for name in _CHECKS)
@@ -572,6 +573,7 @@ def _is_grpo(row: Row) -> bool:
 
 def _read_grpo(row: Row) -> Dialogue:
     """Read a prompt with its checks as JSON text."""
+    refuse_verdict(row)
     known, extra = split_fields(row, ("prompt", "checks"))
     said = read_messages(required(known, "prompt"), "prompt", "user")
     try:
@@ -579,6 +581,9 @@ def _read_grpo(row: Row) -> Dialogue:
     except (ValueError, RecursionError):
         raise RowError("checks", "broken-json", known["checks"]) from None
     found = [read_as(each, Row, f"checks[{index}]") for index, each in enumerate(read_list(checks, "checks"))]
+    for index, each in enumerate(found):
+        if other := sorted(each.keys() - {"id", "kwargs"}):
+            raise RowError(f"checks[{index}].{other[0]}", "unknown-field", other[0])
     extra["instruction_id_list"] = [required(each, "id", f"checks[{index}].") for index, each in enumerate(found)]
     extra["kwargs"] = [each.get("kwargs") for each in found]
     keep_as_read(extra, {"prompt": said})
@@ -594,7 +599,7 @@ def _write_grpo(dialogue: Dialogue) -> Row:
         said = f"the format 'trl-grpo' holds prompts with checks, in the columns {' and '.join(_CHECKS)} of IFEval"
         raise NoPlaceError(said, ["extra"])
     checks = [{"id": name, "kwargs": own} for name, own in zip(ids, settings, strict=True)]
-    row = {**sides, "checks": json.dumps(checks, ensure_ascii=False), "source": dialogue.source}
+    row = {**sides, "checks": json.dumps(checks, ensure_ascii=False, separators=(",", ":")), "source": dialogue.source}
     return with_extra(row, {name: value for name, value in extra.items() if name not in _CHECKS})
 
 
@@ -636,7 +641,7 @@ FORMATS = (
         decode=_read_grpo,
         matches=_is_grpo,
         encode=_write_grpo,
-        sample={"prompt": _TURNS[:1], "checks": '[{"id": "punctuation:no_comma", "kwargs": {}}]'},
+        sample={"prompt": _TURNS[:1], "checks": '[{"id":"punctuation:no_comma","kwargs":{}}]'},
     ),
     Format(
         name="messages-pairs",

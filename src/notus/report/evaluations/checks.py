@@ -62,6 +62,9 @@ def _doubts(checked: Sequence[CheckedAnswer], missing: Mapping[str, int]) -> lis
     empty = sum(not each.answer.text.strip() for each in checked)
     if empty:
         told.append(f"{empty:,} of {len(checked):,} answers are empty, and follow no instruction.")
+    cut = sum(each.answer.truncated for each in checked)
+    if cut:
+        told.append(f"{cut:,} of {len(checked):,} answers were cut at the token limit: what stands at the end is lost.")
     return told
 
 

@@ -119,7 +119,6 @@ class Ifeval(Step, MayLose, EndpointSettings):
         if not drawn:
             raise context.run.refuse_losses("none of the prompts can be asked")
         context.write(OUTPUTS, drawn)
-        context.note(truncated=sum(output.truncated for output in drawn))
         index = PromptIndex(prompts)
         return [_answer_of(output, index, self.name or output.model) for output in drawn]
 
@@ -147,8 +146,15 @@ class Ifeval(Step, MayLose, EndpointSettings):
 
 
 def _answer_of(output: Output, index: PromptIndex, name: str) -> StoredAnswer:
-    asked = output.prompt[-1].content
-    return StoredAnswer(index.find(None, asked), output.text, name, output.sample, file=output.file, line=output.line)
+    return StoredAnswer(
+        index.find(None, output.prompt[-1].content),
+        output.text,
+        name,
+        output.sample,
+        file=output.file,
+        line=output.line,
+        truncated=output.truncated,
+    )
 
 
 def _read_outputs(tally: Tally, table: Path, index: PromptIndex, name: str | None) -> list[StoredAnswer]:
@@ -192,6 +198,7 @@ def _write(
         prompts=len(prompts),
         answers=len(checked),
         empty=empty,
+        truncated=sum(each.answer.truncated for each in checked),
         unanswered={model: count for model, count in missing.items() if count},
         verdict=config.verdict,
         own_checks=_own_checks(config.own_checks),
@@ -231,6 +238,7 @@ def _verdict_of(each: CheckedAnswer, way: str) -> Verdict:
         score=float(not broken),
         sample=answer.sample,
         reason=" ".join(broken),
+        id=answer.id,
         file=answer.file,
         line=answer.line,
     )
