@@ -163,6 +163,7 @@ READERS = {
     "ultrachat": alone(messages),
     "trl-sft": alone(messages),
     "trl-prompt-completion": alone(lambda row: [*turns(row["prompt"]), *turns(row["completion"], "assistant")]),
+    "checklists": alone(lambda row: [("user", text(row["prompt"]))]),
     "ifeval": alone(checked),
     "trl-grpo": alone(for_grpo),
     "sharegpt": alone(FORMS["conversations"]),

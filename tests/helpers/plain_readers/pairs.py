@@ -6,7 +6,9 @@ from tests.helpers.plain_readers.values import Row, Said, is_flag, number, text,
 
 NAMES = ("score", "rating", "reward", "avg_rating", "mean_rating", "average_rating", "overall_score", "rm_score")
 SCORES = tuple(
-    (form.format("chosen", name), form.format("rejected", name)) for name in NAMES for form in ("{1}_{0}", "{0}_{1}")
+    (form.format("chosen", name), form.format("rejected", name))
+    for name in NAMES
+    for form in ("{1}_{0}", "{0}_{1}", "{1}-{0}", "{0}-{1}")
 )
 
 

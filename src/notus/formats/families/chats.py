@@ -103,6 +103,7 @@ def _is_checklist(row: Row) -> bool:
 
 def _read_checklist(row: Row) -> Dialogue:
     """Read a prompt that answers are still to be drawn for."""
+    refuse_verdict(row)
     known, extra = split_fields(row, ("prompt",))
     prompt = Message(role="user", content=read_text(required(known, "prompt"), "prompt"))
     return Dialogue(messages=(prompt,), source=read_source(extra), extra=extra)
