@@ -117,3 +117,20 @@ def test_one_text_with_other_checks_is_refused():
     assert list(by_text([checked_prompt(one), checked_prompt(one)])) == ["Write."]
     with pytest.raises(DataError, match="stands there twice"):
         by_text([checked_prompt(one), checked_prompt(other)])
+
+
+def test_a_repeat_of_a_repeat_is_refused():
+    """``(a+)+$`` takes as many steps as 2 to the number of letters, of an answer of forty."""
+    for keyword in ("(a+)+$", "(?:x*y)*", "(.*a){20}"):
+        check = Check("keywords:existence", {"keywords": [keyword]})
+        with pytest.raises(DataError, match="repeats what is a repeat already"):
+            check.follows("a" * 40 + "!")
+    sections = Check("detectable_format:multiple_sections", {"section_spliter": "(S+)+", "num_sections": 1})
+    with pytest.raises(DataError, match="repeats what is a repeat already"):
+        sections.follows("S 1")
+    assert Check("keywords:existence", {"keywords": [r"\(a+\)", "(ab)+", "a+b*"]}).follows("(a) abab")
+
+
+def test_what_is_allowed_is_code_of_ones_own():
+    with pytest.raises(ConfigError, match="'mine' is no check of your own"):
+        make_checks(["punctuation:no_comma"], [{}], own=("mine",))

@@ -108,6 +108,18 @@ def test_unknown_repeated_failed_and_broken_lines_are_counted_and_named(batch, n
     assert "one.jsonl:23, one.jsonl:24" in out
 
 
+def test_an_answer_counts_and_not_the_failure_of_an_earlier_batch(batch, tmp_path):
+    """``--batch-in`` of all files there are: one request expired in the first batch, and was answered in the second."""
+    batch("--batch-out", "one")
+    lines = answered(tmp_path / "one")
+    expired = [line | {"response": None, "error": {"code": "batch_expired"}} for line in lines[:2]]
+    _, found, _ = batch("--batch-in", write(tmp_path / "all.jsonl", [*expired, expired[1], *lines, lines[0]]))
+    assert found["entered"]["replies"] == 20
+    assert (found["entered"]["failed"], found["entered"]["failed_ids"]) == ({}, [])
+    assert found["entered"]["repeated"] == [lines[1]["custom_id"], lines[0]["custom_id"]]
+    assert found["written"]["steps"] == {"judge/rubric": 20}
+
+
 def test_lines_of_the_messages_api_go_out_and_come_in(batch, tmp_path):
     recipe = tmp_path / "collect-desk.yaml"
     recipe.write_text(recipe.read_text().replace("model: writer-", "api: messages, model: writer-"))

@@ -8,7 +8,8 @@ import notus
 from notus.core.errors import InputError
 from notus.core.run import write_json
 from notus.evaluate.arena import VOTES, Vote, make_arena
-from notus.recipes.experiment import gather_runs
+from notus.evaluate.compare import Score
+from notus.recipes.experiment import Gathered, gather_runs
 from notus.recipes.votes import is_arena, labels_beside
 from notus.stats.corrected.mean import Sample, corrected_mean
 from notus.steps.evaluate.answers import Evaluate
@@ -60,3 +61,17 @@ def test_an_arena_of_other_runs_is_refused(place):
         labels_beside(gather_runs([place / "of-a"]), place / "arena")
     with pytest.raises(InputError, match="no arena's"):
         labels_beside(gather_runs([place / "of-a"]), place / "a")
+
+
+def test_each_seed_of_an_arm_has_scores_of_its_own(place):
+    """Both runs are one arm, under two seeds: what the judge says of a run is not what it says of the other seed's."""
+    runs = [place / "of-a", place / "of-b"]
+    plain = gather_runs(runs)
+    (kind,) = plain.scores
+    seeds = {"of-a": 0, "of-b": 1}
+    scores = [Score("dpo", seeds[s.arm], s.prompt_id, s.sample, s.value) for s in plain.scores[kind]]
+    folders = {(kind, "dpo", seed): place / name for name, seed in seeds.items()}
+    gathered, _ = labels_beside(Gathered({kind: scores}, {kind: {}}, folders=folders), place / "arena")
+    votes = gathered.scores[f"{kind} votes"]
+    assert {score.arm for score in votes} == {"dpo (seed 1) over dpo (seed 0)"}
+    assert sorted(score.value for score in votes) == [0.0] * 10 + [1.0] * 30

@@ -142,12 +142,15 @@ def make_checks(
             code that its user has not named as well.
 
     Raises:
-        ConfigError: for a ``python:`` name that is not among them.
+        ConfigError: for a ``python:`` name that is not among them, or one among them that is none.
         ConfigError, DataError: as ``Check`` does.
         DataError: if there is none, or the columns differ in length.
     """
     if len(ids) != len(settings):
         raise DataError(f"{len(ids)} checks have settings for {len(settings)}; give a mapping for each, {{}} for none")
+    for name in own:
+        if not is_python(name):
+            raise ConfigError(f"'{name}' is no check of your own, which are python:FILE.py:NAME; leave it out of them")
     if not ids:
         raise DataError("there is no check; give the id of at least one")
     for name in ids:

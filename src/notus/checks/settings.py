@@ -10,10 +10,13 @@ from typing import Any
 
 from notus.core.errors import DataError, nearest
 
-__all__ = ["RELATIONS", "holds", "pattern", "text", "texts", "whole"]
+__all__ = ["RELATIONS", "holds", "pattern", "refuse_repeats", "text", "texts", "whole"]
 
 RELATIONS = ("less than", "at least")
 """How a count is compared with the number of the instruction."""
+
+
+_REPEATED = re.compile(r"(?<!\\)[+*}][^()]*(?<!\\)\)[+*{]")
 
 
 def holds(count: int, relation: str, number: int) -> bool:
@@ -61,13 +64,27 @@ def texts(name: str, value: Any) -> Sequence[str]:
     return [text(name, each) for each in value]
 
 
+def refuse_repeats(name: str, value: str) -> None:
+    """Refuse an expression in which a repeat is repeated, such as ``(a+)+``: an answer may keep it busy for years.
+
+    Raises:
+        DataError: for such an expression.
+    """
+    if _REPEATED.search(value):
+        raise DataError(
+            f"the setting {name} of a check is {value!r:.60}, which repeats what is a repeat already, and may never end; "
+            "write it with one of the two"
+        )
+
+
 @cache
 def pattern(name: str, value: str) -> re.Pattern[str]:
     """A keyword of a prompts file: a regular expression that ignores case, as IFEval reads it.
 
     Raises:
-        DataError: if it is none.
+        DataError: if it is none, or repeats a repeat.
     """
+    refuse_repeats(name, value)
     try:
         return re.compile(value, re.IGNORECASE)
     except re.error as error:

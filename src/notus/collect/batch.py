@@ -7,7 +7,7 @@ and asks nobody. How a line looks is owned by ``llm.wire.batch``.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -190,7 +190,7 @@ class Entered:
 
 
 def enter_results(files: Iterable[Path], wanted: BatchWriter, ledger: Ledger) -> Entered:
-    """Enter the results of batches in the ledger, each once.
+    """Enter the results of batches in the ledger, each once; an answer counts, and not the failure of an earlier batch.
 
     Args:
         files: of results, and of errors where the provider has them apart.
@@ -201,24 +201,25 @@ def enter_results(files: Iterable[Path], wanted: BatchWriter, ledger: Ledger) ->
         InputError: if a file cannot be read.
         RunError: if the ledger cannot be written.
     """
-    found, seen, entries = Entered(), set[str](), list[Entry]()
+    found, entries = Entered(), list[Entry]()
+    seen: dict[str, Outcome] = {}
     for file in files:
         for number, line in _lines(file):
             key, result = id_of_line(line)
             if not key:
                 found.unread.append(f"{file.name}:{number}")
-            elif key in seen:
+            elif key in seen and (isinstance(seen[key], Reply) or not _answers(result, *wanted.wanted[key], key)):
                 found.repeated.append(key)
             elif key not in wanted.wanted and _is_key(key) and ledger.find([key]):
                 found.known.append(key)
             elif key not in wanted.wanted:
                 found.unknown.append(key)
             else:
-                seen.add(key)
                 request, endpoint = wanted.wanted[key]
                 outcome = outcome_of_line(result, request, key, endpoint)
                 found.price += outcome.price or 0.0
-                _count(found, key, outcome)
+                _count(found, key, outcome, seen.get(key))
+                seen[key] = outcome
                 entries.append((request, outcome))
             if len(entries) >= _CHUNK:
                 ledger.put(entries)
@@ -227,7 +228,15 @@ def enter_results(files: Iterable[Path], wanted: BatchWriter, ledger: Ledger) ->
     return found
 
 
-def _count(found: Entered, key: str, outcome: Outcome) -> None:
+def _answers(result: Mapping[str, Any], request: Request, endpoint: Endpoint, key: str) -> bool:
+    return isinstance(outcome_of_line(result, request, key, endpoint), Reply)
+
+
+def _count(found: Entered, key: str, outcome: Outcome, before: Outcome | None) -> None:
+    """Count a result; of a request that had failed in the same files, and is now answered, the answer alone."""
+    if isinstance(before, Failure):
+        found.failed -= Counter([before.kind])
+        found.failed_ids.remove(key)
     if isinstance(outcome, Reply):
         found.replies += 1
     else:

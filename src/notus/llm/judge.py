@@ -360,7 +360,12 @@ def _refuses(error: UnreadableError, reply: Reply) -> bool:
     """Whether a reply that was not read says no: as its server says, or in its first words."""
     if error.reason in ("cut-off", "only-thoughts"):
         return False
-    return error.reason == "refusal" or is_refusal(without_thoughts(reply.text))
+    if error.reason == "refusal":
+        return True
+    try:
+        return is_refusal(without_thoughts(reply.text))
+    except UnreadableError:  # only thoughts, to a parser that reads them too
+        return False
 
 
 def _tell(watch: ReadingWatch, value: Any) -> None:

@@ -5,6 +5,7 @@ are those of ``evaluate.arena``: whoever stops early has voted on a random part 
 labels of an evaluation of its own, ``… votes``, whose one arm is *b over a*.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from notus.core.artifacts import OUTPUTS
@@ -42,11 +43,11 @@ def labels_beside(gathered: Gathered, place: Path) -> tuple[Gathered, Read]:
         arms = [_arm_of(gathered, kind, Path(head[side])) for side in ("a", "b")]
         if None in arms:
             continue
-        values = {(score.arm, score.prompt_id, score.sample): score.value for score in of_kind}
-        name, arm = f"{kind} votes", f"{arms[1]} over {arms[0]}"
+        values = {((score.arm, score.seed), score.prompt_id, score.sample): score.value for score in of_kind}
+        name, arm = f"{kind} votes", _arm_name(arms)
         scores[name] = []
         for both in made.both.values():
-            given = [values.get((str(each), both.prompt_id, both.a.sample)) for each in arms]
+            given = [values.get((each, both.prompt_id, both.a.sample)) for each in arms]
             scores[name].append(Score(arm, 0, both.prompt_id, both.a.sample, _win(*given)))
         for row in feedback_of(made, votes):
             both = made.both[str(row.extra["match"])]
@@ -71,14 +72,20 @@ def _win(a: float | None, b: float | None) -> float | None:
     return 0.5 if a == b else float(b > a)
 
 
-def _arm_of(gathered: Gathered, kind: str, run: Path) -> str | None:
-    """The arm whose scores are of the answers of a run."""
+def _arm_name(arms: Sequence[tuple[str, int] | None]) -> str:
+    """b over a, with their seeds where one arm has trained both."""
+    (a, a_seed), (b, b_seed) = (each or ("", 0) for each in arms)
+    return f"{b} over {a}" if a != b else f"{b} (seed {b_seed}) over {a} (seed {a_seed})"
+
+
+def _arm_of(gathered: Gathered, kind: str, run: Path) -> tuple[str, int] | None:
+    """The arm, and the seed, whose scores are of the answers of a run."""
     outputs = {run.resolve(), OUTPUTS.at(run).resolve()}
-    for (name, arm, _), folder in gathered.folders.items():
+    for (name, arm, seed), folder in gathered.folders.items():
         if name != kind:
             continue
         inputs = read_json(folder / "inputs.json")
         paths = [entry.get("path") for entry in inputs.values() if isinstance(entry, dict)]
         if folder.resolve() in outputs or any(path and Path(path).resolve() in outputs for path in paths):
-            return arm
+            return arm, seed
     return None

@@ -92,6 +92,15 @@ def test_several_are_tested_at_once():
     assert "not with all 10 requirements at once" in str(first)
 
 
+def test_the_same_requirement_twice_is_tested_once():
+    """In a recipe and on the command line, however it is written: Holm does not count it twice."""
+    given = scores(fair=55, bad=50)
+    (alone,) = outcomes(["fair - bad > 0"], given)
+    (both,) = outcomes(["fair - bad > 0", "success: fair-bad>0.0"], given)
+    assert both == alone
+    assert len(outcomes(["fair - bad > 0", "fair - bad >= 0", "fair - bad > 0"], given)) == 2
+
+
 def test_what_cannot_be_compared_is_not_held():
     given = {"success": [Score("a", 0, "p", 0, 1.0), Score("b", 0, "q", 0, 0.0)]}
     (found,) = outcomes(["a - b > 0"], given)

@@ -10,6 +10,7 @@ from notus.core.errors import DataError, InputError
 from notus.evaluate.compare import Score
 from notus.evaluate.people.correct import correct, correct_all, correct_sides, sentences_of
 from notus.evaluate.people.labels import (
+    COLUMNS,
     Label,
     Labels,
     draw_sheet,
@@ -193,3 +194,43 @@ def test_categories_are_one_for_each_prompt(tmp_path):
     path.write_text('{"prompt_id": "a", "category": "x"}\n{"prompt_id": "a", "category": "y"}\n')
     with pytest.raises(InputError, match="'y' here and 'x' before"):
         read_categories(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_no_sign_in_an_answer_breaks_a_row(tmp_path, suffix):
+    """Unicode's line ends, a form feed, and an answer of 200,000 characters."""
+    path = tmp_path / f"sheet{suffix}"
+    texts = ["one\u2028two", "one\x0ctwo\x85three\x1cfour", "x" * 200_000, 'said "no",\r\nthen'.replace("\r", "")]
+    rows = [dict.fromkeys(COLUMNS, "") | {"prompt_id": f"p{n}", "answer": t, "label": n} for n, t in enumerate(texts)]
+    write_sheet(path, rows)
+    read = read_labels(path)
+    assert [(label.prompt_id, label.value) for label in read.labels] == [(f"p{n}", float(n)) for n in range(4)]
+    assert read.empty == 0
+
+
+def test_rows_nested_without_end_are_refused(tmp_path):
+    path = tmp_path / "sheet.jsonl"
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="sheet.jsonl:1 is no JSON"):
+        read_labels(path)
+
+
+def test_labels_of_an_evaluation_that_is_not_there_are_counted():
+    others = [Label(PROMPTS[i], 1.0, evaluation="harness", arm="sft", seed=0, sample=0) for i in range(7)]
+    found = correct_all({"success": SCORES}, [*labels_of(range(20)), *others, Label("nowhere", 1.0)])
+    assert found["success"].labels.unmatched == 8
+    assert "8 labels are on answers that are none of these runs', and were left out" in sentences_of(found["success"])
+
+
+def test_labels_of_other_answers_that_cannot_be_used_are_said():
+    """Three others that people all call good tell of no error on bad ones."""
+    others = [Label(f"x{i}", 1.0, judge=1.0) for i in range(3)]
+    found = correct(SCORES, match_labels("success", SCORES, [*labels_of(range(20)), *others]))
+    assert found.labels.others == 3
+    assert "3 labels of other answers were left out" in " ".join(sentences_of(found))
+
+
+def test_a_prompt_has_one_chance():
+    labels = [*labels_of([1], arms=("sft",), chance=0.5), *labels_of([1], arms=("dpo",), chance=0.25)]
+    with pytest.raises(DataError, match=r"chance 0\.25 here, and with 0\.5 before"):
+        match_labels("success", SCORES, labels)

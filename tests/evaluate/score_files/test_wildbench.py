@@ -171,9 +171,11 @@ def test_what_is_no_judgement_is_told(tmp_path):
     assert quarantine.total == 3
     assert [drop.reason for drop in tally.dropped][-1] == "judged-again"
     odd = [verdict("s1", "A+") | {"extent": 0}, verdict("s2", "A+", models=("x", "y"))]
+    odd.append({key: value for key, value in verdict("s3", "A+").items() if key not in ("winner", "extent")})
+    odd[-1]["parsed_result"] = {"choice": ["A+"]}
     again = Quarantine()
     assert read_judgements([write(tmp_path / "alder.json", odd)], RowReader(Tally("read", "rows"), again)) == []
-    assert again.total == 2
+    assert again.total == 3
     with pytest.raises(ConfigError, match="one kind at a time"):
         read_judgements([write(tmp_path / "alder.json", [score("s1", "6"), verdict("s2", "A+")])], RowReader())
     with pytest.raises(DataError, match="known: "):

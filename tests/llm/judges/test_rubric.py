@@ -1,11 +1,13 @@
 """A rubric file: what it may say, what a judge is asked by it, and what of a reply is read."""
 
 import json
+import time
 
 import pytest
 
 from notus.core.errors import ConfigError
-from notus.llm.judge import Judges, Unscored, ask
+from notus.core.records import Message
+from notus.llm.judge import Judges, Question, Unscored, ask
 from notus.llm.judges.rubric import read_rubric
 from notus.llm.judges.rubric_judge import RubricJudge
 from notus.llm.parse import UnreadableError
@@ -190,3 +192,22 @@ def test_a_refusal_and_a_cut_are_called_so(write):
         (judged,) = ask(generator, generator.models["judge"], [judges.assess("i", "a")], Decoding(), tries=1)
         assert isinstance(judged.value, Unscored)
         assert (judged.value.kind, judged.value.reason) == ("unreadable", reason)
+
+
+def test_a_long_line_of_asterisks_is_read_at_once(write):
+    """A judge that stammers: in time that grows with the square of the line it took a minute."""
+    judge, began = RubricJudge(write(WHOLE)), time.process_time()
+    for line in ("*" * 20_000, "* " * 10_000, "_" * 20_000 + "facts: 1"):
+        with pytest.raises(UnreadableError, match="missing-score"):
+            judge.read(f"Fine.\n{line}")
+    assert time.process_time() - began < 5
+
+
+def test_a_reply_of_thoughts_alone_is_no_refusal_and_no_error():
+    def read(reply):
+        raise UnreadableError("no-token", reply.text)
+
+    generator = Scripted(lambda _: "<think>I cannot judge this")
+    question = Question((Message(role="user", content="?"),), str, "judge/token", read_reply=read)
+    (judged,) = ask(generator, generator.models["judge"], [question], Decoding(), tries=1)
+    assert (judged.value.kind, judged.value.reason) == ("unreadable", "no-token")

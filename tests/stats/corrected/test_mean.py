@@ -148,3 +148,18 @@ def test_more_labels_narrow_by_their_root():
     needed = labels_for(found, width_with(found, 300))
     assert abs(needed - 400) <= 1
     assert labels_for(found, 1e-6) is None
+
+
+def test_labels_that_all_agree_are_not_certain():
+    """Twelve of twelve said yes, and the judge grades: Wilson's n/(n + z²), and not a share of 1 without a doubt."""
+    judged = random.random(200).tolist()
+    found = corrected_mean(Sample([1.0] * 12, judged[:12], judged))
+    z2 = stats.norm.ppf(0.975) ** 2
+    assert (found.estimate.mean, found.estimate.high) == (1.0, 1.0)
+    assert found.estimate.low == pytest.approx(12 / (12 + z2))
+    none = corrected_mean(Sample([0.0] * 12, judged[:12], judged))
+    assert (none.estimate.mean, none.estimate.high) == (0.0, pytest.approx(z2 / (12 + z2)))
+    chances = [0.5] * 6 + [0.25] * 6  # weights 2 and 4: (12 + 24)² / (6·4 + 6·16) = 10.8 cases, so ten
+    drawn = corrected_mean(Sample([1.0] * 12, judged[:12], judged, chances))
+    assert drawn.estimate.low == pytest.approx(10 / (10 + z2))
+    assert drawn.alone.low == pytest.approx(10 / (10 + z2))

@@ -3,7 +3,7 @@
 import json
 import re
 
-from notus.checks.settings import text, whole
+from notus.checks.settings import refuse_repeats, text, whole
 from notus.core.errors import DataError
 
 __all__ = [
@@ -46,6 +46,7 @@ def multiple_sections(answer: str, *, section_spliter: str, num_sections: int) -
         DataError: if it is none.
     """
     word = text("section_spliter", section_spliter).strip()
+    refuse_repeats("section_spliter", word)
     try:
         begins = re.compile(rf"\s?{word}\s?\d+\s?")
     except re.error as error:

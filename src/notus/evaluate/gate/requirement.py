@@ -8,7 +8,7 @@ The numbers are those of ``evaluate.compare``, what a file of the outcomes looks
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from notus.core.errors import ConfigError, nearest
@@ -108,13 +108,15 @@ def decide(
     """Hold requirements against scores.
 
     Args:
-        requirements: what must be shown.
+        requirements: what must be shown. The same twice, as in a recipe and on the command line, is tested once.
         scores: evaluation → the scores of its arms.
         marks: evaluation → arm → why its scores are not to be trusted.
         corrections: what people's labels make of it, where there are some: then they decide.
     """
+    once = {replace(each, text=""): each for each in reversed(requirements)}
     looked = [
-        _look(each, scores[each.metric], (marks or {}).get(each.metric, {}), corrections) for each in requirements
+        _look(each, scores[each.metric], (marks or {}).get(each.metric, {}), corrections)
+        for each in reversed(once.values())
     ]
     adjusted = holm([1.0 if each.p is None else each.p for each in looked])
     return [

@@ -13,7 +13,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from notus.core.errors import DataError
@@ -162,7 +162,12 @@ def sides_of_all(
 
 def _matched(scores: Mapping[str, Sequence[Score]], labels: Sequence[Label]) -> dict[str, Labels]:
     found = {name: match_labels(name, of, labels) for name, of in scores.items()}
-    whole = {name: of for name, of in found.items() if of.values or of.elsewhere is not None}
+    strange = sum(label.evaluation not in ("", *scores) for label in labels)
+    whole = {
+        name: replace(of, unmatched=of.unmatched + strange)
+        for name, of in found.items()
+        if of.values or of.elsewhere is not None
+    }
     if not whole:
         raise DataError(
             f"none of {counted(len(labels), 'label')} is on an answer of these runs ({', '.join(scores)}); draw a "
@@ -244,6 +249,11 @@ def _left_out(found: ByPeople) -> list[str]:
     ):
         if count:
             said.append(f"{count:,} {what}")
+    if labels.others and not any(arm.errors for arm in found.arms):
+        said.append(
+            f"{labels.others:,} labels of other answers were left out: error rates need answers that people call good, "
+            "such that they call bad, and a judge whose every score is 0 or 1"
+        )
     if labels.chances is not None:
         said.append("Labels count by one over the chance with which they were drawn")
     return said

@@ -7,6 +7,7 @@ lines, and finding its answers again. What is made of the labels is owned by ``e
 """
 
 import csv
+import io
 import json
 import math
 from collections import defaultdict
@@ -39,6 +40,8 @@ __all__ = [
 COLUMNS = ("evaluation", "arm", "seed", "prompt_id", "sample", "chance", "prompt", "answer", "label")
 _NEEDED = ("prompt_id", "label")
 _WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+_LONGEST = 2**27
+"""Characters of a cell: an answer may be longer than what ``csv`` takes by itself."""
 Texts = Mapping[tuple[str, int, str, int], tuple[str, str]]
 """(arm, seed, prompt, sample) → the text of the prompt, and of the answer."""
 
@@ -83,6 +86,8 @@ class Labels:
     unscored: int = 0
     """Labels of answers that the judge gave no score."""
     elsewhere: Elsewhere | None = None
+    others: int = 0
+    """Labels of answers that are none of the runs', with what the judge says of them."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +251,7 @@ def match_labels(evaluation: str, scores: Sequence[Score], labels: Iterable[Labe
     A label that names no arm, seed or sample is on the answer that has the others, where there is only one.
 
     Raises:
-        DataError: if a label may be on several answers, or only some labels have a chance.
+        DataError: if a label may be on several answers, only some labels have a chance, or a prompt has two.
     """
     by_prompt: dict[str, list[Score]] = defaultdict(list)
     for score in scores:
@@ -274,8 +279,11 @@ def match_labels(evaluation: str, scores: Sequence[Score], labels: Iterable[Labe
             continue
         said[score.arm, score.seed, score.prompt_id, score.sample].append(label.value)
         without += label.chance is None
-        if label.chance is not None:
-            chances[label.prompt_id] = label.chance
+        if label.chance is not None and chances.setdefault(label.prompt_id, label.chance) != label.chance:
+            raise DataError(
+                f"line {label.line}: prompt {label.prompt_id} was drawn with the chance {label.chance:g} here, and with "
+                f"{chances[label.prompt_id]:g} before; a prompt has one"
+            )
     if chances and without:
         raise DataError(f"{counted(without, 'label')} have no chance, and others have one; give it to all or to none")
     weighted = len({round(chance, 5) for chance in chances.values()}) > 1
@@ -285,7 +293,8 @@ def match_labels(evaluation: str, scores: Sequence[Score], labels: Iterable[Labe
         unmatched=unmatched,
         repeated=sum(len(values) - 1 for values in said.values()),
         unscored=unscored,
-        elsewhere=_elsewhere([label for label in others if label.judge is not None]),
+        elsewhere=_elsewhere(told := [label for label in others if label.judge is not None]),
+        others=len(told),
     )
 
 
@@ -332,19 +341,24 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(f"cannot read {path}: {reason}") from None
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), 1):
+        # Not splitlines: a line separator of Unicode within a text ends no line of JSON.
+        for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise InputError(f"{path}:{number} is no JSON ({error})") from None
                 if not isinstance(row, dict):
                     raise InputError(f"{path}:{number} is {line[:40]!r}; a line is an object with {', '.join(_NEEDED)}")
                 yield number, row
         return
-    reader = csv.DictReader(text.splitlines(keepends=True))
-    for row in reader:
-        yield reader.line_num, {key: value for key, value in row.items() if key is not None}
+    csv.field_size_limit(_LONGEST)
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        for row in reader:
+            yield reader.line_num, {key: value for key, value in row.items() if key is not None}
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num} is no row of CSV ({error})") from None
 
 
 def _number(told: Any, name: str, where: str) -> float | None:

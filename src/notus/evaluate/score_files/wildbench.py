@@ -289,7 +289,7 @@ def _categories(tags: Iterable[str]) -> tuple[str, ...]:
 def _model_of(path: Path) -> str:
     """The model that a file is called after."""
     name = path.name
-    for suffix in (".gz", ".zst", ".jsonl", ".json"):
+    for suffix in (".gz", ".zst", ".jsonl", ".json", ".parquet"):
         name = name.removesuffix(suffix)
     return name
 
@@ -358,7 +358,7 @@ def _winner(row: Row, parsed: Row, models: tuple[str, str]) -> tuple[str, int]:
         winner, extent = read_as(row["winner"], str, "winner"), read_as(row.get("extent"), int, "extent")
     else:
         choice = parsed.get("choice")
-        if choice not in _EXTENTS:
+        if not isinstance(choice, str) or choice not in _EXTENTS:
             raise RowError("parsed_result.choice", "unknown-vote", choice, f"one of {', '.join(_EXTENTS)}")
         side, extent = _EXTENTS[choice]
         winner = {"A": models[0], "B": models[1]}.get(side, side)

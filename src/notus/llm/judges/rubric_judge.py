@@ -26,7 +26,8 @@ _MATERIAL = (
 )
 _SYSTEM = f"You judge answers of other assistants by a rubric. {_MATERIAL}"
 _CRITIQUE = "what is good, what is wrong or missing, and why"
-_BEFORE = r"[\s#>*_`~•·\-–—]*(?:\d{1,2}[.)]\s*)?[\s*_`\"\[(]*"
+# Possessive, as what may stand twice is tried in each of its parts otherwise: a minute for a line of 20,000 asterisks.
+_BEFORE = r"[\s#>*_`~•·\-–—]*+(?:\d{1,2}[.)]\s*+)?+[\s*_`\"\[(]*+"
 _YES_NO = re.compile(r"(?P<word>yes|no|true|false)(?:\s*[.,;:–—\-(].*)?", re.I | re.S)
 
 

@@ -28,7 +28,7 @@ are labelled is owned by ``stats.corrected.draw``, what more labels would bring 
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -61,6 +61,8 @@ FEWEST = 10
 _POWERED = "clustered t, prediction-powered"
 _STRATA = "strata, prediction-powered"
 _WILSON = "wilson, prediction-powered"
+_ROUNDING = 1e-9
+"""Ten equal weights are worth ten cases."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,9 @@ def corrected_mean(sample: Sample, population: Population = "like", *, power: fl
         "of_labels": _variance(own, clusters),
         "of_judge": _variance(others, _judged_clusters(sample)),
     }
-    if _yes_or_no(sample, labels):
+    if _yes_or_no(sample, labels) and labels.min() == labels.max():
+        found = replace(_unanimous(found, weights), method=_WILSON)
+    elif _yes_or_no(sample, labels):
         strata = _in_strata(sample, found, power, population) if tuned and sample.chances is None else None
         found = strata or _wilson(found, sizes["of_labels"], sizes["of_judge"])
     return Corrected(estimate=found, power=power, parts=(own, others), **sizes, **told)
@@ -201,7 +205,8 @@ def mean_of_labels(sample: Sample, population: Population = "like") -> Estimate 
     sums = np.bincount(index, weights=weights * (labels - mean) * np.sqrt(open_), minlength=groups)
     error = math.sqrt(groups / (groups - 1) * float(sums @ sums))
     half = t_quantile(0.975, groups - 1) * error
-    return Estimate(mean, mean - half, mean + half, len(labels), groups, "clustered t")
+    found = Estimate(mean, mean - half, mean + half, len(labels), groups, "clustered t")
+    return _unanimous(found, weights) if _yes_or_no(sample, labels) and labels.min() == labels.max() else found
 
 
 def over_replicates(found: Corrected, labelled: Sequence[Hashable], judged: Sequence[Hashable]) -> Estimate | None:
@@ -319,6 +324,16 @@ def _wilson(found: Estimate, of_labels: float, of_judge: float) -> Estimate:
     centre, scale = (p + z2 * a / 2) / (1 + z2 * a), 1 + z2 * a
     half = math.sqrt(max(centre**2 - (p * p - z2 * of_judge) / scale, 0.0))
     return Estimate(p, max(centre - half, 0.0), min(centre + half, 1.0), found.n, found.groups, _WILSON)
+
+
+def _unanimous(found: Estimate, weights: Array) -> Estimate:
+    """A share whose labels all agree, with Wilson's interval for as many cases as their weights are worth.
+
+    Nothing is left then that a slope could explain, and a t interval would have no width. Labels of unequal weights are
+    worth (Σw)²/Σw² cases (Kish 1965, "Survey Sampling", section 8.2).
+    """
+    cases = max(1, math.floor(1 / float(weights @ weights) + _ROUNDING))
+    return replace(proportion(round(found.mean * cases), cases), n=found.n, groups=found.groups)
 
 
 def _in_strata(sample: Sample, found: Estimate, power: float, population: Population) -> Estimate | None:

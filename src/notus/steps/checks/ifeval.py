@@ -141,7 +141,9 @@ class Ifeval(Step, MayLose, EndpointSettings):
                 raise DataError(f"{place} holds no answer of '{name}'; {nearest(name, models)}")
         kept = [answer for answer in found if not self.only or answer.model in self.only]
         if not kept:
-            raise DataError(f"{place} answers none of the prompts of {self.prompts}; give answers to the same prompts")
+            raise context.run.refuse_losses(
+                f"{place} answers none of the prompts of {self.prompts}; give answers to the same prompts"
+            )
         return kept
 
 
