@@ -194,6 +194,12 @@ def test_answers_to_other_prompts_of_a_run_are_dropped(tmp_path, prompts):
 OWN = "def short(answer, *, most):\n    return len(answer) <= most\n"
 
 
+def test_how_answers_are_drawn_is_no_setting_of_stored_ones(tmp_path):
+    prompts = jsonl(tmp_path / "p.jsonl", [{"prompt": "x", "instruction_id_list": [], "kwargs": []}])
+    with pytest.raises(ConfigError, match="'sampling' says how answers are drawn"):
+        Ifeval.parse({"prompts": prompts, "outputs": prompts, "sampling": {"samples": 3}}, where="test")
+
+
 def test_a_check_of_ones_own_counts_by_its_code(tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     row = {"prompt": "Be brief.", "instruction_id_list": [f"python:{tmp_path}/mine.py:short"], "kwargs": [{"most": 3}]}

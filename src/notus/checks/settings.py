@@ -72,8 +72,8 @@ def refuse_repeats(name: str, value: str) -> None:
     """
     if _REPEATED.search(value):
         raise DataError(
-            f"the setting {name} of a check is {value!r:.60}, which repeats what is a repeat already, and may never end; "
-            "write it with one of the two"
+            f"the setting {name} of a check is {value!r:.60}, which repeats what is a repeat already, and may never "
+            "end; write it with one of the two"
         )
 
 

@@ -239,3 +239,6 @@ def test_the_step_reads_single_answers_and_says_what_is_for_pairs(tmp_path):
     assert (whole["accuracy"]["mean"], whole["chance"], whole["scored"]) == (1.0, pytest.approx(1 / 3), 6)
     with pytest.raises(DataError, match="tie is for pairs"):
         run_step("reward-check", check(path, tie=0.5), tmp_path / "tie")
+    pairs = write(tmp_path / "pairs.jsonl", [{"prompt": f"p{n}", "chosen": "zz", "rejected": "z"} for n in range(6)])
+    with pytest.raises(DataError, match="question is for choices"):
+        run_step("reward-check", check(pairs, question="safer"), tmp_path / "question")

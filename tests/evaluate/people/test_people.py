@@ -211,7 +211,7 @@ def test_no_sign_in_an_answer_breaks_a_row(tmp_path, suffix):
 def test_rows_nested_without_end_are_refused(tmp_path):
     path = tmp_path / "sheet.jsonl"
     path.write_text("[" * 100_000)
-    with pytest.raises(InputError, match="sheet.jsonl:1 is no JSON"):
+    with pytest.raises(InputError, match=r"sheet\.jsonl:1 is no JSON"):
         read_labels(path)
 
 

@@ -295,3 +295,7 @@ def test_style_control_is_that_of_v2(tmp_path):
         run_step("arena-hard", step(judgments=(str(path),), answers=(str(answers),)), tmp_path / "run")
     with pytest.raises(ConfigError, match="control"):
         step(judgments=(str(path),), answers=(str(answers),), control=())
+    with pytest.raises(ConfigError, match="give the answers with their style"):
+        step(judgments=(str(path),), control=("length",))
+    with pytest.raises(ConfigError, match=r"have none, as those of v0\.1"):
+        run_step("arena-hard", step(judgments=(str(path),), category=("math",)), tmp_path / "none")

@@ -199,3 +199,20 @@ def test_the_step_scores_a_folder_of_models(tmp_path):
     alone = WildBench.parse({"judgments": (str(folder / "alder.json"),)}, where="test")
     table = read_table(run_step("wildbench", alone, tmp_path / "alone").path / "scores.parquet")
     assert sorted(row["value"] for row in table) == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_runs_are_compared_by_the_reward_that_is_reported(tmp_path):
+    """A win over an empty answer is 0 in WB-Reward, and so it is in the row of its task."""
+    config = WildBench.parse({"judgments": (str(write(tmp_path / "alder.json", REWARDS)),)}, where="test")
+    run = run_step("wildbench", config, tmp_path / "run")
+    (told,) = read_manifest(run.path)["summary"]["scores"]
+    rows = read_table(run.path / "scores.parquet")
+    assert sum(row["value"] for row in rows) / 9 == pytest.approx(told["mean"]["mean"])
+    assert [row["value"] for row in rows if row["reason"] == "not-whole"] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("given", [{"model": "other"}, {"length_margin": 0}])
+def test_what_is_for_verdicts_is_refused_with_scores(tmp_path, given):
+    path = write(tmp_path / "alder.json", [score("s1", "6"), score("s2", "7")])
+    with pytest.raises(ConfigError, match="for verdicts on two answers"):
+        run_step("wildbench", WildBench.parse({"judgments": (str(path),), **given}, where="test"), tmp_path / "run")

@@ -94,3 +94,22 @@ def test_real_judges_two_hundred_times():
     assert np.mean(held) >= 0.93
     assert np.mean(ratios) < 0.65
     assert np.mean(np.array(ratios) < 1) > 0.995
+
+
+def test_answers_to_one_prompt_are_one_case():
+    """Each answer four times over, as four draws of one prompt: the interval is that of the prompts, by hand."""
+    once = model(1, shared=12, new_only=8)
+    four = Both(*[np.repeat(side, 4).tolist() for side in (once.old, once.new)], np.repeat(range(20), 4).tolist())
+    found, slope = bridge({"a": four})
+    old, new = np.array(once.old), np.array(once.new)
+    left = old[:12] - slope * new[:12]
+    left = left - left.mean()
+    # The sums within prompts, each 4 of 48 labels, of which two in five are in doubt.
+    square = sum((4 / 48 * each * math.sqrt(48 / 47 * (1 - 48 / 80))) ** 2 for each in left)
+    error = math.sqrt(12 / 11 * (1 - 1 / 48) * square)
+    assert found["a"].estimate.width / 2 == pytest.approx(stats.t.ppf(0.975, 11) * error)
+    assert found["a"].estimate.groups == 12
+    single, _ = bridge({"a": once})
+    assert found["a"].estimate.width == pytest.approx(single["a"].estimate.width, rel=1e-9)
+    with pytest.raises(DataError, match="each to another prompt; the most that one has is 3"):
+        bridge({"a": Both([1.0, 2.0, 3.0] * 4, [2.0, 1.0, 3.0] * 4, [0, 1, 2] * 4)})

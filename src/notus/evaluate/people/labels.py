@@ -281,8 +281,8 @@ def match_labels(evaluation: str, scores: Sequence[Score], labels: Iterable[Labe
         without += label.chance is None
         if label.chance is not None and chances.setdefault(label.prompt_id, label.chance) != label.chance:
             raise DataError(
-                f"line {label.line}: prompt {label.prompt_id} was drawn with the chance {label.chance:g} here, and with "
-                f"{chances[label.prompt_id]:g} before; a prompt has one"
+                f"line {label.line}: prompt {label.prompt_id} was drawn with the chance {label.chance:g} here, and "
+                f"with {chances[label.prompt_id]:g} before; a prompt has one"
             )
     if chances and without:
         raise DataError(f"{counted(without, 'label')} have no chance, and others have one; give it to all or to none")

@@ -43,6 +43,7 @@ __all__ = [
     "WildScore",
     "read_judgements",
     "read_tasks",
+    "reward_of",
     "wildbench_scores",
 ]
 
@@ -238,11 +239,14 @@ def _score(own: Sequence[Judged], tasks: Mapping[str, tuple[str, ...]]) -> WildS
     )
 
 
+def reward_of(each: Judged) -> float:
+    """A score as it is, from 1 to 10; of a verdict the reward, which is 0 where an answer is empty or cut."""
+    return each.value if each.kind == "score" or each.whole else 0.0
+
+
 def _scaled(each: Judged) -> float:
-    """(s − 5)·2 of a score; of a verdict the reward, which is 0 where an answer is empty or cut."""
-    if each.kind == "score":
-        return (each.value - 5) * 2
-    return each.value if each.whole else 0.0
+    """(s − 5)·2 of a score; of a verdict the reward."""
+    return (each.value - 5) * 2 if each.kind == "score" else reward_of(each)
 
 
 def _category(name: str, tagged: Sequence[tuple[Judged, tuple[str, ...]]]) -> CategoryScore:

@@ -15,7 +15,7 @@ Fewer than three models say nothing of that, and then there is no score. Owns th
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from notus.core.errors import DataError
 from notus.stats.corrected.mean import FEWEST, Corrected, Population, Sample, corrected_mean, slope_within
 from notus.stats.distributions import t_quantile
-from notus.stats.intervals import Estimate, clustered_mean, finite_values
+from notus.stats.intervals import Estimate, clustered_mean, finite_values, number_labels
 
 __all__ = ["Both", "Bridged", "bridge"]
 
@@ -38,6 +38,8 @@ class Both:
 
     old: Sequence[float]
     new: Sequence[float]
+    prompts: Sequence[Hashable] | None = None
+    """Prompt of each answer: answers to one belong together. None is a prompt of its own each."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,15 @@ def bridge(models: Mapping[str, Both], population: Population = "these") -> tupl
         population: whether the mean is of these answers, or of such answers.
 
     Raises:
-        DataError: if no model has ``FEWEST`` answers that both judges have scored.
+        DataError: if no model has ``FEWEST`` answers, each to another prompt, that both judges have scored.
     """
     known = {name: _Known.make(both) for name, both in models.items()}
-    seen = {name: each for name, each in known.items() if len(each.y) >= FEWEST}
+    seen = {name: each for name, each in known.items() if each.groups >= FEWEST}
     if not seen:
-        most = max((len(each.y) for each in known.values()), default=0)
+        most = max((each.groups for each in known.values()), default=0)
         raise DataError(
-            f"a bridge needs {FEWEST} answers of a model that both judges have scored; the most that one has is {most}"
+            f"a bridge needs {FEWEST} answers of a model that both judges have scored, each to another prompt; the "
+            f"most that one has is {most}"
         )
     slope = _pooled(seen)
     offsets = {name: float(each.y.mean() - slope * each.f.mean()) for name, each in seen.items()}
@@ -96,14 +99,29 @@ class _Known:
     all_new: Array
     """The new judge on all answers that it has scored."""
     old_only: Array
+    of_shared: Sequence[Hashable]
+    """Prompts of the shared answers, as are the next two of the others."""
+    of_new: Sequence[Hashable]
+    of_old_only: Sequence[Hashable]
+    repeats: bool
+    """Whether a prompt has several answers."""
+
+    @property
+    def groups(self) -> int:
+        """Prompts of the shared answers."""
+        return len(set(self.of_shared))
 
     @classmethod
     def make(cls, both: Both) -> "_Known":
         old, new = np.asarray(both.old, dtype=np.float64), np.asarray(both.new, dtype=np.float64)
         if len(old) != len(new):
             raise DataError(f"{len(old)} old scores came with {len(new)} new ones; NaN stands for what is not judged")
-        shared = ~np.isnan(old) & ~np.isnan(new)
-        return cls(old[shared], new[shared], new[~np.isnan(new)], old[~np.isnan(old) & np.isnan(new)])
+        prompts = range(len(old)) if both.prompts is None else both.prompts
+        if len(prompts) != len(old):
+            raise DataError(f"{len(old)} answers came with {len(prompts)} prompts")
+        shared, judged, alone = ~np.isnan(old) & ~np.isnan(new), ~np.isnan(new), ~np.isnan(old) & np.isnan(new)
+        of = [[prompts[place] for place in np.flatnonzero(part)] for part in (shared, judged, alone)]
+        return cls(old[shared], new[shared], new[judged], old[alone], *of, len(set(prompts)) < len(prompts))
 
 
 def _pooled(seen: Mapping[str, _Known]) -> float:
@@ -124,42 +142,51 @@ def _told(each: _Known, alone: Estimate | None) -> dict[str, object]:
 
 
 def _seen(each: _Known, slope: float, population: Population) -> Bridged:
-    sample = Sample(each.y.tolist(), each.f.tolist(), each.all_new.tolist())
+    of = (each.of_shared, each.of_new) if each.repeats else (None, None)
+    sample = Sample(each.y.tolist(), each.f.tolist(), each.all_new.tolist(), None, *of)
     made: Corrected = corrected_mean(sample, population, power=slope)
     told = _told(each, made.alone)
     estimate = made.estimate
     if estimate is not None and len(each.old_only):
-        estimate = _with_known(estimate, each.old_only, population)
+        estimate = _with_known(estimate, each, population)
     return Bridged(estimate, note=made.note, **told)  # type: ignore[arg-type]
 
 
-def _with_known(estimate: Estimate, known: Array, population: Population) -> Estimate:
+def _with_known(estimate: Estimate, each: _Known, population: Population) -> Estimate:
     """The mean over the bridged answers and those whose old score is known."""
+    known = each.old_only
     n = estimate.n + len(known)
     share = len(known) / n
-    other = float(known.var(ddof=1)) / len(known) if population == "like" and len(known) > 1 else 0.0
+    other = _variance_of_mean(known, each.of_old_only, 1) if population == "like" and len(known) > 1 else 0.0
     mean = (1 - share) * estimate.mean + share * float(known.mean())
     quantile = t_quantile(0.975, estimate.groups - 1)
     half = math.hypot((1 - share) * estimate.width / 2, share * quantile * math.sqrt(other))
     return Estimate(mean, mean - half, mean + half, n, estimate.groups, estimate.method)
 
 
+def _variance_of_mean(values: Array, prompts: Sequence[Hashable], ddof: int) -> float:
+    """Of a mean, with prompts as clusters."""
+    index, groups = number_labels(prompts)
+    sums = np.bincount(index, weights=(values - values.mean()) / len(values), minlength=groups)
+    return float(sums @ sums) * groups / max(groups - ddof, 1)
+
+
 def _unseen(each: _Known, slope: float, offsets: Sequence[float], population: Population) -> Bridged:
-    alone = clustered_mean(each.y.tolist(), range(len(each.y))) if len(each.y) > 1 else None
+    alone = clustered_mean(each.y.tolist(), each.of_shared)
     told = _told(each, alone)
     if not len(each.all_new):
-        if len(each.old_only) > 1:
-            return Bridged(clustered_mean(each.old_only.tolist(), range(len(each.old_only))), **told)  # type: ignore[arg-type]
+        if (known := clustered_mean(each.old_only.tolist(), each.of_old_only)) is not None:
+            return Bridged(known, **told)  # type: ignore[arg-type]
         return Bridged(None, note="no score by either judge", **told)  # type: ignore[arg-type]
     if len(offsets) < _FEWEST_MODELS:
         note = (
-            f"{len(each.y)} of its answers have both scores ({FEWEST} are needed), and {len(offsets)} other models "
-            f"have enough of them ({_FEWEST_MODELS} are needed to tell how much judges differ between models)"
+            f"{each.groups} of its answers have both scores ({FEWEST} are needed, each to another prompt), and "
+            f"{len(offsets)} other models have enough of them ({_FEWEST_MODELS} are needed to tell how much judges differ between models)"
         )
         return Bridged(None, note=note, **told)  # type: ignore[arg-type]
     values = finite_values(offsets, offsets, "model")
     m, n = len(values), len(each.all_new)
-    own = slope**2 * float(each.all_new.var()) / n if population == "like" else 0.0
+    own = slope**2 * _variance_of_mean(each.all_new, each.of_new, 0) if population == "like" else 0.0
     error = math.sqrt(float(values.var(ddof=1)) * (1 + 1 / m) + own)
     mean = float(values.mean()) + slope * float(each.all_new.mean())
     half = t_quantile(0.975, m - 1) * error

@@ -89,6 +89,9 @@ class Ifeval(Step, MayLose, EndpointSettings):
             raise ValueError(f"one endpoint answers, and these are {len(self.endpoints)}; make a run for each")
         if self.only and self.outputs is None:
             raise ValueError("'only' chooses among the models of stored answers; leave it out")
+        for name in ("sampling", "limits") if self.outputs is not None else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"'{name}' says how answers are drawn, and 'outputs' are drawn already; leave it out")
         return self
 
     def run(self, context: Context) -> None:

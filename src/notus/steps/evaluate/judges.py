@@ -127,6 +127,8 @@ class JudgeTrial(Ranked):
             raise ValueError("nobody is on trial: name rankers (--ranker length), judges, or verdicts (--stored)")
         if self.stored and self.labels == "checks":
             raise ValueError("'stored' verdicts are on pairs with votes; with labels: checks those of the source count")
+        if self.own_checks and self.labels == "votes":
+            raise ValueError("'own_checks' are for labels: checks; leave them out")
         if asked := next((text for text in self.rankers if RankerRef.read(text).about.asks), None):
             raise ValueError(f"'{asked}' is a judge that is asked: name its endpoint under 'judges', not in 'rankers'")
         names = [*self.rankers, *(each.name for each in self.judges)]

@@ -79,6 +79,11 @@ class RewardCheck(Ranked):
         """Score pairs or choices by a ranker, and sum up how often a good answer wins."""
         choices = self._choices(context)
         if choices is None:
+            if self.question is not None:
+                raise DataError(
+                    f"question is for choices among several answers, and {context.inputs['data']} holds pairs, whose "
+                    "chosen answer is the good one; leave it out"
+                )
             self._check_pairs(context)
         else:
             self._check_choices(context, choices)

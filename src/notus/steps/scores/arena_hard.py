@@ -53,6 +53,8 @@ class ArenaHard(Step, MayLose):
     def _controls_something(self) -> Self:
         if self.answers and not self.control:
             raise ValueError("answers are given for style control, and 'control' names nothing; leave one of them out")
+        if not self.answers and self.control != type(self).model_fields["control"].default:
+            raise ValueError("'control' says what of style is controlled for; give the answers with their style too")
         return self
 
     def run(self, context: Context) -> None:
@@ -80,12 +82,12 @@ class ArenaHard(Step, MayLose):
             write_stored_scores(context, [_row(battle, self.strong) for battle in kept], kept)
 
     def _of_category(self, battles: list[Battle]) -> list[Battle]:
-        known = list(dict.fromkeys(battle.category for battle in battles))
+        known = list(dict.fromkeys(battle.category for battle in battles if battle.category))
+        if self.category and battles and not known:
+            raise ConfigError("category: these judgements have none, as those of v0.1; leave it out")
         for name in self.category:
             if name not in known:
-                raise ConfigError(
-                    f"category: no judgement is of '{name}'; {nearest(name, [each for each in known if each])}"
-                )
+                raise ConfigError(f"category: no judgement is of '{name}'; {nearest(name, known)}")
         return [battle for battle in battles if not self.category or battle.category in self.category]
 
     def _with_style(

@@ -5,7 +5,14 @@ from typing import Any, ClassVar
 import pydantic
 
 from notus.core.artifacts import FINDINGS, SCORES, Artifact
-from notus.evaluate.score_files.wildbench import WildScore, read_judgements, read_tasks, wildbench_scores
+from notus.core.errors import ConfigError
+from notus.evaluate.score_files.wildbench import (
+    WildScore,
+    read_judgements,
+    read_tasks,
+    reward_of,
+    wildbench_scores,
+)
 from notus.report.sets.wildbench import wildbench_sections
 from notus.stats.intervals import estimates_as_json
 from notus.steps.base import Context, MayLose, OptionalRef, Refs, Step
@@ -39,6 +46,11 @@ class WildBench(Step, MayLose):
             )
         if not judged:
             raise context.run.refuse_losses("there is no judgement")
+        for name, given in (("model", self.model is not None), ("length_margin", self.length_margin >= 0)):
+            if given and judged[0].kind == "score":
+                raise ConfigError(
+                    f"{name}: it is for verdicts on two answers, and these are scores of one; leave it out"
+                )
         tasks: dict[str, tuple[str, ...]] = {}
         if context.has("tasks"):
             with context.row_reader("read-tasks") as reader:
@@ -52,7 +64,7 @@ class WildBench(Step, MayLose):
             scores=[_as_json(each) for each in scores],
         )
         if len(scores) == 1:
-            rows = [(each.task, each.value, "judged") for each in judged]
+            rows = [(each.task, reward_of(each), "judged" if each.whole else "not-whole") for each in judged]
             write_stored_scores(context, rows, judged)
 
 
