@@ -92,6 +92,19 @@ def test_several_are_tested_at_once():
     assert "not with all 10 requirements at once" in str(first)
 
 
+def test_what_all_prompts_agree_on_is_no_certainty():
+    """A hundred of a hundred: Wilson's 100/(100 + z²) = .963; a difference of 1 throughout: 2 · .963 − 1 = .926."""
+    given = scores(all=100, none=0)
+    lines = ["all > .96", "all > .97", "none < .04", "none < .03", "all - none > .92", "all - none > .93"]
+    found = [outcomes([line], given)[0] for line in lines]
+    assert [each.outcome for each in found] == ["held", "not distinguishable"] * 3
+    low = 100 / (100 + 1.959964**2)
+    assert (found[0].estimate.low, found[0].estimate.high) == pytest.approx((low, 1.0))
+    assert (found[4].estimate.low, found[4].estimate.mean) == pytest.approx((2 * low - 1, 1.0))
+    few = {"success": [Score(arm, 0, f"p{n}", 0, float(arm == "all")) for arm in ("all", "none") for n in range(5)]}
+    assert outcomes(["all - none > 0"], few)[0].outcome == "not distinguishable"  # 2 · ½⁵ = .06
+
+
 def test_the_same_requirement_twice_is_tested_once():
     """In a recipe and on the command line, however it is written: Holm does not count it twice."""
     given = scores(fair=55, bad=50)

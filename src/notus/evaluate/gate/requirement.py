@@ -13,7 +13,7 @@ from typing import Literal
 
 from notus.core.errors import ConfigError, nearest
 from notus.evaluate.compare import Arm, ArmPair, Score, compare, format_estimate, negated, p_against, shifted
-from notus.stats.intervals import Estimate, holm, wider
+from notus.stats.intervals import Estimate, holm, wider, wilson_if_unanimous
 
 __all__ = ["Corrections", "Outcome", "Requirement", "Verdict", "decide", "parse_requirement"]
 
@@ -204,8 +204,26 @@ def _intervals(wanted: Requirement, scores: Sequence[Score]) -> tuple[list[Estim
     if wanted.b is None:
         arm: Arm = found.arms[0]
         notes = [f"{arm.unscored:,} of {arm.asked:,} answers have no score"] if arm.unscored else []
-        return [side for side in (arm.by_prompts, arm.by_seeds) if side is not None], notes
+        return _with_doubt([arm.by_prompts, arm.by_seeds], 0.0), notes
     pair: ArmPair = found.pairs[0]
     notes = [f"{pair.not_shared:,} cells have a score in one arm only"] if pair.not_shared else []
     notes += ["one seed"] if pair.shared_seeds == 1 else []
-    return [side for side in (pair.by_prompts, pair.by_seeds, pair.by_both) if side is not None], notes
+    return _with_doubt([pair.by_prompts, pair.by_seeds, pair.by_both], -1.0), notes
+
+
+def _with_doubt(sides: Sequence[Estimate | None], lowest: float) -> list[Estimate]:
+    """The intervals that there are; where all prompts say the most or the least that shares can, Wilson's too.
+
+    The first, over prompts, has no width then, and would show any value: twenty of twenty are no .99.
+
+    Args:
+        sides: the intervals, that over prompts first.
+        lowest: of a share 0, of a difference of two −1.
+    """
+    found = [side for side in sides if side is not None]
+    first = sides[0]
+    if first is not None and first.width == 0 and first.mean in (lowest, 1.0):
+        span = 1 - lowest
+        share = wilson_if_unanimous(replace(shifted(first, -lowest), mean=(first.mean - lowest) / span))
+        found.append(replace(share, mean=first.mean, low=lowest + span * share.low, high=lowest + span * share.high))
+    return found

@@ -120,8 +120,9 @@ class _Known:
         if len(prompts) != len(old):
             raise DataError(f"{len(old)} answers came with {len(prompts)} prompts")
         shared, judged, alone = ~np.isnan(old) & ~np.isnan(new), ~np.isnan(new), ~np.isnan(old) & np.isnan(new)
-        of = [[prompts[place] for place in np.flatnonzero(part)] for part in (shared, judged, alone)]
-        return cls(old[shared], new[shared], new[judged], old[alone], *of, len(set(prompts)) < len(prompts))
+        of = [[prompts[place] for place in np.flatnonzero(part).tolist()] for part in (shared, judged, alone)]
+        repeats = len(set(prompts)) < len(prompts)
+        return cls(old[shared], new[shared], new[judged], old[alone], of[0], of[1], of[2], repeats)
 
 
 def _pooled(seen: Mapping[str, _Known]) -> float:
@@ -181,7 +182,8 @@ def _unseen(each: _Known, slope: float, offsets: Sequence[float], population: Po
     if len(offsets) < _FEWEST_MODELS:
         note = (
             f"{each.groups} of its answers have both scores ({FEWEST} are needed, each to another prompt), and "
-            f"{len(offsets)} other models have enough of them ({_FEWEST_MODELS} are needed to tell how much judges differ between models)"
+            f"{len(offsets)} other models have enough of them ({_FEWEST_MODELS} are needed to tell how much judges "
+            "differ between models)"
         )
         return Bridged(None, note=note, **told)  # type: ignore[arg-type]
     values = finite_values(offsets, offsets, "model")
