@@ -84,6 +84,7 @@ class JudgeTrial(Ranked):
     """Judges on trial: agreement with people, the order, the length, and canaries."""
 
     step_type: ClassVar[str] = "judges"
+    results: ClassVar[int] = 2
     leaves: ClassVar[tuple[Artifact, ...]] = (SCORES, FINDINGS)
     data: SourceRef = "data"
     """Pairs that people have judged (PandaLM's or LLMBar's rows), or preference pairs."""
