@@ -33,6 +33,7 @@ class Collect(Reads, Serving, Collection):
     """Collect feedback: answers of several models to the prompts of a source, and what a judge says of them."""
 
     step_type: ClassVar[str] = "collect"
+    results: ClassVar[int] = 2
     least_written: ClassVar[float] = 0.05
     leaves: ClassVar[tuple[Artifact, ...]] = (RAW_FEEDBACK, FEEDBACK)
     collects: ClassVar[bool] = True
