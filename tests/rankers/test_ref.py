@@ -103,7 +103,7 @@ def test_what_is_known_of_each_kind():
     kinds = {name: ranker_kind(name) for name in RANKERS.names}
     assert {name for name, kind in kinds.items() if kind.computes} == {"pairrm", "reward-model", "implicit"}
     assert {name for name, kind in kinds.items() if kind.asks} == {"judge"}
-    assert {name for name, kind in kinds.items() if kind.pointwise} == {"length", "reward-model", "implicit"}
+    assert {name for name, kind in kinds.items() if kind.pointwise} == {"length", "reward-model", "implicit", "checks"}
     assert all(kind.form.partition(":")[0] == name for name, kind in kinds.items())
 
 
