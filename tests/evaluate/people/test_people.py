@@ -118,7 +118,7 @@ def test_labels_of_an_evaluation_that_is_not_there_are_counted():
 
 
 def test_a_judge_that_adds_nothing_is_said_to():
-    """The judge says nothing of people's labels: in ten samples the correction is wider in some, and narrower in some."""
+    """The judge says nothing of people's labels: of ten samples the correction is wider in some, narrower in some."""
     wider_than_labels = []
     for seed in range(10):
         source = np.random.default_rng(seed)
