@@ -13,7 +13,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from notus.core.errors import DataError
@@ -162,6 +162,9 @@ def sides_of_all(
 
 def _matched(scores: Mapping[str, Sequence[Score]], labels: Sequence[Label]) -> dict[str, Labels]:
     found = {name: match_labels(name, of, labels) for name, of in scores.items()}
+    if strangers := sum(label.evaluation not in ("", *scores) for label in labels):  # of other evaluations: said once
+        first = next(iter(found))
+        found[first] = replace(found[first], unmatched=found[first].unmatched + strangers)
     whole = {name: of for name, of in found.items() if of.values or of.elsewhere is not None}
     if not whole:
         raise DataError(
@@ -219,7 +222,7 @@ def sentences_of(found: ByPeople) -> list[str]:
     said += [f"{name}: {each.note}" for name, each in _named(found) if each.estimate is None and each.note]
     for name, each in _named(found):
         if each.ratio is not None and each.ratio > _WIDER:
-            said.append(f"{name}: wider than the labels alone, by {each.ratio - 1:.0%}: take these")
+            said.append(f"{name}: wider than the labels alone, by {each.ratio - 1:.0%}: the judge adds nothing here")
     for name, each in _named(found)[:1]:
         if (more := outlook(each)) is not None:
             said.append(f"{name}: {more}, by a rough estimate")
