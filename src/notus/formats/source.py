@@ -46,11 +46,12 @@ from notus.formats.files.encoding import check_encoding, refuse_not_utf8
 from notus.formats.format import Data, Format, Row, Sifts
 from notus.formats.join import join_rows
 from notus.formats.lookup import format_named
-from notus.formats.quarantine import REPEATED, Entry, Quarantine, RowError, entry_of, repeats_key
+from notus.formats.quarantine import Entry, Quarantine, RowError, entry_of
 from notus.formats.registry import OWN, detect
 from notus.formats.rows import (
     Part,
     Payload,
+    count_oddities,
     cut_file,
     excerpt,
     find_json_cells,
@@ -309,8 +310,7 @@ class Source:
                 continue
             if len(records) > 1:
                 tally.count("row-expanded", len(records) - 1)
-            if isinstance(row, bytes) and repeats_key(row):
-                tally.count(REPEATED)
+            count_oddities(row, tally)
             for record in records:
                 if not record.file:  # set in place: nobody else has the record yet, and a copy of each would be slow
                     msgspec.structs.force_setattr(record, "file", name)

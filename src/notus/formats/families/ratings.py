@@ -6,7 +6,8 @@
     prometheus-feedback  orig_instruction, orig_response, orig_score, orig_feedback, orig_criteria; one answer a row
 
 A score that is null, empty or "N/A" costs that score: what was written beside it is kept with no value, and no column
-of a like name takes its place. Owns what these rows mean; a row for each answer or rating is owned by ``formats.families.tables``.
+of a like name takes its place. Owns what these rows mean; a row for each answer or rating is owned by
+``formats.families.tables``.
 
 **distilabel** (https://distilabel.argilla.io/latest/components-gallery/tasks/ultrafeedback/): ``model_name`` is the
 last task's model, that of the judge. With ``rationales-for-ratings``, ``rationales`` are of the ``types``. An answer

@@ -9,11 +9,11 @@ A table is known by these names and by a value that can be read; where two colum
 it is not taken for one, and a mapping says which is meant.
 
 A winner is named by its mark, its column, its side or its model: ``B``, ``response_b``, ``right``, ``model_b``, the
-model's own name. Where two columns may be the vote, the first of these names is it, also in a row where it is empty. Numbers
-name an answer only where the answers are numbered. The votes on two answers are one
-``Feedback``, and so are the ratings of a prompt's answers, wherever the rows stand. Several scores in a row are ratings
-of several aspects, named as their columns. What a judge wrote beside a score is the rating's rationale. A table does
-not say on which scale it rates. Owns these names; what a vote is, is owned by ``formats.families.votes``.
+model's own name. Where two columns may be the vote, the first of these names is it, also in a row where it is empty.
+Numbers name an answer only where the answers are numbered. The votes on two answers are one ``Feedback``, and so are
+the ratings of a prompt's answers, wherever the rows stand. Several scores in a row are ratings of several aspects,
+named as their columns. What a judge wrote beside a score is the rating's rationale. A table does not say on which scale
+it rates. Owns these names; what a vote is, is owned by ``formats.families.votes``.
 """
 
 from collections.abc import Sequence
