@@ -58,6 +58,7 @@ _SAID_BELOW = (
     "losses",
     "not_read",
     "on_both_sides",
+    "prompts_from",
     "quarantine",
     "quarantined",
     "sources",
@@ -67,6 +68,7 @@ _WARNED = {
     "leaks": "",
     "hint": "",
     "not_read": "Not read: ",
+    "prompts_from": "Guessed: ",
     "losses": "Gone on as --allow-losses says: ",
     "decisions_elsewhere": "Decisions: ",
 }

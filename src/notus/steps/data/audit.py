@@ -142,6 +142,12 @@ def _name(source: Source) -> str:
     return Path(source.name).name if Path(source.name).exists() else source.name
 
 
+def _run(context: Context) -> str:
+    """The run directory as it was named, which ``notus explain`` reads with the data it was made from; empty for one
+    that is temporary, or of which only the place on this machine is known."""
+    return "" if context.path.is_absolute() else context.path.as_posix()
+
+
 _Audited = tuple[FeedbackAudit, list[ReportSection], list[RaterRow]]
 """An audit, the sections of its report, and its table of raters."""
 
@@ -165,7 +171,7 @@ def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited
     records = _records_of(source, [*flagged, *by_context], private=config.private)
     texts = {number: records[row.id].completions[row.index] for number, row in zip(order, by_context, strict=True)}
     whole = {row.id: records[row.id] for row in flagged}
-    findings = feedback_sections(result, whole, _name(source), context_sections(result, texts))
+    findings = feedback_sections(result, whole, _name(source), context_sections(result, texts), _run(context))
     if (learned := result.by_context.second) is not None:
         if not learned.matched:
             raise DataError(
@@ -193,7 +199,11 @@ def _audit_what_is_new(context: Context, source: Source) -> _Audited:
     shown = _flagged(result)
     parts = (_records_of(each, shown, private=False) for each in found.sources)
     records = {id_: record for part in parts for id_, record in part.items()}
-    sections = feedback_sections(result, records, _name(source)) if result.health.prompts else [_NOTHING_NEW]
+    sections = (
+        feedback_sections(result, records, _name(source), run=_run(context))
+        if result.health.prompts
+        else [_NOTHING_NEW]
+    )
     first, *others = sections
     first = replace(first, sentences=(*told, *(f"Of the new ones: {said}" for said in first.sentences)))
     return result, [first, drift_section(found), *others], found.raters
@@ -226,7 +236,8 @@ def _audited_pairs(context: Context, source: Source, config: Audit) -> list[Repo
     if config.rewards:
         pairs, contradictions = audit_by_rewards(context, source, pairs, private=config.private)
     context.write(PAIRS, pairs.rows)
-    first, *others = pair_sections(pairs, _shown_pairs(source, pairs, private=config.private), _name(source))
+    shown = _shown_pairs(source, pairs, private=config.private)
+    first, *others = pair_sections(pairs, shown, _name(source), _run(context))
     by_text = label_sections(pairs, said, texts_of(source, places_by_text(pairs), private=config.private))
     return [first, *contradictions, *by_text, *others]
 
