@@ -22,10 +22,12 @@ from notus.core.artifacts import FINDINGS, LABEL_TRIALS, TRIALS, TRUTH, Artifact
 from notus.core.errors import DataError
 from notus.core.records import Feedback, Preference
 from notus.core.run import atomic
+from notus.core.stage import Tally
 from notus.core.tables import read_records, write_records
 from notus.core.text import counted
 from notus.evaluate.finders import AuditedCompletion
 from notus.formats.format import Data
+from notus.formats.quarantine import Quarantine
 from notus.formats.source import Shard, Source
 from notus.report.audits.context import context_sections
 from notus.report.audits.labels import label_sections, places_by_text
@@ -156,6 +158,8 @@ def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited
     """Audit feedback in two passes. The texts of the most suspicious completions are read again: by their ids, and
     those that are suspicious by their context by the numbers of their rows."""
     second = _read_second(context, config)
+    if second is not None:
+        _check_shared(source, second, config)
     drafts = context.path / ".drafts"
     drafts.mkdir(exist_ok=True)
     models = learn_models(sample_prompts(source), config.workers if source.fills_processes else 1)
@@ -173,11 +177,8 @@ def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited
     whole = {row.id: records[row.id] for row in flagged}
     findings = feedback_sections(result, whole, _name(source), context_sections(result, texts), _run(context))
     if (learned := result.by_context.second) is not None:
-        if not learned.matched:
-            raise DataError(
-                f"none of the {learned.given:,} answers with a second score in {config.second} is one of "
-                f"{source.name}; they are matched by prompt, model and text: name a file that scores the same answers"
-            )
+        if not learned.matched:  # answers are shared, and none of these has a score
+            raise _shares_nothing(source, learned.given, config)
         context.note(second=learned.as_json())
     return result, findings, result.raters.rows()
 
@@ -223,7 +224,29 @@ def _read_second(context: Context, config: Audit) -> SecondScores | None:
     how = config.model_copy(update=nothing | {"keep": (), "drop": ()})
     source = context.open(how, context.inputs["second"])
     require_feedback(source)
-    return SecondScores(context.records(source, "read-second"))
+    records = context.records(source, "read-second")
+    context.run.tallies[-1].beside = True
+    return SecondScores(records)
+
+
+def _check_shared(source: Source, second: SecondScores, config: Audit) -> None:
+    """Refuse second scores of other answers before the audit and not behind it: mostly the first record tells.
+
+    Raises:
+        DataError: if no answer of the source has a second score.
+    """
+    for record in source.records(Tally("look"), Quarantine()):
+        assert isinstance(record, Feedback)
+        if any(second.find(record, item) for item in record.completions):
+            return
+    raise _shares_nothing(source, len(second), config)
+
+
+def _shares_nothing(source: Source, answers: int, config: Audit) -> DataError:
+    return DataError(
+        f"none of the {answers:,} answers with a second score in {config.second} is one of {source.name}; they are "
+        "matched by prompt, model and text: name a file that scores the same answers"
+    )
 
 
 def _audited_pairs(context: Context, source: Source, config: Audit) -> list[ReportSection]:
