@@ -387,17 +387,17 @@ def _several(columns: Sequence[Column]) -> dict[str, Any] | None:
     for column in columns:
         if inside and column.path.startswith(base) and _fits(column, "number", True):
             found |= {f"answers.rating.{name}": column.path for name in _aspects(column)}
-    if inside and (told := _scores_in_object(columns, base + ".")):
+    if inside and (scores := _scores_in_object(columns, base + ".")):
         # One text beside the scores of several is nobody's reason in particular.
         said = found.get("answers.rationale")
         gone = (
             "answers.score",
             "answers.rating",
             "answers.rationale",
-            *(("answers.rater",) if _names_raters(told) else ()),
+            *(("answers.rater",) if _names_raters(scores) else ()),
         )
         found = {name: path for name, path in found.items() if not name.startswith(gone)}
-        found |= told | ({"answers.critique": said} if said else {})
+        found |= scores | ({"answers.critique": said} if said else {})
     if any(name.startswith("answers.rating.") for name in found):
         found = {name: path for name, path in found.items() if name not in ("answers.score", "answers.rationale")}
     if "answers.rationale" in found and "answers.score" not in found:
