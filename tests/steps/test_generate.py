@@ -11,6 +11,8 @@ from notus.core.run import read_json, read_manifest
 from notus.core.splits import part_of
 from notus.core.tables import read_records, write_records
 from notus.engine.load import save_model
+from notus.provenance.forget import forget
+from notus.provenance.lineage import explain
 from notus.steps.answers.best_of_n import BestOfN
 from notus.steps.answers.sample import Sample
 from notus.steps.base import Context
@@ -58,6 +60,9 @@ def test_prompts_may_lie_in_a_file_of_prompts_alone(start):
     )
     run, outputs = asked(start, "lines", data=str(start / "prompts.jsonl"))
     assert [o.prompt for o in outputs[::3]] == [(Message(role="user", content=f"number {n}?"),) for n in (1, 2)]
+    # What looks through runs reads the file in the same way.
+    assert explain(outputs[0].prompt_id, str(run.path)).kind == "prompt"
+    assert not forget([outputs[0].prompt_id], start, write=False).unread
     said = read_manifest(run.path)["summary"]["prompts_from"]
     assert said.startswith(f"'prompt' is the prompt of {start / 'prompts.jsonl'}")
     (start / "prompts.csv").write_text("Question,System\nnumber 1?,Be brief.\n")

@@ -20,7 +20,7 @@ from notus.preferences.repair import verdict
 from notus.preferences.scores import STRATEGIES
 from notus.stats.intervals import Estimate, Share, clustered_mean
 
-__all__ = ["ChoiceCounts", "Collector", "Columns", "Group", "Health", "Ties"]
+__all__ = ["Beyond", "ChoiceCounts", "Collector", "Columns", "Group", "Health", "Ties"]
 
 Numbers = NDArray[np.float64]
 _COMPARED = ("critique", "mean-rating")

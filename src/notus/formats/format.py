@@ -56,6 +56,19 @@ class NoFormatError(DataError):
         super().__init__(text)
         self.columns = tuple(columns)
 
+    @property
+    def prompts(self) -> dict[str, str]:
+        """A mapping by which the rows are prompts without answers, by the names of their columns; empty without one."""
+        plain = {name.strip().lower(): name for name in reversed(self.columns)}
+        column = next((plain[name] for name in _PROMPT_COLUMNS if name in plain), None)
+        if column is None:
+            return {}
+        return {"prompt": column} | ({"system": plain["system"]} if "system" in plain else {})
+
+
+_PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "user_prompt")
+"""Names of the column of rows that are prompts and nothing more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:

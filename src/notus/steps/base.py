@@ -120,8 +120,6 @@ class Reference:
 _FEEDBACK = (FEEDBACK, RAW_FEEDBACK, ROWS, ROWS_TABLE)
 _PAIRS = (PREFERENCES, ROWS, ROWS_TABLE)
 _SOURCE = (RAW_FEEDBACK, FEEDBACK, PREFERENCES, UNPAIRED, DIALOGUES, ROWS, ROWS_TABLE)
-_PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "user_prompt")
-"""Names of the column of rows that are prompts and nothing more."""
 _Text = pydantic.Field(min_length=1)
 _Name = Annotated[str, _Text]
 Ref = Annotated[str, Reference(), _Text]
@@ -376,11 +374,9 @@ class Context:
         try:
             return self.open(config, given)
         except NoFormatError as error:
-            plain = {name.strip().lower(): name for name in reversed(error.columns)}
-            column = next((plain[name] for name in _PROMPT_COLUMNS if name in plain), None)
-            if column is None or config.map:
+            found = error.prompts
+            if not found or config.map:
                 raise
-        found = {"prompt": column} | ({"system": plain["system"]} if "system" in plain else {})
         said = " and ".join(f"'{name}' is the {part}" for part, name in found.items())
         self.note(prompts_from=f"{said} of {given}, which has no answers; --map prompt=… names another column")
         return self.open(config.model_copy(update={"map": found}), given)
