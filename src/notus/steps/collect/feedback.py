@@ -156,7 +156,7 @@ def _also_raw(feedback: Iterable[Feedback], write: Callable[[bytes], object], ta
 def drafts_of(context: Context, config: Reads, given: str) -> Iterator[Draft]:
     """The prompts of a source: of feedback and pairs the prompt, of a dialogue the turns before its first answer."""
     tally = Tally("prompts")
-    for record in context.records(context.open(config, given)):
+    for record in context.records(context.open_prompts(config, given)):
         tally.taken += 1
         if (draft := _draft(record)) is None:
             tally.drop(record_id(record), "no-prompt", "no user asks anything before the first answer", at=record)
