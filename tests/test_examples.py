@@ -82,6 +82,8 @@ def test_the_ranker_prefers_few_words():
 
 
 def test_votes_by_program_become_a_pair():
+    body = (ROOT / "docs" / "examples" / "my_labels.py").read_text().split("\n\n", 1)[1]
+    assert body in (ROOT / "docs" / "selection.md").read_text()
     by = [f"python:my_labels.py:{name}" for name in ("names_a_river", "refuses", "brief")]
     prompts = [(Message(role="user", content=f"Name a river, {n}."),) for n in range(4)]
     rows = [

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from notus.audit.feedback import audit
-from notus.audit.health import ChoiceCounts, Health, Ties
-from notus.core.records import Feedback
+from notus.audit.health import ChoiceCounts, Collector, Health, Ties
+from notus.core.records import Feedback, Rating
 from notus.core.stage import Tally
 from notus.formats.families.ultrafeedback import decode
 from notus.formats.quarantine import Quarantine
@@ -90,6 +90,43 @@ def test_a_share_carries_its_interval() -> None:
 
 def test_repeated_prompts_are_counted() -> None:
     assert health(*[feedback(completion("a"), completion("b"))] * 3).repeated_prompts == 2
+
+
+def rated(*values: float) -> list[Feedback]:
+    """A prompt for each rating of the aspect Tone."""
+    return [
+        feedback(
+            msgspec.structs.replace(completion("a"), ratings=(Rating(aspect="Tone", value=value),)),
+            prompt=f"Name river {number}.",
+        )
+        for number, value in enumerate(values)
+    ]
+
+
+def test_a_slip_in_a_rating_is_told() -> None:
+    """A 55 among 1 to 5 lies 50 from the nearest, and these lie 4 apart; a 9 lies no further from 5 than 1 does."""
+    usual = [1.0, 2.0, 3.0, 4.0, 5.0] * 6
+    (told,) = health(*rated(*usual, 55.0)).beyond.values()
+    assert (told.values, told.count, told.of, told.low, told.high) == ((55.0,), 1, 31, 1.0, 5.0)
+    said = " ".join(health(*rated(*usual, 55.0)).sentences())
+    assert "Tone: 1 of 31 ratings (55) lies far from all others, which go from 1 to 5; is that a slip?" in said
+    for others in ([9.0], [], [55.0, 55.0]):  # two of 32 are more than one in a hundred
+        assert not health(*rated(*usual, *others)).beyond
+    assert not health(*rated(1.0, 2.0, 55.0)).beyond  # three say too little
+    low = health(*rated(*usual, -99.0)).beyond["Tone"]
+    assert (low.values, low.low, low.high) == ((-99.0,), 1.0, 5.0)
+
+
+def test_slips_are_the_same_however_the_set_was_divided() -> None:
+    rows = rated(*[n / 7 for n in range(200)], 400.0)
+    whole = health(*rows).beyond
+    parts = [Collector() for _ in range(3)]
+    for number, row in enumerate(rows):
+        parts[number % 3].add(row)
+    for part in parts[1:]:
+        parts[0].merge(part)
+    assert parts[0].health({}).beyond == whole
+    assert whole["Tone"].of == 201
 
 
 def test_an_empty_set_has_an_empty_health() -> None:

@@ -226,6 +226,8 @@ def test_what_is_kept_by_id_stays_and_is_counted():
     assert kept == [rows[0], rows[1], rows[3]]
     assert tally.counts["kept-by-id"] == 2
     assert [(row.row, row.kind) for row in repeated_rows(plans, seen)] == [(2, "kept-by-id"), (3, "duplicate")]
+    short, _, again, _, _ = run([rows], Cleaning(keep=(rows[1].id[:8], rows[3].prompt_id[:8])), QUESTIONS)
+    assert (short, again.kept) == (kept, plans.kept)
     with pytest.raises(ConfigError, match="no record and no prompt has the id '0123456789abcdef'"):
         run([rows], Cleaning(keep=("0123456789abcdef",)))
     with pytest.raises(ConfigError, match="'river' is no id"):

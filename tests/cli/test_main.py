@@ -86,6 +86,9 @@ def test_every_example_runs(name, workplace, tiny_run, lora_run):
     Ledger(workplace / "runs" / "ledger.sqlite").close()
     for run in ("before", "after"):
         answers(workplace / "runs" / run, run)
+    told = (workplace / "feedback.jsonl").read_text()
+    for judge, score in (("old", "4.0"), ("new", "3.0")):
+        (workplace / f"{judge}.jsonl").write_text(told.replace("4.0", score))
     example = SINGLE[name].example.removeprefix("notus ").split()
     done = notus(*example, cwd=workplace)
     assert done.returncode == 0, done.stderr

@@ -42,6 +42,14 @@ def test_a_slug_is_folded_behind_a_hyphen(narrow):
     assert "[bold]of[/]" in captured.get()
 
 
+def test_a_path_is_not_folded_for_it_is_copied(narrow):
+    path, said = "drafts.*.reviews.scores.kofi", "text that is long enough to need several lines of its own"
+    rows = tuple((each, said, said, said) for each in (path, "thread_id", "prompt"))
+    with narrow.capture() as captured:
+        terminal.print_table("Columns", Table(("Column", "Type", "Null", "Examples"), rows))
+    assert path in captured.get()
+
+
 def test_what_has_no_joint_is_folded_anywhere(narrow):
     table = Table(("Id", *"abcd"), (("f" * 70, *["some words to fill the line with"] * 4),))
     with narrow.capture() as captured:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from notus.core.text import HubId, counted, format_list, guard_formula, one_line, read_guarded
@@ -75,3 +77,21 @@ def test_a_formula_stands_behind_an_apostrophe(text):
 def test_what_is_no_formula_stays(text):
     assert guard_formula(text) == text
     assert read_guarded(text) == (text[1:] if text == "'=1" else text)
+
+
+def test_a_hub_id_whose_owner_is_a_folder_here_is_a_mistaken_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/pairs", "runs/audit"):
+        (tmp_path / name).mkdir(parents=True)
+
+    def fault(text: str) -> str:
+        found = HubId.parse(text)
+        assert found is not None
+        return found.path_fault()
+
+    assert "did you mean 'runs/pairs'" in fault("runs/pair")
+    assert "has no 'sft' (it holds audit, pairs)" in fault("runs/sft")
+    assert fault("runs/sft@main") == ""
+    assert fault("argilla/notus-7b-v1") == ""

@@ -427,6 +427,32 @@ def test_single_ids_are_kept_and_dropped_whatever_was_decided(of):
         applied(keep=("abc",), drop=("abc",))
 
 
+@pytest.mark.parametrize("of", ["record", "answer", "prompt"])
+def test_the_beginning_of_an_id_does_what_the_id_does(of):
+    """As other commands print it: eight digits of sixteen. What it does is what the whole id does."""
+    row, other = feedback(), feedback("Name a hill.")
+    whole = {"record": row.id, "answer": row.completion_id(1), "prompt": row.prompt_id}[of]
+    for option in ("keep", "drop"):
+        by_short, by_whole = applied(**{option: (whole[:8],)}), applied(**{option: (whole,)})
+        for record in (row, other):
+            (short, short_tally), (long, long_tally) = sift(by_short, record), sift(by_whole, record)
+            assert short == long
+            assert short_tally.seen == long_tally.seen
+            assert short_tally.counts == long_tally.counts
+        assert by_short.counts({(whole, "verdict")})["applied"] == 1
+        by_short.refuse_unseen({(whole, "verdict")}, "f.jsonl")
+        with pytest.raises(UnseenError, match=f"--{option} {whole[:8]}: no record"):
+            applied(**{option: (whole[:8],)}).refuse_unseen(set(), "f.jsonl")
+
+
+def test_a_beginning_of_several_ids_is_refused_with_them():
+    ids = [f"abcd{n:012x}" for n in range(2)]
+    with pytest.raises(InputError, match=f"--drop abcd: 2 ids of f.jsonl begin so \\({ids[0]}, {ids[1]}\\)"):
+        applied(drop=("abcd",)).refuse_unseen({(each, "verdict") for each in ids}, "f.jsonl")
+    with pytest.raises(InputError, match="abcd is the beginning of another id"):
+        applied(keep=("abcd",), drop=(ids[0],))
+
+
 def test_an_answer_is_dropped_by_its_id_in_pairs_that_know_its_place():
     row = feedback()
     made = replace(

@@ -204,3 +204,12 @@ def test_pairs_of_which_an_answer_shows_nothing_are_counted() -> None:
     pairs, tally = run("mean-rating", rows)
     assert len(pairs) == 4
     assert tally.counts["empty-answer"] == 3
+
+
+def test_pairs_whose_prompt_shows_nothing_are_counted() -> None:
+    rows = [
+        feedback(completion(text="a", mean=5.0), completion(text=f"b{number}", mean=2.0), prompt=prompt)
+        for number, prompt in enumerate(("", " \n", "\u200b", "Name a river."))
+    ]
+    pairs, tally = run("mean-rating", rows)
+    assert (len(pairs), tally.counts["empty-prompt"]) == (4, 3)

@@ -264,6 +264,46 @@ def test_the_command_lists_and_withdraws(runs, monkeypatch, capsys):
     assert printed["added"] == [row.id]
 
 
+def test_a_withdrawal_is_taken_back_by_a_line_more(runs, tmp_path, monkeypatch, capsys):
+    first, second = rows_of(runs / "repaired", FEEDBACK, Feedback)[4:6]
+    file = runs / "forgotten.jsonl"
+
+    def call(*words, code=0):
+        monkeypatch.setattr("sys.argv", ["notus", "forget", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert (ended.value.code or 0) == code
+        return " ".join("".join(capsys.readouterr()).split())
+
+    def read(name):
+        run = done("repair", runs, name, data=str(tmp_path / "feedback.jsonl"))
+        return {record.id for record in read_records(run.path / "feedback.parquet", Feedback)}, run
+
+    everything, before = read("before")
+    forget([first.id, second.id], runs)
+    without = everything - {first.id, second.id}
+    assert read("without")[0] == without
+    held = file.read_bytes()
+    assert "Nothing was taken back" in call(first.id, "--in", runs, "--undo", "--dry-run")
+    assert file.read_bytes() == held
+    assert "1 withdrawal taken back" in call(first.id[:8], "--in", runs, "--undo", "--why", "another row")
+    # Append-only: what was there is there, and one line more says when, why, and that it is back.
+    assert file.read_bytes().startswith(held)
+    line = json.loads(file.read_bytes()[len(held) :])
+    assert (line["id"], line["back"], line["why"]) == (first.id, True, "another row")
+    assert [each.id for each in read_withdrawn(file)] == [second.id]
+    assert read("one-back")[0] == without | {first.id}
+    told = call(first.id, "--in", runs, "--undo", code=2)
+    assert f"'{first.id}' cannot be taken back: it is not withdrawn" in told
+    assert second.id in told
+    forget([first.id], runs)
+    assert read("again")[0] == without
+    call(first.id, second.id, "--in", runs, "--undo")
+    found, after = read("after")
+    assert found == everything
+    assert read_manifest(after.path)["digest"] == read_manifest(before.path)["digest"]
+
+
 def test_dialogues_and_single_rows_of_a_withdrawn_answer_are_known(tmp_path):
     asked = Message(role="user", content="Name a river.")
     said, other = (Message(role="assistant", content=text) for text in ("The Oder.", "The Elbe."))

@@ -116,6 +116,7 @@ def test_what_is_known_of_each_kind():
         "reward-model",
         "classifier",
         "implicit",
+        "checks",
     }
     assert all(kind.form.partition(":")[0] == name for name, kind in kinds.items())
 

@@ -233,7 +233,8 @@ def test_a_picture_is_never_drawn_smaller_than_its_own_text() -> None:
     css = (Path(page.__file__).parent / "templates" / "report.css").read_text()
     screen = css[: css.index("@media print")]
     assert f"figure svg {{ display: block; width: 100%; min-width: {WIDTH:.0f}px; height: auto; }}" in screen
-    assert ".scroll { overflow-x: auto; }" in screen
+    assert ".scroll { overflow-x: auto; " in screen
+    assert f"@container (max-width: {WIDTH - 1:.0f}px)" in screen  # where it does not fit, it is said that it scrolls
 
 
 def pictured(*titles: str) -> Report:

@@ -18,6 +18,7 @@ from notus.stats.intervals import (
     finite_values,
     groups_needed,
     holm,
+    mean_of_means,
     mean_over_seeds,
     number_labels,
     p_value,
@@ -371,3 +372,28 @@ def test_an_estimate_has_one_shape_in_json() -> None:
     inside = estimates_as_json({"pairs": (pair,), "n": 1}, "share")
     assert inside["pairs"][0]["by_prompts"] == plain
     assert (inside["pairs"][0]["by_seeds"], inside["pairs"][0]["shared"], inside["n"]) == (None, 3, 1)
+
+
+def test_a_mean_of_means_keeps_the_skew_of_its_parts() -> None:
+    """Half widths below of .3, .4 and 0, above of .06, .08 and 0: √(.09 + .16)/3 and √(.0036 + .0064)/3."""
+    parts = [
+        Estimate(0.9, 0.6, 0.96, 10, 10, "wilson"),
+        Estimate(0.5, 0.1, 0.58, 20, 4, "clustered t"),
+        Estimate(0.1, 0.1, 0.1, 5, 5, "clustered t"),
+    ]
+    found = mean_of_means(parts)
+    assert (found.mean, found.n, found.groups) == (pytest.approx(0.5), 35, 3)
+    assert (found.low, found.high) == (pytest.approx(0.5 - 0.5 / 3), pytest.approx(0.5 + 0.1 / 3))
+    with pytest.raises(DataError):
+        mean_of_means([])
+
+
+def test_a_mean_of_means_covers_what_it_should() -> None:
+    """Three shares with known truth, 4,000 times: 95 % within four standard errors of a share of .95."""
+    rng = np.random.default_rng(5)
+    true, sizes = np.array([0.9, 0.5, 0.25]), np.array([40, 25, 60])
+    inside = 0
+    for successes in rng.binomial(sizes, true, size=(4000, 3)):
+        found = mean_of_means([proportion(int(k), int(n)) for k, n in zip(successes, sizes, strict=True)])
+        inside += found.low <= true.mean() <= found.high
+    assert inside / 4000 == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / 4000) ** 0.5)

@@ -11,6 +11,8 @@ from notus.core.run import read_json, read_manifest
 from notus.core.splits import part_of
 from notus.core.tables import read_records, write_records
 from notus.engine.load import save_model
+from notus.provenance.forget import forget
+from notus.provenance.lineage import explain
 from notus.steps.answers.best_of_n import BestOfN
 from notus.steps.answers.sample import Sample
 from notus.steps.base import Context
@@ -49,6 +51,26 @@ def test_each_prompt_is_asked_once_and_parts_are_disjoint(start):
     assert sum(map(len, parts)) == 20
     assert set.union(*parts) == {o.prompt_id for o in outputs}
     assert {part_of(o.prompt_id, 3, 0) for o in outputs if o.prompt_id in parts[1]} == {2}
+
+
+def test_prompts_may_lie_in_a_file_of_prompts_alone(start):
+    """Lines of one column, and a table that has a system prompt beside each: what was taken is said."""
+    (start / "prompts.jsonl").write_text(
+        "".join(json.dumps({"prompt": f"number {n}?", "topic": n}) + "\n" for n in (1, 2))
+    )
+    run, outputs = asked(start, "lines", data=str(start / "prompts.jsonl"))
+    assert [o.prompt for o in outputs[::3]] == [(Message(role="user", content=f"number {n}?"),) for n in (1, 2)]
+    # What looks through runs reads the file in the same way.
+    assert explain(outputs[0].prompt_id, str(run.path)).kind == "prompt"
+    assert not forget([outputs[0].prompt_id], start, write=False).unread
+    said = read_manifest(run.path)["summary"]["prompts_from"]
+    assert said.startswith(f"'prompt' is the prompt of {start / 'prompts.jsonl'}")
+    (start / "prompts.csv").write_text("Question,System\nnumber 1?,Be brief.\n")
+    _, outputs = asked(start, "table", data=str(start / "prompts.csv"))
+    assert [(m.role, m.content) for m in outputs[0].prompt] == [("system", "Be brief."), ("user", "number 1?")]
+    (start / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="no known format"):
+        asked(start, "other", data=str(start / "other.csv"))
 
 
 def test_cut_answers_are_marked_and_can_be_dropped(start):

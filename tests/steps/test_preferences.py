@@ -54,6 +54,16 @@ def pairs(run, name="preferences"):
     return list(read_records(run.path / f"{name}.parquet", Preference))
 
 
+def test_pairs_that_stand_there_twice_are_told(place):
+    """Three rows, of which the second is the first again: one pair has the id of an earlier one."""
+    first, second = list(several())[1:3]
+    write_jsonl(place / "twice.jsonl", [first, first, second])
+    run = made(place, "twice", data=str(place / "twice.jsonl"), rejected="worst")
+    ids = [pair.id for pair in pairs(run)]
+    assert (len(ids), len(set(ids))) == (3, 2)
+    assert read_manifest(run.path)["summary"]["repeated_pairs"] == 1
+
+
 @pytest.fixture(scope="module")
 def mean(place):
     return made(place, "mean")

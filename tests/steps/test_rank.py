@@ -197,7 +197,7 @@ def test_a_model_judges_its_own_answers(tmp_path, outputs):
     # A model of random weights gives no grade that can be read: unscored, and never a number.
     assert scores_of(run.path) == [[None, None]]
     (tally,) = [each for each in read_json(run.path / "tally.json") if each["stage"] == "rank"]
-    assert tally["counts"] == {"unscored": 2}
+    assert tally["counts"] == {"unscored": 2, "not-read-cut-off": 2}
 
 
 def test_rankers_refer_to_steps_of_a_recipe(tmp_path, outputs):

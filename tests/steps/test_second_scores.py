@@ -109,6 +109,9 @@ def test_the_command_says_what_was_matched(files: tuple[Path, Path], tmp_path: P
     done = notus("audit", files[0], "--second", files[1], "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "160 belong to answers of this set" in " ".join(done.stdout.split())
+    # The rows are those of the file that was audited: 120 prompts, and not the 40 of the second file with them.
+    assert "120 rows in = 120 kept + 0 quarantined + 0 dropped" in " ".join(done.stdout.split())
+    assert {row["stage"]: row["in"] for row in read_json(tmp_path / "run" / "tally.json")}["read-second"] == 40
 
 
 def test_labels_against_the_texts_are_shown_with_their_places(tmp_path: Path) -> None:
@@ -138,3 +141,5 @@ def test_second_scores_of_other_answers_are_refused(files: tuple[Path, Path], tm
     told = "none of the .* answers with a second score .*matched by prompt, model and text"
     with pytest.raises(DataError, match=told):
         audited(tmp_path / "out", first, second=str(other))
+    # At the start: an audit that has looked at the set leaves its table.
+    assert not (tmp_path / "out" / "completions.parquet").exists()

@@ -20,7 +20,7 @@ from notus.preferences.repair import verdict
 from notus.preferences.scores import STRATEGIES
 from notus.stats.intervals import Estimate, Share, clustered_mean
 
-__all__ = ["ChoiceCounts", "Collector", "Columns", "Group", "Health", "Ties"]
+__all__ = ["Beyond", "ChoiceCounts", "Collector", "Columns", "Group", "Health", "Ties"]
 
 Numbers = NDArray[np.float64]
 _COMPARED = ("critique", "mean-rating")
@@ -66,6 +66,33 @@ class Group:
     scored: int
 
 
+_END = 16
+"""Different values of an aspect that are kept at each end."""
+_ENOUGH = 20
+"""Ratings of an aspect from which on it is said that few of them lie beyond all others."""
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """A few ratings that lie far from all others of their aspect, as a 55 among 1 to 5: mostly a slip in typing."""
+
+    values: tuple[float, ...]
+    count: int
+    of: int
+    low: float
+    """The least of all others."""
+    high: float
+    """The greatest of all others."""
+
+    def __str__(self) -> str:
+        named = ", ".join(f"{value:g}" for value in self.values[:3]) + (", …" if len(self.values) > 3 else "")
+        lie = "lies" if self.count == 1 else "lie"
+        return (
+            f"{self.count:,} of {self.of:,} ratings ({named}) {lie} far from all others, which go from {self.low:g} to "
+            f"{self.high:g}"
+        )
+
+
 @dataclass(frozen=True)
 class Health:
     """The figures of a feedback set."""
@@ -101,6 +128,8 @@ class Health:
     stand on another scale."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Aspect that measures no quality, and is in no mean rating → ratings of it."""
+    beyond: dict[str, Beyond] = field(default_factory=dict)
+    """Aspect without a stated scale → ratings that lie beyond all others."""
     flags: dict[str, int] = field(default_factory=dict)
     """Flag → completions. See ``audit.feedback``."""
 
@@ -108,6 +137,9 @@ class Health:
         """The figures in words, the most important first."""
         size = f"{counted(self.prompts, 'prompt')} with {counted(self.completions, 'completion')}"
         said = [f"{size}; with a mean rating: {self.rated:,}, with an overall score: {self.scored:,}."]
+        if self.repeated_prompts:
+            more = counted(self.repeated_prompts, "further row has", "further rows have")
+            said.append(f"{more} a prompt that stands on another row too; notus clean looks at such rows.")
         if tens := sum(self.tens.values()):
             verdicts = ", ".join(f"{count:,} {name}" for name, count in sorted(self.tens.items()))
             carry = counted(tens, "completion carries", "completions carry")
@@ -123,6 +155,7 @@ class Health:
         if self.left_out:
             named = ", ".join(f"{aspect} ({count:,})" for aspect, count in self.left_out.items())
             said.append(f"In no mean rating, because they measure no quality: {named}.")
+        said += [f"{aspect}: {few}; is that a slip?" for aspect, few in self.beyond.items()]
         said += [_tie_sentence(name, ties) for name, ties in self.ties.items() if ties.prompts]
         said += [
             f"By {name} the best answer is longer than the worst in {share} prompts."
@@ -151,6 +184,7 @@ class Collector:
         self._choice: Counter[str] = Counter()
         self._tens: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
+        self._ends: dict[str, _Ends] = {}
 
     def add(self, feedback: Feedback) -> None:
         """Take one row in."""
@@ -181,6 +215,8 @@ class Collector:
             *((self._lengths[name], other._lengths[name]) for name in STRATEGIES),
         ):
             mine.update(others)
+        for name, ends in other._ends.items():
+            self._ends.setdefault(name, _Ends()).merge(ends)
 
     def health(self, flags: dict[str, int]) -> Health:
         """The figures of all that was taken in."""
@@ -212,6 +248,7 @@ class Collector:
             tens=dict(sorted(self._tens.items())),
             other_scales=columns.other_scales(),
             left_out=dict(sorted(self._left_out.items())),
+            beyond={name: found for name, ends in sorted(self._ends.items()) if (found := ends.beyond())},
             flags=dict(sorted(flags.items())),
         )
 
@@ -221,11 +258,56 @@ class Collector:
         self._not_applicable.update([rating.aspect for rating in ratings if rating.value is None])
         if not (DESCRIPTIVE | VERIFIED).isdisjoint(aspects):
             self._left_out.update([rating.aspect for rating in ratings if not rating.measures_quality])
+        for rating in ratings:
+            if rating.value is not None and rating.scale is None:  # a scale that is said was kept to where it was read
+                self._ends.setdefault(rating.aspect, _Ends()).add(rating.value)
 
     def _choices(self) -> ChoiceCounts:
         counts = self._choice
         differ = counts["by-tie"] + counts["apart"]
         return ChoiceCounts(Share.make(differ, differ + counts["same"]), counts["by-tie"], counts["apart"])
+
+
+class _Ends:
+    """The least and the greatest values of an aspect, each with how often it stands there."""
+
+    def __init__(self) -> None:
+        self._counts: dict[float, int] = {}
+        self._total = 0
+
+    def add(self, value: float, times: int = 1) -> None:
+        """Take a value in. One that falls out between the ends is never among them later: they only move apart."""
+        self._total += times
+        self._counts[value] = self._counts.get(value, 0) + times
+        if len(self._counts) > 4 * _END:
+            self._trim()
+
+    def merge(self, other: "_Ends") -> None:
+        """Take in what stands at the ends of another part."""
+        for value, times in other._counts.items():
+            self.add(value, times)
+        self._total += other._total - sum(other._counts.values())
+
+    def _trim(self) -> None:
+        values = sorted(self._counts)
+        self._counts = {value: self._counts[value] for value in (*values[:_END], *values[-_END:])}
+
+    def beyond(self) -> Beyond | None:
+        """The few values that lie further from all others than these lie from one another; None without any."""
+        if self._total < _ENOUGH:
+            return None
+        self._trim()
+        values = sorted(self._counts)
+        for order in (values[::-1], values):
+            for few in range(1, min(_END, len(order) - 1)):
+                count = sum(self._counts[value] for value in order[:few])
+                if count > max(1, self._total // 100):
+                    break
+                nearest, width = order[few], abs(order[few] - order[-1])
+                if width and abs(order[few - 1] - nearest) > width:
+                    low, high = sorted((nearest, order[-1]))
+                    return Beyond(tuple(sorted(order[:few])), count, self._total, low, high)
+        return None
 
 
 class Columns:

@@ -360,18 +360,28 @@ def decide(parts: Iterable[Examined], settings: Cleaning, known: Callable[[], Se
 
 
 def _kept_rows(signatures: Signatures, keep: Sequence[str], known: Set[str]) -> set[int]:
-    """The rows that ids of records or of prompts name; ids that are known otherwise need none."""
+    """The rows that ids of records or of prompts, or their beginnings, name; what is known otherwise needs none."""
     rows: set[int] = set()
     for name in keep:
-        try:
-            number = np.uint64(int(name, 16))
-        except (ValueError, OverflowError):
-            raise ConfigError(f"keep: '{name}' is no id; ids are hexadecimal, as in duplicates.parquet") from None
-        found = np.flatnonzero((signatures.rows == number) | (signatures.prompts == number)).tolist()
-        if not found and name not in known:
+        if not _ID.fullmatch(name):
+            raise ConfigError(f"keep: '{name}' is no id; ids are hexadecimal, as in duplicates.parquet")
+        number, below = np.uint64(int(name, 16)), np.uint64(4 * (16 - len(name)))
+        held = [np.flatnonzero(ids >> below == number) for ids in (signatures.rows, signatures.prompts)]
+        meant = {
+            int(id_) for ids, at in zip((signatures.rows, signatures.prompts), held, strict=True) for id_ in ids[at]
+        }
+        if len(meant) > 1:
+            said = ", ".join(f"{id_:016x}" for id_ in sorted(meant)[:3])
+            raise ConfigError(
+                f"keep: {len(meant)} ids begin with '{name}' ({said}); give more of the one that is meant"
+            )
+        if not meant and not any(each.startswith(name) for each in known):
             raise ConfigError(f"keep: no record and no prompt has the id '{name}'; ids stand in duplicates.parquet")
-        rows.update(found)
+        rows.update(row for at in held for row in at.tolist())
     return rows
+
+
+_ID = re.compile(r"[0-9a-f]{4,16}")
 
 
 def apply_plan(

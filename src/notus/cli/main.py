@@ -279,7 +279,7 @@ COMMANDS: Mapping[str, Command | StepCommand | tuple[str, Mapping[str, Command |
     "labels": Command(
         "Draw answers for people to label, at random or by uncertainty: compare --labels corrects the judge by them.",
         "notus.cli.compare.labels:labels",
-        "notus labels runs/demo --out labels.csv",
+        "notus labels runs/demo -n 20 --out labels.csv",
     ),
     "bridge": StepCommand(
         "Put scores of a new judge on the scale of an old one, by answers that both have scored.",

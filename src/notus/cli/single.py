@@ -91,9 +91,13 @@ def forget(
     folder: Annotated[Path, typer.Option("--in", metavar="FOLDER", help="The folder that holds the runs.")],
     why: Annotated[str, typer.Option(help="The reason; it is kept with the ids.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what was touched, and withdraw nothing.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take withdrawals back: the rows come in again.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the pairs, runs and models that withdrawn rows have touched, and keep the rows out from now on."""
+    if undo:
+        _take_back(ids, folder, why, write=not dry_run, as_json=as_json)
+        return
     from dataclasses import asdict
 
     from msgspec import to_builtins
@@ -107,3 +111,18 @@ def forget(
         terminal.print_json(asdict(found) | {"withdrawn": to_builtins(found.withdrawn)})
     else:
         terminal.show_findings(forgotten_sections(found, withdrawn=not dry_run), as_json=False)
+
+
+def _take_back(ids: list[str], folder: Path, why: str, *, write: bool, as_json: bool) -> None:
+    from msgspec import to_builtins
+
+    from notus.cli import terminal
+    from notus.core.disk.withdrawn import FORGOTTEN, take_back
+    from notus.report.lineage import taken_back_section
+
+    file = folder / FORGOTTEN
+    back = take_back(file, ids, why, write=write)
+    if as_json:
+        terminal.print_json({"file": str(file), "taken_back": to_builtins(back), "written": write})
+    else:
+        terminal.show_findings([taken_back_section(back, file, written=write)], as_json=False)

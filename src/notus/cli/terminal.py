@@ -62,6 +62,7 @@ _SAID_BELOW = (
     "losses",
     "not_read",
     "on_both_sides",
+    "prompts_from",
     "quarantine",
     "quarantined",
     "sources",
@@ -71,6 +72,7 @@ _WARNED = {
     "leaks": "",
     "hint": "",
     "not_read": "Not read: ",
+    "prompts_from": "Guessed: ",
     "losses": "Gone on as --allow-losses says: ",
     "decisions_elsewhere": "Decisions: ",
 }
@@ -324,15 +326,22 @@ def _whole(widths: Sequence[int]) -> int:
 
 
 def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]], numbers: Sequence[bool]) -> list[int]:
-    """The least widths of columns: a number or an id, which somebody copies, is never broken, a name seldom; a table
-    that is too wide runs over."""
+    """The least widths of columns: a number, or an id or a path, which somebody copies, is never broken, a name seldom;
+    a table that is too wide runs over."""
     found = []
     for index, (name, is_number) in enumerate(zip(columns, numbers, strict=True)):
         parts = (len(part) for row in texts for part in row[index].split("\n"))
         longest = max([*map(len, name.split()), *parts], default=1)
-        whole = is_number or all(_ID.fullmatch(row[index]) for row in texts)
+        whole = (
+            is_number or all(_ID.fullmatch(row[index]) for row in texts) or _are_paths([row[index] for row in texts])
+        )
         found.append(longest if whole else min(longest, _NARROWEST))
     return found
+
+
+def _are_paths(texts: Sequence[str]) -> bool:
+    """Whether they are paths into rows, some of them through a list: ``answers.*.text``."""
+    return any(".*." in text for text in texts) and not any(" " in text for text in texts)
 
 
 class _Wrapper(TextWrapper):

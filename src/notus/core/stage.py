@@ -107,6 +107,8 @@ class Tally:
     """What persons had decided, and was changed for it while the records were read."""
     seen: set[tuple[str, str]] = field(default_factory=set)
     """Decisions whose target was met: target and slot (``decisions.settle``)."""
+    beside: bool = False
+    """Whether its rows are those of a second source, which says more of the first: they are counted by themselves."""
 
     def drop(self, record: str, reason: str, detail: str = "", *, at: Placed | None = None, asked_by: str = "") -> None:
         """Note that a record is not kept.
@@ -205,9 +207,10 @@ def count_rows(tallies: Sequence[Tally]) -> dict[str, Any] | None:
 
     A row is *expanded* where it became several records (each further one counts), *joined* where it went into the
     record of another row, *quarantined* where it could not be read, *dropped* where a later stage took its record out,
-    and *kept* otherwise. ``asked_by``: reason of what is dropped → the setting that asks for it.
+    and *kept* otherwise. ``asked_by``: reason of what is dropped → the setting that asks for it. Rows of a source that
+    is read beside the one that the step is of are not among them.
     """
-    reads = [tally for tally in tallies if tally.of == "rows"]
+    reads = [tally for tally in tallies if tally.of == "rows" and not tally.beside]
     if not reads:
         return None
     bad = [item for tally in reads for item in tally.dropped if not item.asked_by]

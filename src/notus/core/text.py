@@ -6,6 +6,8 @@ Owns no sentence, and no download: who needs a thing of the hub fetches it.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -105,6 +107,19 @@ class HubId:
         if match is None or match["name"].lower().endswith((*DATA_SUFFIXES, *_OTHER_SUFFIXES)):
             return None
         return cls(match["name"], match["revision"])
+
+    def path_fault(self) -> str:
+        """What is wrong with it as a path, where one was meant: its owner is a folder here that has no such name in it.
+
+        Empty where it can only be of the hub. With a revision it always is.
+        """
+        owner, _, name = self.name.partition("/")
+        if self.revision or not Path(owner).is_dir():
+            return ""
+        beside = sorted(each.name for each in Path(owner).iterdir())
+        near = next(iter(get_close_matches(name, beside, n=1)), None)
+        there = f"did you mean '{owner}/{near}'" if near else f"it holds {format_list(beside, 8) or 'nothing'}"
+        return f"the folder '{owner}' is here and has no '{name}' ({there}); one on the hub is written {self.name}@main"
 
     def __str__(self) -> str:
         return f"{self.name}@{self.revision}" if self.revision else self.name

@@ -12,8 +12,9 @@ Owns which decision is on which record, and the count. What counts of rulings is
 by ``change``.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -50,13 +51,18 @@ class Applied:
 
     settled: Settled = field(default_factory=Settled)
     keep: tuple[str, ...] = ()
-    """Ids that are kept whatever was decided: of any record, of an answer, or of a prompt and all that is of it."""
+    """Ids that are kept whatever was decided: of any record, of an answer, or of a prompt and all that is of it; or
+    their beginnings, as commands print them, of which each must be that of one id."""
     drop: tuple[str, ...] = ()
     """Ids that are dropped, likewise."""
 
     def __post_init__(self) -> None:
         if both := sorted(set(self.keep) & set(self.drop)):
             raise InputError(f"{both[0]} is both kept and dropped (--keep, --drop); leave one out")
+        given = (*self.keep, *self.drop)
+        longer = (short for short in self._beginnings for each in given if each != short and each.startswith(short))
+        if twice := sorted(longer):
+            raise InputError(f"{twice[0]} is the beginning of another id that is named beside it; leave one out")
 
     def sift(self, record: Data, tally: Tally) -> Data | None:
         """The record as it was decided; None, and a drop, where it is to go.
@@ -67,8 +73,10 @@ class Applied:
         prompt = prompt_of(record)
         if not self._anywhere and prompt not in self._prompts:
             return record
+        if self._beginnings:
+            self._find_begun(_ids_in(record, prompt))
         on: _On = _OnFeedback(self, tally) if isinstance(record, Feedback) else _OnSingle(self, tally)
-        whole = self.by_id.get(prompt) if prompt in self.keep or prompt in self.drop else None
+        whole = self.by_id.get(prompt) if prompt in self._commanded else None
         if whole is not None and _drops(whole):
             on.drop(record, whole)
             return None
@@ -84,14 +92,22 @@ class Applied:
 
         Raises:
             UnseenError: that names it.
+            InputError: if one is the beginning of several ids that were met.
         """
         targets = {target for target, _ in seen}
+        self._find_begun(targets)
         for option, ids in (("--keep", self.keep), ("--drop", self.drop)):
-            if missing := [each for each in ids if each not in targets]:
+            met = {each: sorted(self._begun.get(each, targets & {each})) for each in ids}
+            if missing := [each for each, found in met.items() if not found]:
                 more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
                 raise UnseenError(
-                    f"{option} {missing[0]}{more}: no record and no answer of {where} has this id; give the whole id, "
-                    "as 'notus explain' shows it"
+                    f"{option} {missing[0]}{more}: no record and no answer of {where} has this id, or one that begins "
+                    "so; 'notus explain' shows the ids of a row"
+                )
+            if several := next((each for each, found in met.items() if len(found) > 1), None):
+                raise InputError(
+                    f"{option} {several}: {len(met[several])} ids of {where} begin so ({', '.join(met[several][:3])}); "
+                    "give more of the one that is meant"
                 )
 
     def counts(self, seen: set[tuple[str, str]]) -> dict[str, int]:
@@ -99,6 +115,7 @@ class Applied:
 
         A decision is one slot of a target: a verdict, a score, a text.
         """
+        self._find_begun(target for target, _ in seen)
         found = dict.fromkeys(("applied", "unseen", "conflict", CANNOT_TELL, NOTE), 0)
         for words in self.by_id.values():
             for slot, state in words.slots.items():
@@ -119,15 +136,39 @@ class Applied:
         return f"{of} on a record of {where}: is it the right store?"
 
     @cached_property
-    def by_id(self) -> Mapping[str, Words]:
+    def by_id(self) -> dict[str, Words]:
         """Target → what is settled on it, with what the command says over it."""
         found = dict(self.settled.targets)
         for each, what in chain(((each, "keep") for each in self.keep), ((each, "drop") for each in self.drop)):
-            word = Word(value=what, who=(COMMAND,), number=_LAST)
-            known = found.get(each, Words(target=each, of="feedback"))
-            conflicts = tuple(slot for slot in known.conflicts if slot != VERDICT)
-            found[each] = msgspec.structs.replace(known, verdict=word, conflicts=conflicts, cannot_tell=())
+            if each not in self._beginnings:
+                found[each] = _commanded(found.get(each), each, what)
         return found
+
+    @cached_property
+    def _beginnings(self) -> Mapping[str, str]:
+        """What a command gave that may be the beginning of an id → what it says."""
+        given = dict.fromkeys(self.keep, "keep") | dict.fromkeys(self.drop, "drop")
+        return {each: what for each, what in given.items() if _BEGINNING.fullmatch(each)}
+
+    @cached_property
+    def _begun(self) -> dict[str, set[str]]:
+        """Beginning → the ids that were met so far and begin so."""
+        return {each: set() for each in self._beginnings}
+
+    @cached_property
+    def _commanded(self) -> set[str]:
+        """The ids on which a command says something, those that were found by their beginning with them."""
+        return {each for each in (*self.keep, *self.drop) if each not in self._beginnings}
+
+    def _find_begun(self, ids: Iterable[str]) -> None:
+        """Lay what a command says of a beginning on the ids that begin so."""
+        lengths = {len(each) for each in self._beginnings}
+        for id_ in ids:
+            for begun in (id_[:length] for length in lengths):
+                if begun in self._beginnings and id_ not in self._begun[begun]:
+                    self._begun[begun].add(id_)
+                    self._commanded.add(id_)
+                    self.by_id[id_] = _commanded(self.by_id.get(id_), id_, self._beginnings[begun])
 
     @cached_property
     def by_answer(self) -> Mapping[tuple[str, str], tuple[Words, ...]]:
@@ -155,7 +196,7 @@ class Applied:
     @cached_property
     def _anywhere(self) -> bool:
         """Whether something is of no known prompt, so that each record must be looked at."""
-        return any(not each.prompt for each in self.by_id.values())
+        return bool(self._beginnings) or any(not each.prompt for each in self.by_id.values())
 
     def __getstate__(self) -> tuple[Settled, tuple[str, ...], tuple[str, ...]]:
         """What is sent to a process: what is made of it is made there."""
@@ -164,6 +205,30 @@ class Applied:
     def __setstate__(self, state: tuple[Settled, tuple[str, ...], tuple[str, ...]]) -> None:
         for name, value in zip(("settled", "keep", "drop"), state, strict=True):
             object.__setattr__(self, name, value)
+
+
+_BEGINNING = re.compile(r"[0-9a-f]{4,15}")
+"""What is shorter than an id, and may begin one."""
+
+
+def _commanded(known: Words | None, target: str, what: str) -> Words:
+    """What is settled on a target, with the verdict of a command over it."""
+    found = known or Words(target=target, of="feedback")
+    conflicts = tuple(slot for slot in found.conflicts if slot != VERDICT)
+    word = Word(value=what, who=(COMMAND,), number=_LAST)
+    return msgspec.structs.replace(found, verdict=word, conflicts=conflicts, cannot_tell=())
+
+
+def _ids_in(record: Data, prompt: str) -> Iterator[str]:
+    """The ids under which a command may name a record or what it holds."""
+    yield record.id
+    yield prompt
+    if isinstance(record, Feedback):
+        yield from (record.completion_id(index) for index in range(len(record.completions)))
+        return
+    if isinstance(record, Preference | Unpaired) and record.feedback_id:
+        yield record.feedback_id
+    yield from (place for _, place in _answers_of(record, prompt) if place)
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:

@@ -12,7 +12,7 @@ from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.stage import Tally
 from notus.formats.join import merge_feedback
 
-__all__ = ["MAPPED", "Data", "Format", "NoPlaceError", "Row", "Sifts", "record_id"]
+__all__ = ["MAPPED", "Data", "Format", "NoFormatError", "NoPlaceError", "Row", "Sifts", "record_id"]
 
 MAPPED = "map:"
 """What the name of a format begins with that is a mapping; its JSON follows."""
@@ -42,6 +42,32 @@ class NoPlaceError(DataError):
     def __init__(self, text: str, fields: Sequence[str]) -> None:
         super().__init__(text)
         self.fields = tuple(fields)
+
+
+class NoFormatError(DataError):
+    """Rows of no known format.
+
+    Args:
+        text: what they hold, and a mapping to try.
+        columns: their names, in their order.
+    """
+
+    def __init__(self, text: str, columns: Iterable[str]) -> None:
+        super().__init__(text)
+        self.columns = tuple(columns)
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """A mapping by which the rows are prompts without answers, by the names of their columns; empty without one."""
+        plain = {name.strip().lower(): name for name in reversed(self.columns)}
+        column = next((plain[name] for name in _PROMPT_COLUMNS if name in plain), None)
+        if column is None:
+            return {}
+        return {"prompt": column} | ({"system": plain["system"]} if "system" in plain else {})
+
+
+_PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "user_prompt")
+"""Names of the column of rows that are prompts and nothing more."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,15 @@ from notus.formats.files.json_text import (
     unfinished_list,
 )
 from notus.formats.files.packed import is_packed, is_plain, read_head, refuse_foreign
-from notus.formats.files.payload import Part, Payload, excerpt, find_json_cells, parse_cells, parse_row
+from notus.formats.files.payload import (
+    Part,
+    Payload,
+    count_oddities,
+    excerpt,
+    find_json_cells,
+    parse_cells,
+    parse_row,
+)
 from notus.formats.files.sheets import is_workbook, sheet_members, sheet_rows
 
 __all__ = [
@@ -39,6 +47,7 @@ __all__ = [
     "Part",
     "Payload",
     "count_lines",
+    "count_oddities",
     "cut_file",
     "excerpt",
     "find_json_cells",

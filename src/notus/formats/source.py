@@ -43,14 +43,15 @@ from notus.core.tables import part_path, record_kind, write_columns, write_recor
 from notus.core.text import DATA_SUFFIXES, HubId
 from notus.formats.files.columns import own_batches, own_rows
 from notus.formats.files.encoding import check_encoding, refuse_not_utf8
-from notus.formats.format import Data, Format, Row, Sifts
+from notus.formats.format import Data, Format, NoFormatError, Row, Sifts
 from notus.formats.join import join_rows
 from notus.formats.lookup import format_named
-from notus.formats.quarantine import REPEATED, Entry, Quarantine, RowError, entry_of, repeats_key
+from notus.formats.quarantine import Entry, Quarantine, RowError, entry_of
 from notus.formats.registry import OWN, detect
 from notus.formats.rows import (
     Part,
     Payload,
+    count_oddities,
     cut_file,
     excerpt,
     find_json_cells,
@@ -309,8 +310,7 @@ class Source:
                 continue
             if len(records) > 1:
                 tally.count("row-expanded", len(records) - 1)
-            if isinstance(row, bytes) and repeats_key(row):
-                tally.count(REPEATED)
+            count_oddities(row, tally)
             for record in records:
                 if not record.file:  # set in place: nobody else has the record yet, and a copy of each would be slow
                     msgspec.structs.force_setattr(record, "file", name)
@@ -510,11 +510,9 @@ def _find(
     hub_id = HubId.parse(source)
     if source in ("-", "/dev/stdin"):
         raise DataError("standard input is read once, and what is read here is looked at more often: save it to a file")
-    if hub_id is None:
-        raise DataError(
-            f"'{source}' does not exist as a file or folder, and it is no hub id (owner/name or owner/name@revision, "
-            "without the suffix of a file); check the path"
-        )
+    no_id = "it is no hub id (owner/name or owner/name@revision, without the suffix of a file); check the path"
+    if (fault := hub_id.path_fault() if hub_id else no_id) or hub_id is None:
+        raise DataError(f"'{source}' does not exist as a file or folder, and {fault}")
     from notus.formats.hub import fetch, fetch_head  # most sources are files
 
     choose = partial(_choose_names, source=source, split=split, config=config)
@@ -616,7 +614,7 @@ def _format_of(path: Path, member: str, forced: Format | None, encoding: str | N
         raise DataError(f"{path} holds no row that can be read: {fault or 'only empty lines'}")
     from notus.formats.mapping.look import no_format  # most files have a format
 
-    raise DataError(no_format(path, member, encoding))
+    raise NoFormatError(no_format(path, member, encoding), dict.fromkeys(name for row in rows for name in row))
 
 
 def _first_rows(path: Path, member: str, encoding: str | None) -> tuple[list[Row], RowError | None]:

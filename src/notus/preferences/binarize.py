@@ -35,7 +35,7 @@ def binarize(selection: Selection | str, seed: int) -> Stage[Feedback, Preferenc
     ``left-out-ASPECT``, those in which it does not, because the aspect measures no quality; ``other-scale``, the
     prompts that are scored on another scale than the first one; ``against-votes``, the pairs that are made by scores
     although most rankings prefer the rejected answer; ``by-MODEL``, the prompts that each model of an order answered;
-    ``empty-answer``, the pairs of which an answer shows nothing.
+    ``empty-answer`` and ``empty-prompt``, the pairs of which an answer, or the last turn of the prompt, shows nothing.
 
     Dropped with a reason: ``one-completion``, ``unscored`` (no completion has a score), ``one-scored`` (only one has),
     ``few-answers`` (for ``mean-2sd``), ``all-tied``, ``under-margin``, ``same-text`` (each lower one reads like the
@@ -129,6 +129,8 @@ def _count_pair(
         tally.count("same-text-pair")
     if is_empty(feedback.completions[chosen].answer) or is_empty(feedback.completions[rejected].answer):
         tally.count("empty-answer")
+    if is_empty(feedback.prompt[-1:]):
+        tally.count("empty-prompt")
     one_question = len({each.question for each in feedback.rankings}) == 1
     if choice.votes is None and one_question and majority(feedback.rankings, rejected, chosen).wins:
         tally.count("against-votes")

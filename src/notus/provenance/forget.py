@@ -38,8 +38,7 @@ from notus.core.run import MANIFEST
 from notus.core.stage import Tally
 from notus.core.tables import read_records, read_table
 from notus.formats.quarantine import Quarantine
-from notus.formats.source import open_source
-from notus.provenance.lineage import Link, links_of, read_named_rows
+from notus.provenance.lineage import Link, links_of, open_link, read_named_rows
 
 __all__ = ["Forgotten", "TouchedPair", "TouchedRun", "forget"]
 
@@ -222,8 +221,7 @@ class _Rows:
 
     def _records(self, path: str, name: str, place: str, link: Link) -> Iterator[tuple[str, str, _Record]]:
         try:
-            source = open_source(place, format=link.format, **link.chosen)
-            for record in source.records(Tally("forget"), Quarantine()):
+            for record in open_link(link, place).records(Tally("forget"), Quarantine()):
                 yield path, name, record
         except (DataError, InputError) as error:
             self.unread.append(f"{place}: {error}")

@@ -40,9 +40,10 @@ from notus.decisions.note import kept_by
 from notus.decisions.read import place_in, read_rulings
 from notus.decisions.ruling import Ruling
 from notus.decisions.settle import standings
+from notus.formats.format import NoFormatError
 from notus.formats.mapping.decode import mapping_name
 from notus.formats.quarantine import Quarantine
-from notus.formats.source import open_source
+from notus.formats.source import Source, open_source
 from notus.preferences.annotators import consensus, said_of
 from notus.preferences.raters import without_raters
 from notus.preferences.selection import Choice, Selection, choose
@@ -57,6 +58,7 @@ __all__ = [
     "explain",
     "format_of",
     "links_of",
+    "open_link",
     "read_named_rows",
 ]
 
@@ -293,9 +295,22 @@ def _read_records(links: Iterable[Link]) -> Iterator[_Row]:
         else:
             files = [(folder.name, link.path)] if link.readable else []
         for name, path in files:
-            source = open_source(path, format=link.format, **link.chosen)
-            for record in source.records(Tally("explain"), Quarantine()):
+            for record in open_link(link, path).records(Tally("explain"), Quarantine()):
                 yield (link, name), record
+
+
+def open_link(link: Link, path: str) -> Source:
+    """The records of a place as the run has read them that was made from it, of a file of prompts alone too.
+
+    Raises:
+        DataError, ConfigError: as ``open_source``.
+    """
+    try:
+        return open_source(path, format=link.format, **link.chosen)
+    except NoFormatError as error:
+        if not error.prompts:
+            raise
+        return open_source(path, format=mapping_name(error.prompts), **link.chosen)
 
 
 def _has_rows(table: Path) -> bool:

@@ -160,7 +160,10 @@ def _positions(step: _Known) -> Iterator[str]:
         longest = model.get("max_position_embeddings") or model.get("text_config", {}).get("max_position_embeddings")
         name = start
     if isinstance(longest, int) and limits.max_length > longest:
-        yield f"limits.max_length {limits.max_length} is above the {longest} positions of {name}"
+        yield (
+            f"limits.max_length {limits.max_length} is above the {longest} positions of {name}; set it to at most "
+            f"{longest} (--set limits.max_length={longest})"
+        )
 
 
 def _adapter(step: _Known) -> Iterator[str]:

@@ -40,8 +40,8 @@ def labels_beside(gathered: Gathered, place: Path) -> tuple[Gathered, Read]:
     scores = dict(gathered.scores)
     labels: list[Label] = []
     for kind, of_kind in gathered.scores.items():
-        arms = [_arm_of(gathered, kind, Path(head[side])) for side in ("a", "b")]
-        if None in arms:
+        arms = [each for side in ("a", "b") if (each := _arm_of(gathered, kind, Path(head[side]))) is not None]
+        if len(arms) < 2:
             continue
         values = {((score.arm, score.seed), score.prompt_id, score.sample): score.value for score in of_kind}
         name, arm = f"{kind} votes", _arm_name(arms)
@@ -72,9 +72,9 @@ def _win(a: float | None, b: float | None) -> float | None:
     return 0.5 if a == b else float(b > a)
 
 
-def _arm_name(arms: Sequence[tuple[str, int] | None]) -> str:
+def _arm_name(arms: Sequence[tuple[str, int]]) -> str:
     """b over a, with their seeds where one arm has trained both."""
-    (a, a_seed), (b, b_seed) = (each or ("", 0) for each in arms)
+    (a, a_seed), (b, b_seed) = arms
     return f"{b} over {a}" if a != b else f"{b} (seed {b_seed}) over {a} (seed {a_seed})"
 
 

@@ -36,7 +36,11 @@ _ID = 8
 
 
 def feedback_sections(
-    audit: Audit, records: Mapping[str, Feedback], source: str = "DATA", by_context: Sequence[ReportSection] = ()
+    audit: Audit,
+    records: Mapping[str, Feedback],
+    source: str = "DATA",
+    by_context: Sequence[ReportSection] = (),
+    run: str = "",
 ) -> list[ReportSection]:
     """What an audit of feedback shows, the most important first.
 
@@ -45,6 +49,7 @@ def feedback_sections(
         records: id of a completion → its record, for those that are to be shown whole.
         source: name of the set, for commands.
         by_context: what ``report.audits.context`` shows, behind what the records say of themselves.
+        run: the run directory of the audit, for ``notus explain``; empty takes the set.
     """
     health = audit.health
     size, *more = health.sentences()
@@ -56,7 +61,7 @@ def feedback_sections(
     if health.scored and health.rated and mean_scale in (None, RATED) and score_scale in (None, SCORED):
         sections.append(_disagreement(audit))
     if audit.chances:
-        sections.append(_suspects(audit, records, source))
+        sections.append(_suspects(audit, records, source, run))
         sections.append(_reasons(audit.chances))
     sections += by_context
     if audit.unread:
@@ -64,7 +69,7 @@ def feedback_sections(
     if health.scored or health.rated:
         sections.append(ReportSection("Ties", table=_ties(audit)))
     if health.flags:
-        sections.append(_feedback_flags(audit, records, source))
+        sections.append(_feedback_flags(audit, records, source, run))
     if len(health.models) > 1:
         sections.append(_groups("Models", health.models, "model", unit))
         sections += _strengths(audit)
@@ -76,7 +81,7 @@ def feedback_sections(
 
 
 def pair_sections(
-    audit: PairAudit, records: Mapping[int, Preference] | None = None, source: str = "DATA"
+    audit: PairAudit, records: Mapping[int, Preference] | None = None, source: str = "DATA", run: str = ""
 ) -> list[ReportSection]:
     """What an audit of preference pairs shows, the most important first.
 
@@ -84,6 +89,7 @@ def pair_sections(
         audit: of the set.
         records: number of a row → its pair, for those that are to be shown whole.
         source: name of the set, for commands.
+        run: the run directory of the audit, for ``notus explain``; empty takes the set.
     """
     health = audit.health
     sections = [ReportSection(_HEALTH, tuple(health.sentences()))]
@@ -91,7 +97,7 @@ def pair_sections(
     if sentences := bias.sentences():
         sections.append(ReportSection("Bias", tuple(sentences)))
     if health.flags:
-        sections.append(_pair_flags(audit, records or {}, source))
+        sections.append(_pair_flags(audit, records or {}, source, run))
     margins = [row.margin for row in audit.rows if row.margin is not None]
     if margins:
         mean = format_estimate(health.margin_interval, sign=True) if health.margin_interval else "no interval"
@@ -162,7 +168,7 @@ def _disagreement(audit: Audit) -> ReportSection:
     return ReportSection("Overall score against ratings", (lead,), picture=picture, slug="score-against-ratings")
 
 
-def _suspects(audit: Audit, records: Mapping[str, Feedback], source: str) -> ReportSection:
+def _suspects(audit: Audit, records: Mapping[str, Feedback], source: str, run: str) -> ReportSection:
     shown = [row for row in audit.suspected(len(records) or None) if row.id in records]
     several = len({row.file for row in shown}) > 1
     rows: list[tuple[Cell, ...]] = [
@@ -189,9 +195,9 @@ def _suspects(audit: Audit, records: Mapping[str, Feedback], source: str) -> Rep
         "score, Ratings the mean of the aspects, Wording the score that the critique's words speak for, Rule what the "
         "published repair would do. Equals share a place. "
     )
-    note += f"notus explain ID --run {shlex.quote(source)} shows a row."
+    note += f"notus explain ID --run {shlex.quote(run or source)} shows a row."
     table = Table(tuple(names[index] for index in kept), tuple(tuple(row[i] for i in kept) for row in rows), note)
-    blocks = tuple(flagged_completion(row, records[row.id], source) for row in shown)
+    blocks = tuple(flagged_completion(row, records[row.id], source, run) for row in shown)
     return ReportSection(
         "Most suspicious completions", tuple(_sure(audit, len(shown))), table if shown else None, rows=blocks
     )
@@ -235,24 +241,32 @@ def _reasons(chances: Mapping[str, Chance]) -> ReportSection:
     return ReportSection("Reasons", table=Table(("Reason", "Flagged", "By chance", "Known of", "Meaning"), rows, note))
 
 
-def _feedback_flags(audit: Audit, records: Mapping[str, Feedback], source: str) -> ReportSection:
+def _feedback_flags(audit: Audit, records: Mapping[str, Feedback], source: str, run: str) -> ReportSection:
     first = {flag: audit.first[flag] for flag in audit.health.flags if flag in audit.first}
     rows = {row.id: row for row in first.values() if row.id in records}
     table = _flags(
-        audit.health.flags, FLAGS, {flag: (place_of(row.file, row.line), row.id) for flag, row in first.items()}
+        audit.health.flags,
+        FLAGS,
+        {flag: (place_of(row.file, row.line), row.id) for flag, row in first.items()},
+        run or source,
     )
     shown = {row.id for row in audit.suspected(len(records) or None)}
-    blocks = tuple(flagged_completion(row, records[row.id], source) for row in rows.values() if row.id not in shown)
+    blocks = tuple(
+        flagged_completion(row, records[row.id], source, run) for row in rows.values() if row.id not in shown
+    )
     return ReportSection("Flags", table=table, rows=blocks)
 
 
-def _pair_flags(audit: PairAudit, records: Mapping[int, Preference], source: str) -> ReportSection:
+def _pair_flags(audit: PairAudit, records: Mapping[int, Preference], source: str, run: str) -> ReportSection:
     first: dict[str, Pair] = {}
     for row in audit.rows:
         for flag in row.flags:
             first.setdefault(flag, row)
     table = _flags(
-        audit.health.flags, PAIR_FLAGS, {flag: (place_of(row.file, row.line), row.id) for flag, row in first.items()}
+        audit.health.flags,
+        PAIR_FLAGS,
+        {flag: (place_of(row.file, row.line), row.id) for flag, row in first.items()},
+        run or source,
     )
     said = [
         f"{slug}: {chance.flagged:,} of {chance.known:,} pairs; chance alone would flag some {chance.expected:.1f}."
@@ -274,7 +288,9 @@ def _pair_flags(audit: PairAudit, records: Mapping[int, Preference], source: str
         said.append(
             f"{len(numbers):,} flagged pairs are shown whole; {total - len(numbers):,} more stand in the table."
         )
-    blocks = tuple(flagged_pair(audit.rows[number], records[number], source) for number in numbers if number in records)
+    blocks = tuple(
+        flagged_pair(audit.rows[number], records[number], source, run) for number in numbers if number in records
+    )
     return ReportSection("Flags", tuple(said), table, rows=blocks)
 
 
@@ -411,12 +427,15 @@ def _models(bias: Bias) -> list[ReportSection]:
     return [ReportSection("Models", table=model_table(bias.models))]
 
 
-def _flags(flags: Mapping[str, int], meanings: Mapping[str, str], first: Mapping[str, tuple[str, str]]) -> Table:
+def _flags(
+    flags: Mapping[str, int], meanings: Mapping[str, str], first: Mapping[str, tuple[str, str]], place: str
+) -> Table:
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (name, count, first.get(name, ("", ""))[0] or None, first.get(name, ("", ""))[1][:_ID] or None, meanings[name])
         for name, count in flags.items()
     )
-    return Table(("Flag", "Rows", "First", "Id", "Meaning"), rows, "notus explain ID --run DATA shows a row.")
+    note = f"notus explain ID --run {shlex.quote(place)} shows a row."
+    return Table(("Flag", "Rows", "First", "Id", "Meaning"), rows, note)
 
 
 def _longer(share: Share) -> str:

@@ -3,11 +3,13 @@
 Owns the words, and the fields in which a program reads the same. What is found is owned by ``provenance.lineage``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from msgspec import to_builtins
 
+from notus.core.disk.withdrawn import Withdrawn
 from notus.core.records import Completion, Dialogue, Feedback, Message, Ranking, Scale, Unpaired
 from notus.core.text import counted
 from notus.preferences.selection import Selection
@@ -19,7 +21,7 @@ from notus.provenance.lineage import Decided, Explanation, Link, PairStory
 from notus.report.section import ReportSection
 from notus.report.table import Table
 
-__all__ = ["forgotten_sections", "lineage_fields", "lineage_sections"]
+__all__ = ["forgotten_sections", "lineage_fields", "lineage_sections", "taken_back_section"]
 
 _HOW = {
     "random-lower": "one drawn among those with a strictly lower score",
@@ -112,6 +114,24 @@ def forgotten_sections(found: Forgotten, *, withdrawn: bool) -> list[ReportSecti
         ReportSection("Runs", *_touched(found.runs, "No run of this folder has touched it.", columns)),
         ReportSection("Pairs", (), pairs) if found.pairs else ReportSection("Pairs", ("No pair was made of it.",)),
     ]
+
+
+def taken_back_section(back: Sequence[Withdrawn], file: Path, *, written: bool) -> ReportSection:
+    """What is let in again, and what that does.
+
+    Args:
+        back: what was withdrawn.
+        file: of withdrawn ids.
+        written: whether it was written down, or only looked for.
+    """
+    told = [f"{each.id}: {_KINDS[each.kind]}." for each in back]
+    told.append(
+        f"{counted(len(back), 'withdrawal')} taken back in {file}: steps that read data in this folder let these rows "
+        "in again. Runs that were made without them stay as they are; make again what is to have them."
+        if written
+        else "Nothing was taken back: this was a dry run."
+    )
+    return ReportSection("Taken back", tuple(told))
 
 
 _KINDS = {

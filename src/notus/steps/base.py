@@ -55,7 +55,7 @@ from notus.core.records import Dialogue, Feedback, Preference, Unpaired
 from notus.core.run import MANIFEST, Run, atomic, check_run, read_manifest
 from notus.core.stage import Tally
 from notus.core.tables import read_records, table_exists, write_records, write_table
-from notus.formats.format import Data
+from notus.formats.format import Data, NoFormatError
 from notus.formats.quarantine import Quarantine, RowReader
 from notus.formats.source import Source, open_source, read_counted, sharded
 from notus.train.mixture import Portion, read_portions
@@ -231,7 +231,8 @@ class Decides(Config):
     """What persons decided (``notus decide``, ``notus review``), which is done to the rows while they are read: a file,
     the URL of a team's database, a folder with ``decisions.sqlite`` or ``decisions.jsonl``; in a recipe, a step too."""
     drop: tuple[str, ...] = ()
-    """Ids of records and answers, or of prompts, that are left out, whatever was decided before."""
+    """Ids of records and answers, or of prompts, or their beginnings, that are left out, whatever was decided
+    before."""
 
     settings_if_given: ClassVar[frozenset[str]] = frozenset(["decisions", "drop", "keep"])
     """Settings that are part of what a run is only where they are given: one from before they were there stays good."""
@@ -278,8 +279,8 @@ class Reads(Step, MayLose, Decides):
     """File of withdrawn ids (``notus forget``), whose rows are dropped; null takes ``forgotten.jsonl`` of the folder of
     runs, where there is one."""
     keep: tuple[str, ...] = ()
-    """Ids of records and answers, or of prompts, that stay as they are, whatever was decided before: no score of theirs
-    is repaired, no filter takes them out."""
+    """Ids of records and answers, or of prompts, or their beginnings, that stay as they are, whatever was decided
+    before: no score of theirs is repaired, no filter takes them out."""
     workers: int | None = pydantic.Field(default=None, ge=1, exclude=True)
     """Number of processes for a large source; null takes the cores that may be used. The result does not depend on it,
     and it is no part of what a run is named and compared by."""
@@ -366,6 +367,22 @@ class Context:
             size = sum(path.stat().st_size for path in source.paths)
             check_space(self.run.path, config.least_written * size, f"what is made of {source.name}")
         return source
+
+    def open_prompts(self, config: Reads, given: str) -> Source:
+        """Open what prompts are taken from: all that ``open`` takes, and rows that hold a prompt and no answer.
+
+        Raises:
+            DataError: as ``open``.
+        """
+        try:
+            return self.open(config, given)
+        except NoFormatError as error:
+            found = error.prompts
+            if not found or config.map:
+                raise
+        said = " and ".join(f"'{name}' is the {part}" for part, name in found.items())
+        self.note(prompts_from=f"{said} of {given}, which has no answers; --map prompt=… names another column")
+        return self.open(config.model_copy(update={"map": found}), given)
 
     def decided_records(self, records: Iterable[D], tally: Tally) -> Iterator[D]:
         """Records of a table of ours as persons have decided on them; the tally counts what comes and what stays."""

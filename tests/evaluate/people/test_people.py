@@ -112,6 +112,26 @@ def test_what_is_left_out_is_counted():
     assert "1 labels are on answers that are none of these runs'" in said
 
 
+def test_labels_of_an_evaluation_that_is_not_there_are_counted():
+    labels = [*labels_of(range(20)), Label("p001", 1.0, evaluation="another", arm="sft", seed=0, sample=0)]
+    (found,) = correct_all({"success": SCORES}, labels).values()
+    assert found.labels.unmatched == 1
+
+
+def test_a_judge_that_adds_nothing_is_said_to():
+    """The judge says nothing of people's labels: of ten samples the correction is wider in some, narrower in some."""
+    wider_than_labels = []
+    for seed in range(10):
+        source = np.random.default_rng(seed)
+        truth, judge = source.normal(size=(2, 300))
+        scores = [Score("a", 0, p, 0, float(v)) for p, v in zip(PROMPTS, judge, strict=True)]
+        found = correct(scores, Labels({("a", 0, p, 0): float(truth[i]) for i, p in enumerate(PROMPTS[:12])}, None))
+        ratio = found.arms[0].found.ratio
+        wider_than_labels.append(ratio > 1.02)
+        assert any("adds nothing" in said for said in sentences_of(found)) == (ratio > 1.02)
+    assert any(wider_than_labels)
+
+
 def test_labels_that_may_be_on_several_answers_are_refused():
     with pytest.raises(DataError, match="may be on 2 answers"):
         match_labels("success", SCORES, [Label("p001", 1.0, line=4)])

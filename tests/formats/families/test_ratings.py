@@ -68,6 +68,10 @@ def test_a_null_of_distilabel_costs_a_score_and_not_the_row() -> None:
         (),
         (),
     ]
+    # A column of another name that holds no list of ratings says nothing of the answers: it stays as it is.
+    beside = read("distilabel", generated(ratings=None, rationales=None, rating="unused"))
+    assert [item.ratings for item in beside.completions] == [(), ()]
+    assert beside.extra["rating"] == "unused"
     reasoned = read("distilabel", generated(rationales=["a", "b"])).completions[1].ratings
     assert reasoned == (Rating(aspect="rating", value=None, rationale="b", rater="cedar"),)
 
@@ -142,6 +146,14 @@ def test_answers_as_objects_with_a_score_each() -> None:
         ("helpful", 1),
         ("honest", 5),
     ]
+
+
+def test_an_empty_score_of_an_answer_is_not_made_up_from_a_column_of_a_like_name() -> None:
+    answers = [{"text": "The Oder.", "score": 2, "rating": 9}, {"text": "No.", "score": None, "rating": 8}]
+    found = read("scored-answers", {"prompt": "Name a river.", "answers": answers})
+    # On scores of 1 to 5 beside ratings of 1 to 10, an 8 in the place of the empty score would make "No." the best.
+    assert [[(each.aspect, each.value) for each in item.ratings] for item in found.completions] == [[("score", 2)], []]
+    assert [item.extra["rating"] for item in found.completions] == [9, 8]
 
 
 def test_prometheus_feedback_is_a_grade_with_its_reason() -> None:

@@ -65,6 +65,17 @@ def test_ties_are_kept(word: str) -> None:
     assert ("winner" in found.extra) == (word in ("neither", "tie (bothbad)"))
 
 
+def test_no_other_column_is_the_vote_where_the_vote_is_empty() -> None:
+    row: Row = {"question": "Name a river.", "answer_left": "The Oder.", "answer_right": "No."}
+    assert read("votes", row | {"preferred": "left", "label": "right"}).rankings == (Ranking(ranks=(1, 2)),)
+    # "right" is what the column 'label' says of something else: it is no vote for the second answer.
+    with pytest.raises(RowError) as caught:
+        read("votes", row | {"preferred": None, "label": "right"})
+    assert (caught.value.field, caught.value.rule) == ("preferred", "missing-field")
+    assert "'label' is not taken in its place" in str(caught.value)
+    assert detect(row | {"preferred": None, "label": "right"}) != "votes"
+
+
 def test_the_winner_may_be_a_models_name() -> None:
     models = {"model_a": "alder", "model_b": "birch"}
     assert read("votes", vote(winner="birch", **models)).rankings[0].ranks == (2, 1)

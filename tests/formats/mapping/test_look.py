@@ -208,3 +208,49 @@ def test_votes_in_one_column_are_no_raters_and_in_two_they_are() -> None:
     assert two is not None
     assert two.map["winner"] == {"raters": "winner_*"}
     assert not isinstance(one.map["winner"], dict) or "raters" not in one.map["winner"]
+
+
+def thread(number: int, **change: Any) -> Row:
+    drafts = [
+        {
+            "author": "bot-a",
+            "body": f"Hold the button for ten seconds, {number}.",
+            "reviews": {"scores": {"mara": 4, "liu": 5}},
+        },
+        {
+            "author": "bot-b",
+            "body": f"Turn it off and on again, please, {number}.",
+            "reviews": {"scores": {"mara": 2, "liu": 1}},
+        },
+    ]
+    return {
+        "id": f"T-{number}",
+        "customer": {"name": "C", "message": f"How do I reset it, {number}?"},
+        "drafts": drafts,
+    } | change
+
+
+def test_scores_under_the_names_of_reviewers_are_offered_as_theirs() -> None:
+    found = suggest([thread(n, prompt="n/a") for n in range(4)])
+    assert found is not None
+    # The column 'prompt' holds nothing but "n/a": what the customer wrote is the prompt.
+    assert found.map == {
+        "prompt": "customer.message",
+        "answers.text": "drafts.*.body",
+        "answers.model": "drafts.*.author",
+        "answers.score": {"raters": "drafts.*.reviews.scores.*"},
+    }
+    assert found.read == 4
+
+
+def test_scores_under_the_names_of_aspects_are_offered_as_theirs() -> None:
+    rows = [thread(n) for n in range(4)]
+    for row in rows:
+        for draft in row["drafts"]:
+            draft |= {"scores": {"tone": 3, "accuracy": 4}}
+            del draft["reviews"]
+    found = suggest(rows)
+    assert found is not None
+    assert found.map["answers.rating.*"] == "drafts.*.scores.*"
+    assert "answers.score" not in found.map
+    assert found.read == 4

@@ -96,6 +96,51 @@ def test_raters_are_named_one_by_one_where_columns_do_not_say_who_they_are() -> 
     assert second.extra == {"more": 5}
 
 
+def test_raters_are_the_names_of_an_objects_fields() -> None:
+    """As exports of tools have them: {"anna": 4, "ben": 5} beside each answer, or one such object of votes."""
+    mapping = {
+        "prompt": "q",
+        "answers.text": "drafts.*.body",
+        "answers.score": {"raters": "drafts.*.reviews.scores.*", "scale": [1, 5]},
+    }
+    drafts = [
+        {"body": "So.", "reviews": {"scores": {"anna": 4, "ben": 5}, "comment": "x"}},
+        {"body": "No.", "reviews": {"scores": {"ben": 1, "cy": None}}},
+        {"body": "Hm.", "reviews": {"scores": {}}},
+    ]
+    found: Feedback = decode(mapping, {"q": "Why?", "drafts": drafts})
+    assert [[(r.rater, r.aspect, r.value) for r in item.ratings] for item in found.completions] == [
+        [("anna", "overall", 4), ("ben", "overall", 5)],
+        [("ben", "overall", 1)],
+        [],
+    ]
+    assert found.completions[0].extra == {"reviews": {"comment": "x"}}
+    votes = {"prompt": "q", "answer_a": "a", "answer_b": "b", "winner": {"raters": "votes.*", "values": "A/B"}}
+    voted: Feedback = decode(votes, {"q": "Why?", "a": "So.", "b": "No.", "votes": {"anna": "A", "ben": "B"}})
+    assert [(each.rater, each.ranks) for each in voted.rankings] == [("anna", (1, 2)), ("ben", (2, 1))]
+    with pytest.raises(RowError, match="items of a list"):
+        decode(votes, {"q": "Why?", "a": "So.", "b": "No.", "votes": ["A", "B"]})
+
+
+def test_aspects_are_the_names_of_an_object_whether_a_star_stands_behind_it_or_not() -> None:
+    drafts = [{"body": "So.", "marks": {"tone": 4, "facts": 2}}, {"body": "No.", "marks": {"tone": 1}}]
+    found = []
+    for path in ("drafts.*.marks", "drafts.*.marks.*"):
+        mapping = {"prompt": "q", "answers.text": "drafts.*.body", "answers.rating.*": path}
+        record: Feedback = decode(mapping, {"q": "Why?", "drafts": drafts})
+        found.append([[(r.aspect, r.value) for r in item.ratings] for item in record.completions])
+    assert found == [[[("tone", 4), ("facts", 2)], [("tone", 1)]]] * 2
+    single: Feedback = decode(
+        {"prompt": "q", "answers.text": "a", "answers.rating.*": "marks"},
+        {"q": "Why?", "a": "So.", "marks": {"tone": 3}},
+    )
+    assert [(r.aspect, r.value) for r in single.completions[0].ratings] == [("tone", 3)]
+    with pytest.raises(ConfigError, match="must have the stars of the answers"):
+        mapped_format(
+            mapping_name({"prompt": "q", "answers.text": "d.*.b", "answers.rating.*": "m"}).removeprefix("map:")
+        )
+
+
 def test_a_row_on_which_nobody_voted_is_put_aside() -> None:
     mapping = {"prompt": "q", "answer_a": "a", "answer_b": "b", "winner": {"raters": "v_*"}}
     row = {"q": "Why?", "a": "So.", "b": "No.", "v_x": None, "v_y": None}

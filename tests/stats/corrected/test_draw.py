@@ -37,5 +37,5 @@ def test_the_middle_of_the_scale_is_uncertain():
 
 
 def test_more_labels_than_answers_are_refused():
-    with pytest.raises(ConfigError, match="5 labels were asked for, and there are 3"):
+    with pytest.raises(ConfigError, match="5 were asked for, and there are 3"):
         chances_of([1, 1, 1], 5)

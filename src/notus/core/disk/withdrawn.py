@@ -1,6 +1,7 @@
 """What has been withdrawn, and must not be read again: an append-only file of ids, and a sieve of records.
 
-``forgotten.jsonl`` has one line for each id, with when and why. Of a feedback row and of a completion it holds the
+``forgotten.jsonl`` has one line for each id, with when and why; a further line with ``back`` lets it in again, and the
+last line of an id counts. Of a feedback row and of a completion it holds the
 prompt and hashes of the answers too: ids of what is made of them are others (an answer's id knows its place), and what
 was withdrawn is to be known in pairs, dialogues and single rows as well.
 
@@ -8,7 +9,7 @@ Owns the file and what a withdrawn record is. Which runs one has touched is the 
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "prompt_of",
     "read_sieve",
     "read_withdrawn",
+    "take_back",
     "withdraw",
 ]
 
@@ -55,6 +57,8 @@ class Withdrawn(Record, frozen=True):
     """Id of its prompt."""
     answers: tuple[str, ...] = ()
     """``answer_digest`` of each answer that is withdrawn."""
+    back: bool = False
+    """Whether this line takes the withdrawal back."""
 
 
 def answer_digest(text: str) -> str:
@@ -136,19 +140,25 @@ class Sieve:
 
 
 def forgotten_beside(run: Path) -> Path | None:
-    """The file in the folder of runs that a run directory lies in, be it a step of a recipe; None without one."""
+    """The file in the folder of runs that a run directory lies in, be it a step of a recipe.
+
+    None without one, and where all that it holds was taken back: then a run is what it was before.
+
+    Raises:
+        DataError: if it is damaged.
+    """
     above = run.parent.parent if run.parent.name == "steps" else run
     place = above.parent / FORGOTTEN
-    return place if place.is_file() else None
+    return place if place.is_file() and read_withdrawn(place) else None
 
 
 def read_withdrawn(path: Path) -> list[Withdrawn]:
-    """The lines of a file.
+    """What is withdrawn by the lines of a file, without what was taken back.
 
     Raises:
         DataError: if it cannot be read, or a line is no such one.
     """
-    found = []
+    found: dict[str, Withdrawn] = {}
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -157,12 +167,13 @@ def read_withdrawn(path: Path) -> list[Withdrawn]:
         if not line.strip():
             continue
         try:
-            found.append(msgspec.json.decode(line, type=Withdrawn))
+            each = msgspec.json.decode(line, type=Withdrawn)
         except (msgspec.DecodeError, ValueError) as error:
             raise DataError(
                 f"{path}:{number} is no line of withdrawn ids ({error}); mend it: none is passed over"
             ) from None
-    return found
+        found[each.id] = each
+    return [each for each in found.values() if not each.back]
 
 
 def read_sieve(path: Path) -> Sieve | None:
@@ -178,8 +189,38 @@ def withdraw(path: Path, lines: Iterable[Withdrawn], why: str) -> list[Withdrawn
         DataError: if it cannot be written, or is damaged.
     """
     known = {each.id for each in read_withdrawn(path)} if path.exists() else set()
+    return _add(path, [each for each in lines if each.id not in known], why)
+
+
+def take_back(path: Path, identifiers: Iterable[str], why: str, *, write: bool = True) -> list[Withdrawn]:
+    """Let in again what was withdrawn: a line is added for each id, and none is taken out. What was taken back.
+
+    Args:
+        path: the file.
+        identifiers: of what is withdrawn, or their beginnings.
+        why: kept in the file.
+        write: False looks only.
+
+    Raises:
+        DataError: if the file cannot be read or written; if one is not withdrawn, or fits several that are.
+    """
+    held = {each.id: each for each in read_withdrawn(path)} if path.exists() else {}
+    found: dict[str, Withdrawn] = {}
+    for identifier in identifiers:
+        begun = [each for each in held.values() if identifier and each.id.startswith(identifier)]
+        fitting = [held[identifier]] if identifier in held else begun
+        if len(fitting) != 1:
+            some = ", ".join(each.id for each in (fitting or list(held.values()))[:5]) or "nothing"
+            said = f"{len(fitting)} withdrawn ids begin so" if fitting else "it is not withdrawn"
+            raise DataError(f"'{identifier}' cannot be taken back: {said}; {path} holds {some}")
+        found[fitting[0].id] = msgspec.structs.replace(fitting[0], back=True)
+    return _add(path, list(found.values()), why) if write else list(found.values())
+
+
+def _add(path: Path, lines: Sequence[Withdrawn], why: str) -> list[Withdrawn]:
+    """Write lines behind those of a file, through to the disk, with when and why."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    added = [msgspec.structs.replace(each, when=now, why=why) for each in lines if each.id not in known]
+    added = [msgspec.structs.replace(each, when=now, why=why) for each in lines]
     if not added:
         return added
     try:

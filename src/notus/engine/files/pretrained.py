@@ -46,10 +46,15 @@ def check_source(source: str) -> None:
     """Check that a name is a folder that is there, or has the form of a hub id.
 
     Raises:
-        ConfigError: if it is neither.
+        ConfigError: if it is neither, or a path to what is not in a folder that is there.
     """
-    if not is_there(source) and HubId.parse(source) is None:
+    if is_there(source):
+        return
+    on_hub = HubId.parse(source)
+    if on_hub is None:
         raise ConfigError(f"no model at {source!r}: it is neither a folder nor a hub id of the form owner/name")
+    if fault := on_hub.path_fault():
+        raise ConfigError(f"no model at {source!r}: {fault}")
 
 
 def read_config(source: str, **options: Any) -> Any:

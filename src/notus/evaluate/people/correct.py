@@ -162,12 +162,10 @@ def sides_of_all(
 
 def _matched(scores: Mapping[str, Sequence[Score]], labels: Sequence[Label]) -> dict[str, Labels]:
     found = {name: match_labels(name, of, labels) for name, of in scores.items()}
-    strange = sum(label.evaluation not in ("", *scores) for label in labels)
-    whole = {
-        name: replace(of, unmatched=of.unmatched + strange)
-        for name, of in found.items()
-        if of.values or of.elsewhere is not None
-    }
+    whole = {name: of for name, of in found.items() if of.values or of.elsewhere is not None}
+    if whole and (strangers := sum(label.evaluation not in ("", *scores) for label in labels)):
+        first = next(iter(whole))  # of other evaluations: said once, and where it is seen
+        whole[first] = replace(whole[first], unmatched=whole[first].unmatched + strangers)
     if not whole:
         raise DataError(
             f"none of {counted(len(labels), 'label')} is on an answer of these runs ({', '.join(scores)}); draw a "
@@ -224,7 +222,7 @@ def sentences_of(found: ByPeople) -> list[str]:
     said += [f"{name}: {each.note}" for name, each in _named(found) if each.estimate is None and each.note]
     for name, each in _named(found):
         if each.ratio is not None and each.ratio > _WIDER:
-            said.append(f"{name}: wider than the labels alone, by {each.ratio - 1:.0%}: take these")
+            said.append(f"{name}: wider than the labels alone, by {each.ratio - 1:.0%}: the judge adds nothing here")
     for name, each in _named(found)[:1]:
         if (more := outlook(each)) is not None:
             said.append(f"{name}: {more}, by a rough estimate")

@@ -30,6 +30,7 @@ __all__ = [
     "Elsewhere",
     "Label",
     "Labels",
+    "Read",
     "draw_sheet",
     "match_labels",
     "read_categories",

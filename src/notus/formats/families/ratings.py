@@ -5,8 +5,9 @@
     scored-answers       a prompt, a list of answers as objects, each with its text, model and score
     prometheus-feedback  orig_instruction, orig_response, orig_score, orig_feedback, orig_criteria; one answer a row
 
-A score that is null, empty or "N/A" costs that score: what was written beside it is kept with no value. Owns what these
-rows mean; a row for each answer or rating is owned by ``formats.families.tables``.
+A score that is null, empty or "N/A" costs that score: what was written beside it is kept with no value, and no column
+of a like name takes its place. Owns what these rows mean; a row for each answer or rating is owned by
+``formats.families.tables``.
 
 **distilabel** (https://distilabel.argilla.io/latest/components-gallery/tasks/ultrafeedback/): ``model_name`` is the
 last task's model, that of the judge. With ``rationales-for-ratings``, ``rationales`` are of the ``types``. An answer
@@ -116,7 +117,9 @@ def _is_distilabel(row: Row) -> bool:
 
 def _read_distilabel(row: Row) -> Feedback:
     asked = _first(row, _ASKED) or "instruction"
-    rated, models = _first(row, _RATED) or "ratings", _first(row, _MODELS)
+    # A column that is called a rating and holds no list is another's: no row without ratings takes it in their place.
+    rated = next((name for name in _RATED if isinstance(row.get(name), list)), "ratings")
+    models = _first(row, _MODELS)
     judge = next((name for name in _JUDGES if isinstance(row.get(name), str)), None)
     named = [name for name in (judge, models) if name]
     reasons = "rationale" if row.get("rationales") is None else "rationales"
@@ -201,9 +204,11 @@ def _read_scored_answers(row: Row) -> Feedback:
     asked = _first(row, _ASKED) or "prompt"
     name = _first(row, _ANSWERS) or "completions"
     known, extra = split_fields(row, (asked, name))
-    completions = tuple(
-        _read_scored(item, f"{name}[{index}]") for index, item in enumerate(read_list(required(known, name), name))
-    )
+    answers = read_list(required(known, name), name)
+    # One for all answers of a row: an empty score is none, and not what stands under another name on another scale.
+    held = [item for item in answers if isinstance(item, dict)]
+    score = next((each for each in _SCORE if any(item.get(each) is not None for item in held)), _SCORE[0])
+    completions = tuple(_read_scored(item, f"{name}[{index}]", score) for index, item in enumerate(answers))
     prompt = read_prompt(known, asked, extra)
     return Feedback(prompt=prompt, completions=completions, source=read_source(extra), extra=extra)
 
@@ -214,12 +219,10 @@ def _count_missing(record: Feedback, tally: Tally) -> None:
         tally.count("null-generation", without)
 
 
-def _read_scored(item: object, at: str) -> Completion:
+def _read_scored(item: object, at: str, score: str) -> Completion:
     if not isinstance(item, dict):
         raise RowError(at, "wrong-type", item, "an object with a text and a score is needed")
-    text, score, model, rater, reason = (
-        _first(item, names) or names[0] for names in (_TEXT, _SCORE, _MODEL, _RATER, _REASON)
-    )
+    text, model, rater, reason = (_first(item, names) or names[0] for names in (_TEXT, _MODEL, _RATER, _REASON))
     known, extra = split_fields(item, (text, score, model, rater, reason))
     values = known.get(score)
     said = read_name(known.get(reason), f"{at}.{reason}")

@@ -9,10 +9,11 @@ A table is known by these names and by a value that can be read; where two colum
 it is not taken for one, and a mapping says which is meant.
 
 A winner is named by its mark, its column, its side or its model: ``B``, ``response_b``, ``right``, ``model_b``, the
-model's own name. Numbers name an answer only where the answers are numbered. The votes on two answers are one
-``Feedback``, and so are the ratings of a prompt's answers, wherever the rows stand. Several scores in a row are ratings
-of several aspects, named as their columns. What a judge wrote beside a score is the rating's rationale. A table does
-not say on which scale it rates. Owns these names; what a vote is, is owned by ``formats.families.votes``.
+model's own name. Where two columns may be the vote, the first of these names is it, also in a row where it is empty.
+Numbers name an answer only where the answers are numbered. The votes on two answers are one ``Feedback``, and so are
+the ratings of a prompt's answers, wherever the rows stand. Several scores in a row are ratings of several aspects,
+named as their columns. What a judge wrote beside a score is the rating's rationale. A table does not say on which scale
+it rates. Owns these names; what a vote is, is owned by ``formats.families.votes``.
 """
 
 from collections.abc import Sequence
@@ -161,8 +162,20 @@ def _is_votes(row: Row) -> bool:
     return True
 
 
+@lru_cache(maxsize=256)
+def _usual_winner(names: tuple[str, ...]) -> str | None:
+    return _first({_plain(name): name for name in reversed(names)}, _WINNER)
+
+
 def _read_winner(row: Row, columns: _Votes) -> int | None:
-    """The better answer, or None for a tie."""
+    """The better answer, or None for a tie.
+
+    Another column that is named like a vote is none where the column of the vote is empty: it may say anything.
+    """
+    usual = _usual_winner(tuple(row))
+    if usual != columns.winner and usual is not None:
+        detail = f"'{columns.winner}' is not taken in its place; --map winner=… says which column is the vote"
+        raise RowError(usual, "missing-field", None, detail)
     value = required(row, columns.winner)
     models = [row.get(name) if name else None for name in columns.models]
     named = models.index(value) if value in models and models[0] != models[1] else None

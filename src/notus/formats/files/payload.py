@@ -9,14 +9,17 @@ from typing import Any
 
 import msgspec
 
-from notus.formats.quarantine import RowError, check_depth
+from notus.core.stage import Tally
+from notus.formats.quarantine import REPEATED, RowError, check_depth, repeats_key
 
 __all__ = [
     "JSON_ERRORS",
     "OTHER_ENCODING",
     "ROWS_AT_ONCE",
+    "FilledRow",
     "Part",
     "Payload",
+    "count_oddities",
     "excerpt",
     "find_json_cells",
     "parse_cells",
@@ -45,6 +48,22 @@ class Part:
     """Where the next part begins."""
     first: int
     """Line or number of its first row, counted from 1."""
+
+
+class FilledRow(dict[str, Any]):
+    """A row of a sheet with what merged cells say of it: it stands in the first of the rows that they reach over."""
+
+    filled = 0
+    """How many of its values are such."""
+
+
+def count_oddities(payload: Payload, tally: Tally) -> None:
+    """Count what is to be known of a row that was read: ``repeated-key``, ``merged-cell``."""
+    if isinstance(payload, bytes):
+        if repeats_key(payload):
+            tally.count(REPEATED)
+    elif isinstance(payload, FilledRow) and payload.filled:
+        tally.count("merged-cell", payload.filled)
 
 
 def parse_row(payload: Payload) -> dict[str, Any]:

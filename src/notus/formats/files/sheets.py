@@ -3,7 +3,9 @@
 Every cell is text, as in CSV: a sheet turns an answer that looks like a number into one. A number is written with the
 digits that it has (``4``, ``2.5``), a date or time as in ISO 8601, a truth value as ``TRUE`` or ``FALSE``; an empty
 cell is null, and a row without a filled cell is none. The first row that has one names the columns, as in CSV. Several
-sheets are several tables, of which one is chosen like a split.
+sheets are several tables, of which one is chosen like a split. Cells of a column that are merged over several rows are
+said once and meant of each, such as a prompt beside its answers: below the names, each row gets what they hold, and it
+is counted. Of cells that are merged over several columns, the first column holds it.
 
 Owns how a workbook is told and opened.
 """
@@ -12,7 +14,7 @@ import datetime
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 from notus.core.errors import DataError, require
 from notus.formats.files.delimited import HEADER_ROWS, UNNAMED, read_header
 from notus.formats.files.packed import check_expansion
-from notus.formats.files.payload import Payload
+from notus.formats.files.payload import FilledRow, Payload
 
 __all__ = ["is_workbook", "sheet_members", "sheet_rows"]
 
@@ -70,13 +72,15 @@ def sheet_rows(path: Path, member: str = "") -> Iterator[tuple[int, Payload]]:
         raise DataError(f"{path} is empty; a sheet with a header and at least one row is needed")
     _check_size(path)
     with _open(path) as book:
-        cells = book.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
+        opened = book.get_sheet_by_name(sheet)
+        cells, merged = opened.to_python(skip_empty_area=False), opened.merged_cell_ranges or ()
     filled = ((number, [_text(cell) for cell in row]) for number, row in enumerate(cells, 1))
     rows = [(number, values) for number, values in filled if any(value is not None for value in values)]
     names, above = read_header(path, [values for _, values in rows[: HEADER_ROWS + 1]]) if rows else ([], 0)
     count = len(rows) - above
+    told = _merged_values(rows[above:], merged)
     for number, values in rows[above:]:
-        yield number, _row(names, values)
+        yield number, _row(names, values, told.get(number, {}))
     if not count:
         raise DataError(f"sheet '{sheet}' of {path} is empty; a header and at least one row are needed")
 
@@ -117,10 +121,38 @@ def _column(name: bytes) -> int:
     return number
 
 
-def _row(names: list[str], values: list[str | None]) -> dict[str, str | None]:
+_Corner = tuple[int, int]
+"""Row and column of a cell, from 0."""
+
+
+def _merged_values(
+    rows: Sequence[tuple[int, Sequence[str | None]]], merged: Sequence[tuple[_Corner, _Corner]]
+) -> dict[int, dict[int, str]]:
+    """Number of a row → column → what merged cells that begin above say of it; of rows that hold something else."""
+    held = dict(rows)
+    found: dict[int, dict[int, str]] = {}
+    ends: dict[int, int] = {}
+    for (top, column), (bottom, _) in sorted(merged):
+        if top < ends.get(column, -1):  # cells cannot be merged twice: such a file would take a very long time
+            continue
+        ends[column] = bottom + 1
+        first = held.get(top + 1)
+        value = first[column] if first is not None and column < len(first) else None
+        if value is None:
+            continue
+        for number in range(top + 2, min(bottom + 1, rows[-1][0]) + 1):
+            if number in held and held[number][column] is None:
+                found.setdefault(number, {})[column] = value
+    return found
+
+
+def _row(names: list[str], values: list[str | None], merged: Mapping[int, str]) -> dict[str, str | None]:
     """A row without the columns that have neither a name nor a value, as those beside the table."""
-    cells = zip(names, values, strict=True)
-    return {name: value for name, value in cells if value is not None or not name.startswith(UNNAMED)}
+    whole = [merged.get(column, value) for column, value in enumerate(values)] if merged else values
+    cells = zip(names, whole, strict=True)
+    row = FilledRow((name, value) for name, value in cells if value is not None or not name.startswith(UNNAMED))
+    row.filled = len(merged)
+    return row
 
 
 def _text(cell: Any) -> str | None:

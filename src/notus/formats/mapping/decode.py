@@ -221,6 +221,9 @@ def _read_values(columns: ColumnMap, row: Row) -> _Values:
         for number, path in enumerate(entry.paths):
             for place, one in path.find(row).items():
                 label = (*place, entry.raters[number]) if entry.raters else place
+                if entry.by_raters and label and isinstance(label[-1], int):
+                    detail = "raters are the names of an object's fields, and these are items of a list"
+                    raise RowError(entry.where, "wrong-type", one.value, detail)
                 missing = isinstance(one.value, Missing)
                 if missing and (entry.by_raters or ("" in label and target != "answers")):
                     continue  # there is no list at all: nothing is said of any answer

@@ -18,6 +18,7 @@ from notus.core.errors import ConfigError
 from notus.formats.format import Row
 from notus.formats.mapping.columns import Column, columns_of
 from notus.formats.mapping.decode import mapped_format, mapping_name
+from notus.formats.mapping.paths import STAR
 from notus.formats.quarantine import RowError
 
 __all__ = ["Suggestion", "as_options", "as_yaml", "suggest"]
@@ -28,6 +29,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 _PROMPT = _words("prompt question instruction query request task problem post input context user ask frage aufgabe")
+_PROMPT |= _words("message inquiry enquiry")
 _ANSWER = _words("answer answers response responses completion completions output outputs generation generations reply")
 _ANSWER |= _words("replies candidate candidates text summary summaries content result translation assistant")
 _ANSWER |= _words("antwort antworten réponse respuesta")
@@ -41,6 +43,8 @@ _RATER = _words(
     "annotator annotators rater raters worker workers judge judges labeler labeller evaluator reviewer user"
 )
 _RATER |= _words("annotated by who email mail prüfer prüferin bewerter bewerterin")
+_SAID_BY = _RATER | _words("review reviews reviewers raters people persons votes voters experts")
+"""What an object of scores is called, or what it lies in, whose fields are named after people."""
 _WHY = _words("reason reasons rationale rationales critique critiques explanation comment comments feedback why")
 _WHY |= _words("begründung kommentar grund")
 _VOTE = _words(
@@ -60,6 +64,8 @@ _ASPECTS |= _words("accuracy clarity relevance fluency safety harmlessness tone 
 _NAMED_SIDES = (("a", "b"), ("left", "right"), ("first", "second"), ("links", "rechts"), ("erste", "zweite"))
 _SIDES = (*_NAMED_SIDES, ("0", "1"), ("1", "2"))
 _TIES = _words("tie ties equal draw both neither same unsure gleich gleichstand unentschieden beide keine")
+_BLANKS = _words("n/a na nan none null - ? tbd") | {""}
+"""What is written where there is nothing."""
 _COMMA = re.compile(r"-?\d+,\d{1,2}")
 """A number with decimals behind a comma; three of them may be thousands."""
 _LONGEST_NAME = 45
@@ -101,7 +107,7 @@ class Suggestion:
 
 def suggest(rows: Sequence[Row]) -> Suggestion | None:
     """What the columns of rows may mean; None where nothing can be said."""
-    columns = [column for column in columns_of(rows).values() if column.type != "null"]
+    columns = [column for column in columns_of(rows).values() if column.type != "null" and not _is_blank(column)]
     found = _pairs(columns) or _votes(columns) or _turns_under_other_names(columns) or _several(columns)
     found = found or _conversation(columns) or _single(columns)
     if not found:
@@ -113,6 +119,11 @@ def suggest(rows: Sequence[Row]) -> Suggestion | None:
     if told.record == "Dialogue":
         told.beside = tuple(each.path for each in columns if each.path not in used and _may_judge(each))
     return told
+
+
+def _is_blank(column: Column) -> bool:
+    """Whether all that stands there says that nothing does."""
+    return bool(column.values) and not column.many and all(value.strip().lower() in _BLANKS for value in column.values)
 
 
 def _may_judge(column: Column) -> bool:
@@ -353,7 +364,7 @@ def _vote(column: Column, sides: tuple[Column, Column] | None) -> Any | None:
 def _several(columns: Sequence[Column]) -> dict[str, Any] | None:
     """Several answers in a list of a row."""
     texts = [each for each in columns if each.depth == 1 and _is_text(each) and not each.last_words & _NO_TEXT]
-    texts = [each for each in texts if each.words & _ANSWER]
+    texts = [each for each in texts if each.words & _ANSWER] or _scored_texts(texts, columns)
     if not texts:
         return None
     text = max(texts, key=lambda each: (each.type == "messages", bool(each.last_words & _ANSWER), each.length))
@@ -361,7 +372,7 @@ def _several(columns: Sequence[Column]) -> dict[str, Any] | None:
     found: dict[str, Any] = {"answers.text": text.path}
     inside = text.path != base
     for name, words, limits in (
-        ("model", _MODEL, {"depth": 1}),
+        ("model", _MODEL | _words("author"), {"depth": 1}),
         ("rank", _RANK, {"depth": 1, "number": True}),
         ("score", _SCORE, {"number": True}),
         ("rater", _RATER, {}),
@@ -376,6 +387,17 @@ def _several(columns: Sequence[Column]) -> dict[str, Any] | None:
     for column in columns:
         if inside and column.path.startswith(base) and _fits(column, "number", True):
             found |= {f"answers.rating.{name}": column.path for name in _aspects(column)}
+    if inside and (scores := _scores_in_object(columns, base + ".")):
+        # One text beside the scores of several is nobody's reason in particular.
+        said = found.get("answers.rationale")
+        gone = (
+            "answers.score",
+            "answers.rating",
+            "answers.rationale",
+            *(("answers.rater",) if _names_raters(scores) else ()),
+        )
+        found = {name: path for name, path in found.items() if not name.startswith(gone)}
+        found |= scores | ({"answers.critique": said} if said else {})
     if any(name.startswith("answers.rating.") for name in found):
         found = {name: path for name, path in found.items() if name not in ("answers.score", "answers.rationale")}
     if "answers.rationale" in found and "answers.score" not in found:
@@ -383,9 +405,41 @@ def _several(columns: Sequence[Column]) -> dict[str, Any] | None:
     vote = next((each for each in columns if not each.depth and each.last_words & _VOTE and not each.many), None)
     if vote is not None and (told := _vote(vote, None)):
         found["winner"] = told
-    rater = _best(columns, _RATER, found.values(), depth=0)
+    rater = "" if _names_raters(found) else _best(columns, _RATER, found.values(), depth=0)
     found |= {"rater": rater} if rater and "answers.rater" not in found else {}
     return _prompt(columns, found.values()) | found | _beside(columns, found.values())
+
+
+def _names_raters(found: Mapping[str, Any]) -> bool:
+    """Whether the scores of a mapping say who gave them."""
+    return any(isinstance(path, Mapping) and "raters" in path for path in found.values())
+
+
+def _scored_texts(texts: Sequence[Column], columns: Sequence[Column]) -> list[Column]:
+    """Texts in a list of objects that hold scores too: answers under a name of their own, such as drafts."""
+    scored = {
+        each.path.partition(".*.")[0]
+        for each in columns
+        if each.depth and _fits(each, "number", True) and (each.words & _SCORE or _aspects(each))
+    }
+    return [each for each in texts if each.length >= _SENTENCE and each.path.partition(".*.")[0] in scored]
+
+
+def _scores_in_object(columns: Sequence[Column], below: str) -> dict[str, Any]:
+    """Scores that are the fields of an object, such as {tone: 4, facts: 2}: of aspects, or of raters by its name."""
+    held: dict[str, list[Column]] = {}
+    for column in columns:
+        base, _, name = column.path.rpartition(".")
+        if name != STAR and base.startswith(below) and column.depth == 1 and _fits(column, "number", True):
+            held.setdefault(base, []).append(column)
+    for base, fields in held.items():
+        words = Column(base).last_words
+        if len(fields) < 2 or not words & _SCORE:
+            continue
+        if not any(map(_aspects, fields)) and Column(base).words & _SAID_BY:
+            return {"answers.score": {"raters": f"{base}.{STAR}"}}
+        return {f"answers.rating.{STAR}": f"{base}.{STAR}"}
+    return {}
 
 
 def _thumbs(columns: Iterable[Column]) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@
 
     answers.score: {raters: rating_*, scale: [1, 5]}        a column for each rater: rating_anna is anna's
     winner: {raters: {anna: vote1, ben: vote2}, values: A/B/tie}
+    answers.score: {raters: answers.*.scores.*}             {anna: 4, ben: 5}: an object with a field for each rater
     answers.score: {column: Note, decimal: ","}             4,5 is 4.5
     answers.rating.*: {column: scores.*.value, named: scores.*.name}        [{name: tone, value: 4}, …]
 
@@ -27,7 +28,7 @@ Owns the names of what can be mapped, and the reading and checking of a mapping.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path as File
 from typing import Any
@@ -149,7 +150,7 @@ class Entry:
     decimal: str = "."
     """The sign before the decimals of a number that is written as a text."""
     by_raters: bool = False
-    """Whether each column is another rater's, who is the last part of its label."""
+    """Whether each column, or each field of an object, is another rater's, who is the last part of its label."""
     raters: tuple[str, ...] = ()
     """Who they are, in the order of the paths; empty where the star of the only path says it."""
     named: Path | None = None
@@ -261,7 +262,7 @@ def parse_mapping(given: Mapping[str, Any] | str | File) -> ColumnMap:
             raise ConfigError(f"the mapping names '{name}' twice, once with '.text' behind it; leave one out")
         entries[name] = _entry(name, value)
     _check_together(entries)
-    return ColumnMap(flat, entries)
+    return ColumnMap(flat, {name: _with_aspects(entry, entries) for name, entry in entries.items()})
 
 
 def _flatten(given: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
@@ -326,6 +327,26 @@ def _entry(target: str, value: Any) -> Entry:
     )
 
 
+def _with_aspects(entry: Entry, entries: Mapping[str, Entry]) -> Entry:
+    """Of ``rating.*``, with a star for the names of the object: where the path ends at the object, it is added.
+
+    Raises:
+        ConfigError: if the path has fewer stars than the answers, so that it is of no answer.
+    """
+    if entry.field not in (f"rating.{STAR}", f"rationale.{STAR}") or entry.named is not None or not entry.paths:
+        return entry
+    of = entries.get(entry.head)
+    stars = of.depth if of is not None else 0
+    if entry.depth < stars:
+        raise ConfigError(
+            f"map {entry.target}: {entry.where} must have the stars of the answers, that is {stars} of them, and may "
+            "have one more behind it, for the names of the aspects"
+        )
+    if entry.depth > stars:
+        return entry
+    return replace(entry, paths=tuple(Path(f"{path.text}.{STAR}", path.wild) for path in entry.paths))
+
+
 def _named(target: str, spec: Mapping[str, Any], paths: Sequence[Path]) -> Path | None:
     if "named" not in spec:
         return None
@@ -343,9 +364,10 @@ def _check_raters(target: str, texts: Sequence[str], raters: Sequence[str]) -> N
     if said not in _OF_RATERS or target.endswith(f".{STAR}"):
         raise ConfigError(f"map {target}: raters have columns of their own for {', '.join(_OF_RATERS)} alone")
     last = texts[0].rpartition(".")[2]
-    if not raters and (len(texts) != 1 or last == STAR or last.count(STAR) != 1):
+    if not raters and (len(texts) != 1 or texts[0] == STAR or last.count(STAR) != 1):
         raise ConfigError(
-            f"map {target}: raters are written {{raters: rating_*}}, where the star is the rater, or "
+            f"map {target}: raters are written {{raters: rating_*}}, where the star is the rater, "
+            "{raters: scores.*}, where it is the name of a field of an object, or "
             "{raters: {anna: rating_1, ben: rating_2}}"
         )
 

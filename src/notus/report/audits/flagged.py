@@ -32,13 +32,14 @@ def place_of(file: str, line: int) -> str:
     return f"{file}:{line}" if file else f"row {line}"
 
 
-def flagged_completion(row: Suspicion, feedback: Feedback, source: str) -> FlaggedRow:
+def flagged_completion(row: Suspicion, feedback: Feedback, source: str, run: str = "") -> FlaggedRow:
     """A completion with those beside it.
 
     Args:
         row: what the audit says of it.
         feedback: its record.
         source: name of the set, for commands.
+        run: the run directory of the audit, which ``notus explain`` reads; empty takes the set.
     """
     others = [place for place in range(len(feedback.completions)) if place != row.index]
     shown = sorted([row.index, *others[:_BESIDE]])
@@ -56,11 +57,11 @@ def flagged_completion(row: Suspicion, feedback: Feedback, source: str) -> Flagg
         reasons=_meanings(row.reasons, SIGNALS, FACTS) + tuple(f"{flag}: {FLAGS[flag]}" for flag in row.flags),
         evidence=row.evidence,
         left_out=f"Not shown: {', '.join(cuts)}." if cuts else "",
-        commands=_commands(row, source),
+        commands=_commands(row, source, run),
     )
 
 
-def flagged_pair(row: Pair, pair: Preference, source: str) -> FlaggedRow:
+def flagged_pair(row: Pair, pair: Preference, source: str, run: str = "") -> FlaggedRow:
     """A pair, its two answers side by side."""
     cuts: list[str] = []
     sides = (
@@ -76,7 +77,7 @@ def flagged_pair(row: Pair, pair: Preference, source: str) -> FlaggedRow:
         for name, model, turns, score in sides
     )
     filters = [flag for flag in row.flags if flag in _CLEANED]
-    commands = [f"notus explain {row.id[:8]} --run {shlex.quote(source)}"]
+    commands = [f"notus explain {row.id[:8]} --run {shlex.quote(run or source)}"]
     if filters:
         chosen = " ".join(f"--filter {name}" for name in filters)
         commands.append(f"notus clean {shlex.quote(source)} {chosen} --dry-run --out runs/clean")
@@ -134,9 +135,9 @@ def _cut(text: str, longest: int, what: str, cuts: list[str]) -> str:
     return f"{text[:longest].rstrip()} …"
 
 
-def _commands(row: Suspicion, source: str) -> tuple[str, ...]:
+def _commands(row: Suspicion, source: str, run: str) -> tuple[str, ...]:
     name = shlex.quote(source)
-    found = [f"notus explain {row.id[:8]} --run {name}"]
+    found = [f"notus explain {row.id[:8]} --run {shlex.quote(run or source)}"]
     if row.repair in ("set-to-1", "ask-again"):
         found.append(f"notus repair {name} --out runs/repaired  # the published rule says: {row.repair}")
     return tuple(found)

@@ -65,7 +65,7 @@ def _sentences(found: Mapping[str, Bridged], slope: float) -> list[str]:
         if each.estimate and each.shared_alone and not each.unseen and each.estimate.width > each.shared_alone.width
     ]
     if wider:
-        said.append(f"Wider than the shared answers alone: {', '.join(wider)}; take those.")
+        said.append(f"Wider than the shared answers alone: {', '.join(wider)}; the new judge adds nothing there.")
     said += [f"{model}: no score: {each.note}." for model, each in found.items() if each.estimate is None]
     said.append(
         "The shared answers must be a random part of each model's: what somebody picked tells of what was picked."

@@ -53,7 +53,7 @@ def chances_of(uncertainty: Sequence[float], n: int, mixed: float = MIXED) -> Ar
     """
     size = np.asarray(uncertainty, dtype=np.float64)
     if not 1 <= n <= len(size):
-        raise ConfigError(f"{n} labels were asked for, and there are {len(size)} answers to draw from; ask for fewer")
+        raise ConfigError(f"{n:,} were asked for, and there are {len(size):,} to draw from; ask for fewer")
     share = (1 - mixed) * size / size.sum() + mixed / len(size)
     chances = np.zeros(len(size))
     sure = np.zeros(len(size), dtype=bool)

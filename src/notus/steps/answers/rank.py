@@ -68,6 +68,7 @@ class Rank(Reads, Serving, EndpointSettings):
     """Score the answers to each prompt by a ranker: feedback with scores, which ``binarize`` makes pairs of."""
 
     step_type: ClassVar[str] = "rank"
+    results: ClassVar[int] = 2
     least_written: ClassVar[float] = 0.05
     leaves: ClassVar[tuple[Artifact, ...]] = (FEEDBACK, FINDINGS)
     draws: ClassVar[bool] = False

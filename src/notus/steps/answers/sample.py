@@ -151,7 +151,7 @@ def _prompts(context: Context, config: Sample, given: str) -> Iterator[tuple[str
         for dialogue in dialogues:
             yield dialogue.id, dialogue.messages, Place(dialogue.file, dialogue.line)
         return
-    for record in context.records(context.open(config, given)):
+    for record in context.records(context.open_prompts(config, given)):
         yield record_id(record), _prompt(record), Place(record.file, record.line)
 
 

@@ -28,6 +28,7 @@ class AskAgain(Reads, Serving, EndpointSettings):
     """Ask a judge again for the scores that are in doubt, for exactly those; what it says replaces or confirms them."""
 
     step_type: ClassVar[str] = "ask-again"
+    results: ClassVar[int] = 2
     leaves: ClassVar[tuple[Artifact, ...]] = (FEEDBACK, DECISIONS, QUEUE)
     draws: ClassVar[bool] = False
     collects: ClassVar[bool] = True

@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pydantic
+
 from notus.collect.batch import BatchWriter, Entered, Written, enter_results
 from notus.collect.collect import ask_what_is_known
 from notus.core.errors import ConfigError
@@ -54,9 +56,14 @@ class Batched:
 class _Batch(Collect):
     """The step ``collect`` with its requests in files; no step of recipes."""
 
+    _asked: Any = pydantic.PrivateAttr(None)
+    """What is to be done, and where it is told what became of it: a config holds settings alone."""
+
     def run(self, context: Context) -> None:
         """Read the prompts, enter results, and write down what is still to be asked."""
-        batch, found = _AT_WORK[-1]
+        batch: Batch
+        found: Batched
+        batch, found = self._asked
         drafts = list(drafts_of(context, self, context.inputs["data"]))
         found.prompts = len(drafts)
         with Ledger(found.ledger) as ledger:
@@ -67,10 +74,6 @@ class _Batch(Collect):
             with BatchWriter(self.endpoints, ledger, batch.folder, self.max_cost) as writer:
                 ask_what_is_known(drafts, Tally("collect"), settings=self, seed=context.seed, generator=writer)
             found.written = writer.written
-
-
-_AT_WORK: list[tuple[Batch, Batched]] = []
-"""What the step that runs is asked for; a config holds settings alone."""
 
 
 def batch_step(step: PlannedStep, path: Path, inputs: dict[str, str], batch: Batch) -> Batched:
@@ -96,10 +99,7 @@ def batch_step(step: PlannedStep, path: Path, inputs: dict[str, str], batch: Bat
             )
     found = Batched(ledger_of(path, config.ledger))
     own = _Batch.model_construct(config.model_fields_set, **dict(config))
+    own._asked = (batch, found)
     with TemporaryDirectory(prefix="notus-batch-") as folder:
-        _AT_WORK.append((batch, found))
-        try:
-            do_step(replace(step, config=own), Path(folder) / "run", inputs)
-        finally:
-            _AT_WORK.pop()
+        do_step(replace(step, config=own), Path(folder) / "run", inputs)
     return found

@@ -33,6 +33,7 @@ class Collect(Reads, Serving, Collection):
     """Collect feedback: answers of several models to the prompts of a source, and what a judge says of them."""
 
     step_type: ClassVar[str] = "collect"
+    results: ClassVar[int] = 2
     least_written: ClassVar[float] = 0.05
     leaves: ClassVar[tuple[Artifact, ...]] = (RAW_FEEDBACK, FEEDBACK)
     collects: ClassVar[bool] = True
@@ -155,7 +156,7 @@ def _also_raw(feedback: Iterable[Feedback], write: Callable[[bytes], object], ta
 def drafts_of(context: Context, config: Reads, given: str) -> Iterator[Draft]:
     """The prompts of a source: of feedback and pairs the prompt, of a dialogue the turns before its first answer."""
     tally = Tally("prompts")
-    for record in context.records(context.open(config, given)):
+    for record in context.records(context.open_prompts(config, given)):
         tally.taken += 1
         if (draft := _draft(record)) is None:
             tally.drop(record_id(record), "no-prompt", "no user asks anything before the first answer", at=record)

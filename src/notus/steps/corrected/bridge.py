@@ -97,8 +97,8 @@ def match_scores(old: Iterable[Feedback], new: Iterable[Feedback], which: Which 
     models: dict[str, Both] = {}
     for model in dict.fromkeys(key[1] for key in keys):
         own = [key for key in keys if key[1] == model]
-        scores = ([side.scores.get(key, np.nan) for key in own] for side in told)
-        models[model or "(no name)"] = Both(*scores, [prompt for prompt, *_ in own])
+        old_new = [[side.scores.get(key, np.nan) for key in own] for side in told]
+        models[model or "(no name)"] = Both(old_new[0], old_new[1], [prompt for prompt, *_ in own])
     return Matched(
         models,
         sum(side.repeated for side in told),

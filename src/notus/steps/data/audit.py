@@ -22,10 +22,12 @@ from notus.core.artifacts import FINDINGS, LABEL_TRIALS, TRIALS, TRUTH, Artifact
 from notus.core.errors import DataError
 from notus.core.records import Feedback, Preference
 from notus.core.run import atomic
+from notus.core.stage import Tally
 from notus.core.tables import read_records, write_records
 from notus.core.text import counted
 from notus.evaluate.finders import AuditedCompletion
 from notus.formats.format import Data
+from notus.formats.quarantine import Quarantine
 from notus.formats.source import Shard, Source
 from notus.report.audits.context import context_sections
 from notus.report.audits.labels import label_sections, places_by_text
@@ -142,6 +144,12 @@ def _name(source: Source) -> str:
     return Path(source.name).name if Path(source.name).exists() else source.name
 
 
+def _run(context: Context) -> str:
+    """The run directory as it was named, which ``notus explain`` reads with the data it was made from; empty for one
+    that is temporary, or of which only the place on this machine is known."""
+    return "" if context.path.is_absolute() else context.path.as_posix()
+
+
 _Audited = tuple[FeedbackAudit, list[ReportSection], list[RaterRow]]
 """An audit, the sections of its report, and its table of raters."""
 
@@ -150,6 +158,8 @@ def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited
     """Audit feedback in two passes. The texts of the most suspicious completions are read again: by their ids, and
     those that are suspicious by their context by the numbers of their rows."""
     second = _read_second(context, config)
+    if second is not None:
+        _check_shared(source, second, config)
     drafts = context.path / ".drafts"
     drafts.mkdir(exist_ok=True)
     models = learn_models(sample_prompts(source), config.workers if source.fills_processes else 1)
@@ -165,13 +175,10 @@ def _audit_feedback(context: Context, source: Source, config: Audit) -> _Audited
     records = _records_of(source, [*flagged, *by_context], private=config.private)
     texts = {number: records[row.id].completions[row.index] for number, row in zip(order, by_context, strict=True)}
     whole = {row.id: records[row.id] for row in flagged}
-    findings = feedback_sections(result, whole, _name(source), context_sections(result, texts))
+    findings = feedback_sections(result, whole, _name(source), context_sections(result, texts), _run(context))
     if (learned := result.by_context.second) is not None:
-        if not learned.matched:
-            raise DataError(
-                f"none of the {learned.given:,} answers with a second score in {config.second} is one of "
-                f"{source.name}; they are matched by prompt, model and text: name a file that scores the same answers"
-            )
+        if not learned.matched:  # answers are shared, and none of these has a score
+            raise _shares_nothing(source, learned.given, config)
         context.note(second=learned.as_json())
     return result, findings, result.raters.rows()
 
@@ -193,7 +200,11 @@ def _audit_what_is_new(context: Context, source: Source) -> _Audited:
     shown = _flagged(result)
     parts = (_records_of(each, shown, private=False) for each in found.sources)
     records = {id_: record for part in parts for id_, record in part.items()}
-    sections = feedback_sections(result, records, _name(source)) if result.health.prompts else [_NOTHING_NEW]
+    sections = (
+        feedback_sections(result, records, _name(source), run=_run(context))
+        if result.health.prompts
+        else [_NOTHING_NEW]
+    )
     first, *others = sections
     first = replace(first, sentences=(*told, *(f"Of the new ones: {said}" for said in first.sentences)))
     return result, [first, drift_section(found), *others], found.raters
@@ -213,7 +224,29 @@ def _read_second(context: Context, config: Audit) -> SecondScores | None:
     how = config.model_copy(update=nothing | {"keep": (), "drop": ()})
     source = context.open(how, context.inputs["second"])
     require_feedback(source)
-    return SecondScores(context.records(source, "read-second"))
+    records = context.records(source, "read-second")
+    context.run.tallies[-1].beside = True
+    return SecondScores(records)
+
+
+def _check_shared(source: Source, second: SecondScores, config: Audit) -> None:
+    """Refuse second scores of other answers before the audit and not behind it: mostly the first record tells.
+
+    Raises:
+        DataError: if no answer of the source has a second score.
+    """
+    for record in source.records(Tally("look"), Quarantine()):
+        assert isinstance(record, Feedback)
+        if any(second.find(record, item) for item in record.completions):
+            return
+    raise _shares_nothing(source, len(second), config)
+
+
+def _shares_nothing(source: Source, answers: int, config: Audit) -> DataError:
+    return DataError(
+        f"none of the {answers:,} answers with a second score in {config.second} is one of {source.name}; they are "
+        "matched by prompt, model and text: name a file that scores the same answers"
+    )
 
 
 def _audited_pairs(context: Context, source: Source, config: Audit) -> list[ReportSection]:
@@ -226,7 +259,8 @@ def _audited_pairs(context: Context, source: Source, config: Audit) -> list[Repo
     if config.rewards:
         pairs, contradictions = audit_by_rewards(context, source, pairs, private=config.private)
     context.write(PAIRS, pairs.rows)
-    first, *others = pair_sections(pairs, _shown_pairs(source, pairs, private=config.private), _name(source))
+    shown = _shown_pairs(source, pairs, private=config.private)
+    first, *others = pair_sections(pairs, shown, _name(source), _run(context))
     by_text = label_sections(pairs, said, texts_of(source, places_by_text(pairs), private=config.private))
     return [first, *contradictions, *by_text, *others]
 

@@ -16,6 +16,7 @@ from notus.core.errors import DataError
 from notus.core.records import Decision, Feedback, Preference
 from notus.core.splits import PROMPT, Division, HeldOutBy, carried_groups, published_split
 from notus.core.stage import Stage, Tally, apply
+from notus.core.tables import read_columns, table_exists
 from notus.formats.source import Shard, Source
 from notus.preferences.binarize import binarize
 from notus.preferences.presets import Preset, excluding, preset_named
@@ -423,6 +424,9 @@ def _note(context: Context, config: Binarize, source: Source, tally: Tally, size
     if strategy == "auto":
         strategy = "votes" if by_votes == tally.taken else "mean-rating"
     context.note(layout=source.format, strategy=strategy, pairs=sizes[0], held_out=sizes[1])
+    if repeated := _count_repeated(PREFERENCES.at(context.path)):
+        context.note(repeated_pairs=repeated)
+        context.log(f"{repeated:,} pairs stand in preferences.parquet already; notus clean takes such rows out")
     if by_votes:
         context.note(by_votes=by_votes)
     if against := tally.counts["against-votes"]:
@@ -439,6 +443,14 @@ def _note(context: Context, config: Binarize, source: Source, tally: Tally, size
     if not selection.strict:
         context.note(ties=tally.counts["tied-pair"])  # as this selection allows
     context.note(selection=selection.resolved())
+
+
+def _count_repeated(table: Path) -> int:
+    """How many rows of a table have the id of an earlier one: the same prompt, and the same two answers."""
+    if not table_exists(table):
+        return 0
+    ids = read_columns(table, ["id"]).column("id")
+    return len(ids) - len(ids.unique())
 
 
 def _discard(context: Context) -> None:

@@ -90,8 +90,8 @@ class Clean(Reads, Cleaning):
     against: Refs = pydantic.Field(default=(), exclude=True)
     """Files of questions of benchmarks, or folders of such files. What is in them counts, not where they lie."""
     keep: tuple[str, ...] = ()
-    """Ids of records and answers, or of prompts, that stay: no filter takes them out, and no decision that was made
-    before; records and prompts also where their prompt repeats another or holds an item."""
+    """Ids of records and answers, or of prompts, or their beginnings, that stay: no filter takes them out, and no
+    decision that was made before; records and prompts also where their prompt repeats another or holds an item."""
     controls: bool = True
     """Whether controls are looked for too, which the curve of the thresholds needs; it takes about as long again."""
     dry_run: bool = False

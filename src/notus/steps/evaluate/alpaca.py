@@ -124,6 +124,7 @@ class AlpacaJudge(Step, MayLose, Serving, EndpointSettings, _Scoring):
     """Have outputs judged as AlpacaEval does, after having them written where there are none, and score them."""
 
     step_type: ClassVar[str] = "alpaca-judge"
+    results: ClassVar[int] = 2
     leaves: ClassVar[tuple[Artifact, ...]] = (MODEL_OUTPUTS, ANNOTATIONS, LEADERBOARD, SCORES, FINDINGS)
     compared_as: ClassVar[str | None] = "alpaca"
     compared_by: ClassVar[tuple[str, ...]] = ("reference", "annotator")

@@ -92,6 +92,7 @@ class JudgeTrial(Ranked):
     """Judges on trial: agreement with people, the order, the length, and canaries."""
 
     step_type: ClassVar[str] = "judges"
+    results: ClassVar[int] = 2
     leaves: ClassVar[tuple[Artifact, ...]] = (SCORES, FINDINGS)
     data: SourceRef = "data"
     """Pairs that people have judged (rows of PandaLM, LLMBar, CrowdRAG-25, JudgeBench, or votes in any format that is

@@ -95,6 +95,7 @@ class MtBench(Step, MayLose, Serving, EndpointSettings):
     """Score judgements of MT-Bench; where a judge is named, ask for them; where a model is named, have it answer."""
 
     step_type: ClassVar[str] = "mtbench"
+    results: ClassVar[int] = 2
     leaves: ClassVar[tuple[Artifact, ...]] = (SCORES, FINDINGS)
     compared_by: ClassVar[tuple[str, ...]] = ("judges", "mode")
     judgments: Refs = ()

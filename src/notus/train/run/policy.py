@@ -276,7 +276,10 @@ def _load(run: Run, start: str, config: Training) -> tuple[PreTrainedModel, Enco
         run.log(reason)
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and config.limits.max_length > longest:
-        raise DataError(f"limits.max_length {config.limits.max_length} is above the {longest} positions of {start}")
+        raise DataError(
+            f"limits.max_length {config.limits.max_length} is above the {longest} positions of {start}; set it to at "
+            f"most {longest}"
+        )
     if config.resize_embeddings and (grown := fit_vocabulary(base_model(model), tokenizer)):
         run.note(embeddings_added=grown)
         trained = config.lora is None or config.lora.modules_to_save
