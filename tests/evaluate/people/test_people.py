@@ -235,11 +235,13 @@ def test_rows_nested_without_end_are_refused(tmp_path):
         read_labels(path)
 
 
-def test_labels_of_an_evaluation_that_is_not_there_are_counted():
+def test_labels_of_another_evaluation_are_counted_where_it_is_seen():
+    """The first evaluation has no labels, and is not shown."""
     others = [Label(PROMPTS[i], 1.0, evaluation="harness", arm="sft", seed=0, sample=0) for i in range(7)]
-    found = correct_all({"success": SCORES}, [*labels_of(range(20)), *others, Label("nowhere", 1.0)])
-    assert found["success"].labels.unmatched == 8
-    assert "8 labels are on answers that are none of these runs', and were left out" in sentences_of(found["success"])
+    labels = [*labels_of(range(20)), *others]
+    found = correct_all({"other": [Score("x", 0, "q", 0, 1.0)], "success": SCORES}, labels)
+    assert list(found) == ["success"]
+    assert "7 labels are on answers that are none of these runs', and were left out" in sentences_of(found["success"])
 
 
 def test_labels_of_other_answers_that_cannot_be_used_are_said():
