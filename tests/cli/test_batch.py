@@ -157,3 +157,20 @@ def test_a_folder_that_is_not_empty_a_server_of_its_own_and_a_limit_of_cost(batc
     assert written["steps"]["completion"] + written["left_out"] == 20
     assert 8 <= written["steps"]["completion"] <= 11
     assert written["cost"] <= 0.0022
+
+
+def test_what_prompts_demand_is_looked_at_before_anything_is_written(batch, tmp_path):
+    """A checklist that is none, and code that nobody allowed: the answers would be paid for first, otherwise."""
+    recipe = tmp_path / "collect-desk.yaml"
+    recipe.write_text(recipe.read_text().replace("  judge: ", "  verify: {}\n  judge: "))
+    prompts = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    for number, (demand, words) in enumerate(
+        [
+            ({"checklist": "yes"}, "give a list of requirements"),
+            ({"instruction_id_list": ["python:mine.py:f"], "kwargs": [{}]}, "allow it by that name"),
+        ]
+    ):
+        write(tmp_path / "prompts.jsonl", [prompt | demand for prompt in prompts])
+        code, _, err = batch("--batch-out", f"out-{number}")
+        assert (code, words in err) == (2, True), err
+        assert not list((tmp_path / f"out-{number}").glob("*.jsonl"))

@@ -19,7 +19,7 @@ from notus.core.stage import Tally
 from notus.llm.ledger import Ledger
 from notus.steps.base import Context
 from notus.steps.collect.asking import ledger_of
-from notus.steps.collect.feedback import Collect, drafts_of
+from notus.steps.collect.feedback import Collect, check_demands, drafts_of
 from notus.steps.perform import PlannedStep, do_step
 
 __all__ = ["Batch", "Batched", "batch_step"]
@@ -66,6 +66,7 @@ class _Batch(Collect):
         batch, found = self._asked
         drafts = list(drafts_of(context, self, context.inputs["data"]))
         found.prompts = len(drafts)
+        check_demands(self, drafts)
         with Ledger(found.ledger) as ledger:
             if batch.results:
                 with BatchWriter(self.endpoints, ledger) as wanted:

@@ -21,7 +21,7 @@ from notus.llm.pool import EndpointPool
 from notus.steps.base import Context, PromptsRef, Reads, Seed, Serving
 from notus.steps.collect.asking import Asking, ToyJudge, _line, open_asking, replies_read
 
-__all__ = ["Collect", "drafts_of", "requests_per_prompt"]
+__all__ = ["Collect", "check_demands", "drafts_of", "requests_per_prompt"]
 
 _KEPT = ("correct_answers", "incorrect_answers", *COLUMNS)
 """Columns of a prompt that go with it: what is known of right and wrong answers, and what is verified of them."""
@@ -48,7 +48,7 @@ class Collect(Reads, Serving, Collection):
         """Collect feedback, in the order of the prompts: our records, and the raw layout of UltraFeedback."""
         drafts = list(drafts_of(context, self, context.inputs["data"]))
         tally = context.tally("collect")
-        asked_about = _check_demands(self, drafts)
+        asked_about = check_demands(self, drafts)
         with open_asking(context, self, judge=self.toy_judge) as asked:
             asked.progress.total = len(drafts) * requests_per_prompt(self) + asked_about
             _estimate(context, self, drafts, context.seed, asked)
@@ -74,7 +74,7 @@ class Collect(Reads, Serving, Collection):
         )
 
 
-def _check_demands(config: Collection, drafts: Iterable[Draft]) -> int:
+def check_demands(config: Collection, drafts: Iterable[Draft]) -> int:
     """Look at what all prompts demand before anything is paid for; the number of questions about requirements.
 
     Raises:
