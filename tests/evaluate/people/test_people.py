@@ -256,3 +256,15 @@ def test_a_prompt_has_one_chance():
     labels = [*labels_of([1], arms=("sft",), chance=0.5), *labels_of([1], arms=("dpo",), chance=0.25)]
     with pytest.raises(DataError, match=r"chance 0\.25 here, and with 0\.5 before"):
         match_labels("success", SCORES, labels)
+
+
+def test_two_labels_that_differ_make_no_arm_better():
+    """Of twenty prompts people prefer the one answer in two, and never the other."""
+    source = np.random.default_rng(4)
+    scores = [Score(arm, 0, p, 0, float(source.random())) for arm in ("sft", "dpo") for p in PROMPTS]
+    said = {"dpo": [1.0] * 10 + [0.0] * 10, "sft": [1.0] * 8 + [0.0] * 12}
+    labels = Labels({(arm, 0, p, 0): v for arm, of in said.items() for p, v in zip(PROMPTS, of, strict=False)}, None)
+    (pair,) = correct(scores, labels).pairs
+    assert pair.found.labels == 20
+    assert pair.interval.low < 0 < pair.interval.high
+    assert pair.better is None

@@ -163,3 +163,27 @@ def test_labels_that_all_agree_are_not_certain():
     drawn = corrected_mean(Sample([1.0] * 12, judged[:12], judged, chances))
     assert drawn.estimate.low == pytest.approx(10 / (10 + z2))
     assert drawn.alone.low == pytest.approx(10 / (10 + z2))
+
+
+def test_a_difference_is_no_share_although_none_lies_below_zero():
+    """Two of twenty labels prefer the one: as a share it is above 0 for sure, as a difference McNemar has p = .5."""
+    judged = random.normal(size=200).tolist()
+    labels = [1.0] * 2 + [0.0] * 18
+    share = corrected_mean(Sample(labels, judged[:20], judged))
+    assert share.estimate.low > 0
+    found = corrected_mean(Sample(labels, judged[:20], judged, difference=True))
+    assert found.estimate.low < 0 < found.estimate.mean
+    t = stats.ttest_1samp(labels, 0).confidence_interval()
+    assert (found.alone.low, found.alone.high) == pytest.approx((t.low, t.high))
+
+
+def test_differences_that_are_all_alike_are_not_certain():
+    """Of twelve none differs: another one may be w = z²/(12 + z²) of all, and lie at −1 or at 1."""
+    judged = random.normal(size=200).tolist()
+    z2 = stats.norm.ppf(0.975) ** 2
+    others = z2 / (12 + z2)
+    for value, low, high in ((0.0, -others, others), (1.0, 1 - 2 * others, 1.0), (-1.0, -1.0, 2 * others - 1)):
+        found = corrected_mean(Sample([value] * 12, judged[:12], judged, difference=True))
+        for each in (found.estimate, found.alone):
+            assert (each.mean, each.low, each.high) == pytest.approx((value, low, high))
+        assert outlook(found) is None

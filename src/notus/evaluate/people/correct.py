@@ -101,6 +101,8 @@ class _Cells:
 
     judged: Mapping[Cell, float]
     labelled: Mapping[Cell, tuple[float, float]]
+    difference: bool = False
+    """Whether it is one arm less another."""
 
 
 def correct(
@@ -304,7 +306,7 @@ def _difference(a: _Cells, b: _Cells) -> _Cells:
     minus = {
         cell: (a.labelled[cell][0] - b.labelled[cell][0], a.labelled[cell][1] - b.labelled[cell][1]) for cell in both
     }
-    return _Cells(judged, minus)
+    return _Cells(judged, minus, difference=True)
 
 
 def _sample(cells: _Cells, labels: Labels) -> Sample:
@@ -317,6 +319,7 @@ def _sample(cells: _Cells, labels: Labels) -> Sample:
         chances=None if labels.chances is None else [labels.chances[prompt] for _, prompt in cells.labelled],
         clusters=None if alone else [prompt for _, prompt in cells.labelled],
         judged_clusters=None if alone else prompts,
+        difference=cells.difference,
     )
 
 

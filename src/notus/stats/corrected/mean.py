@@ -86,6 +86,8 @@ class Sample:
     """Prompt of each label; None is one of its own each."""
     judged_clusters: Sequence[Hashable] | None = None
     """Prompt of each judged answer; needed where ``clusters`` are given."""
+    difference: bool = False
+    """Whether all values are differences of two, which may lie below 0 even if none of these does: no shares."""
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.beside):
@@ -178,8 +180,8 @@ def corrected_mean(sample: Sample, population: Population = "like", *, power: fl
         "of_labels": _variance(own, clusters),
         "of_judge": _variance(others, _judged_clusters(sample)),
     }
-    if _yes_or_no(sample, labels) and labels.min() == labels.max():
-        found = replace(_unanimous(found, weights), method=_WILSON)
+    if _agree(sample, labels):
+        found = replace(_unanimous(sample, found, weights), method=_WILSON)
     elif _yes_or_no(sample, labels):
         strata = _in_strata(sample, found, power, population) if tuned and sample.chances is None else None
         found = strata or _wilson(found, sizes["of_labels"], sizes["of_judge"])
@@ -206,7 +208,7 @@ def mean_of_labels(sample: Sample, population: Population = "like") -> Estimate 
     error = math.sqrt(groups / (groups - 1) * float(sums @ sums))
     half = t_quantile(0.975, groups - 1) * error
     found = Estimate(mean, mean - half, mean + half, len(labels), groups, "clustered t")
-    return _unanimous(found, weights) if _yes_or_no(sample, labels) and labels.min() == labels.max() else found
+    return _unanimous(sample, found, weights) if _agree(sample, labels) else found
 
 
 def over_replicates(found: Corrected, labelled: Sequence[Hashable], judged: Sequence[Hashable]) -> Estimate | None:
@@ -280,9 +282,9 @@ def _open(sample: Sample, weights: Array) -> Array:
 
 
 def _yes_or_no(sample: Sample, labels: Array) -> bool:
-    """Whether labels are 0 or 1 and of one answer of each prompt."""
+    """Whether labels are 0 or 1, no differences, and of one answer of each prompt."""
     once = sample.clusters is None or len(set(sample.clusters)) == len(labels)
-    return once and bool(((labels == 0) | (labels == 1)).all())
+    return not sample.difference and once and bool(((labels == 0) | (labels == 1)).all())
 
 
 def _count(clusters: Labelled) -> int:
@@ -326,14 +328,29 @@ def _wilson(found: Estimate, of_labels: float, of_judge: float) -> Estimate:
     return Estimate(p, max(centre - half, 0.0), min(centre + half, 1.0), found.n, found.groups, _WILSON)
 
 
-def _unanimous(found: Estimate, weights: Array) -> Estimate:
-    """A share whose labels all agree, with Wilson's interval for as many cases as their weights are worth.
+def _agree(sample: Sample, labels: Array) -> bool:
+    """Whether all labels say the same: yes, no, or the same difference of two such."""
+    return bool(labels[0] == labels[-1] and (labels == labels[0]).all() and labels[0] in _ends(sample))
 
-    Nothing is left then that a slope could explain, and a t interval would have no width. Labels of unequal weights are
-    worth (Σw)²/Σw² cases (Kish 1965, "Survey Sampling", section 8.2).
+
+def _ends(sample: Sample) -> tuple[float, ...]:
+    return (-1.0, 0.0, 1.0) if sample.difference else (0.0, 1.0)
+
+
+def _unanimous(sample: Sample, found: Estimate, weights: Array) -> Estimate:
+    """A mean whose labels all say v: the share of other answers is at most w, by Wilson, and they lie at the ends.
+
+    So it is from v − w (v − lowest) to v + w (1 − v); of a share this is Wilson's interval. Nothing is left that a
+    slope could explain, and a t interval would have no width. Labels of unequal weights are worth (Σw)²/Σw² cases (Kish
+    1965, "Survey Sampling", section 8.2), those of a prompt one.
     """
-    cases = max(1, math.floor(1 / float(weights @ weights) + _ROUNDING))
-    return replace(proportion(round(found.mean * cases), cases), n=found.n, groups=found.groups)
+    ends = _ends(sample)
+    value = min(ends, key=lambda end: abs(end - found.mean))
+    kish = math.floor(1 / float(weights @ weights) + _ROUNDING)
+    cases = max(1, kish if sample.clusters is None else min(kish, len(set(sample.clusters))))
+    others = proportion(0, cases).high
+    low, high = value - others * (value - ends[0]), value + others * (ends[-1] - value)
+    return replace(found, mean=value, low=low, high=high, method="wilson")
 
 
 def _in_strata(sample: Sample, found: Estimate, power: float, population: Population) -> Estimate | None:

@@ -46,9 +46,10 @@ def width_with(found: Corrected, more: int) -> float:
 
 
 def outlook(found: Corrected) -> Outlook | None:
-    """What half as many labels again would bring, at least 50; None where all answers have one, or it is not known."""
+    """What half as many labels again would bring, at least 50; None where all answers have one, or it is not known, as
+    where all labels say the same."""
     more = min(max(50, found.labels // 2), found.judged - found.labels)
-    if found.estimate is None or more < 1:
+    if found.estimate is None or more < 1 or found.of_labels + found.of_judge == 0:
         return None
     return Outlook(more, width_with(found, more) / 2, found.estimate.width / 2)
 
