@@ -65,6 +65,11 @@ class WorldConfig(Config):
     """Standard deviation of the noise that the ratings of one completion share, in points of 1–5."""
     mix_ups: Share = 0.12
     """Probability, for each prompt, that the judge gives two completions each other's aspect ratings."""
+    halo: Share = 0.0
+    """Share of each aspect rating that is the judge's impression of the whole completion, errors included, and not the
+    aspect: at 0 it takes each aspect by itself, at 1 all four repeat the overall score."""
+    length_bias: Deviation = 0.0
+    """Points by which the overall score rises for every ten words beyond the first ten; aspects are not touched."""
     not_applicable: Share = 0.05
     """Probability that honesty is N/A (UltraFeedback: 5.3 %)."""
 
@@ -158,11 +163,12 @@ def _feedback(config: WorldConfig, task: Task, stream: str) -> tuple[Feedback, t
     writing = random.Random(f"{stream}:answers")
     names = writing.sample(list(config.writers), config.completions)
     answers = [config.writers[name].write(task, writing) for name in names]
-    deserved = _scores(config, answers, stream)
+    impressions = _impressions(config, answers, stream)
+    deserved = [judge.score(impression) for impression in impressions]
     fault = random.Random(f"{stream}:fault")
     rate, up_to = config.fault_rate, config.fault_up_to
     recorded = [judge.record(value, fault, fault_rate=rate, up_to=up_to) for value in deserved]
-    ratings = _ratings(config, answers, stream)
+    ratings = _ratings(config, answers, impressions, stream)
     wording = random.Random(f"{stream}:words")
     completions = tuple(
         _completion(task, *parts, wording) for parts in zip(names, answers, ratings, recorded, strict=True)
@@ -185,12 +191,14 @@ def _feedback(config: WorldConfig, task: Task, stream: str) -> tuple[Feedback, t
     return record, truths
 
 
-def _scores(config: WorldConfig, answers: list[Answer], stream: str) -> list[float]:
+def _impressions(config: WorldConfig, answers: list[Answer], stream: str) -> list[float]:
     rng = random.Random(f"{stream}:scores")
-    return [judge.score(answer, rng, noise=config.score_noise) for answer in answers]
+    return [judge.impress(a, rng, noise=config.score_noise, length_bias=config.length_bias) for a in answers]
 
 
-def _ratings(config: WorldConfig, answers: list[Answer], stream: str) -> list[tuple[Rating, ...]]:
+def _ratings(
+    config: WorldConfig, answers: list[Answer], impressions: list[float], stream: str
+) -> list[tuple[Rating, ...]]:
     rng = random.Random(f"{stream}:ratings")
     ratings = [
         judge.rate(
@@ -199,8 +207,10 @@ def _ratings(config: WorldConfig, answers: list[Answer], stream: str) -> list[tu
             noise=config.rating_noise,
             shared_noise=config.shared_noise,
             not_applicable=config.not_applicable,
+            halo=config.halo,
+            impression=impression,
         )
-        for answer in answers
+        for answer, impression in zip(answers, impressions, strict=True)
     ]
     return judge.mix_up(ratings, random.Random(f"{stream}:mix-ups"), probability=config.mix_ups)
 
