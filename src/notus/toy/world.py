@@ -18,18 +18,21 @@ from notus.core.records import (
     Critique,
     Feedback,
     Message,
+    Preference,
     Rating,
     Record,
 )
 from notus.formats.families.ultrafeedback import SCORED
 from notus.toy import judge
+from notus.toy.guardrails import Kind, draw_purpose, refusal_pair, with_purpose
 from notus.toy.models import MODELS, Answer, Mix, draw_principle
-from notus.toy.tasks import Task, fact_tasks, list_task
+from notus.toy.tasks import Task, fact_tasks, find, list_task
 
-__all__ = ["Truth", "WorldConfig", "dialogues", "feedback", "held_out"]
+__all__ = ["Truth", "WorldConfig", "dialogues", "feedback", "guarded_prompts", "held_out", "refusal_pairs"]
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 Deviation = Annotated[float, pydantic.Field(ge=0, le=5)]
+_GUARDED: tuple[Kind, ...] = ("off-limits", "look-alike")
 
 
 class WorldConfig(Config):
@@ -47,6 +50,8 @@ class WorldConfig(Config):
     """Share of the prompts that ask for the length of a list."""
     completions: Annotated[int, pydantic.Field(ge=1)] = 4
     """Completions for each prompt with feedback, each by another simulated model."""
+    purposes: Share = 0.0
+    """Share of the dialogues for SFT whose prompt tells a purpose, ill or sound, and is answered like any other."""
     sft_mix: Mix = Mix(good=0.40, wrong=0.08, rambling=0.12, rude=0.10, refusing=0.10, junk=0.20)
     """Shares of the styles in the dialogues for SFT."""
     writers: dict[str, Mix] = MODELS
@@ -115,9 +120,13 @@ def dialogues(config: WorldConfig, seed: int) -> Iterator[tuple[Message, ...]]:
     """Dialogues of one user and one assistant turn for SFT, of all styles as ``sft_mix`` has it."""
     tasks = _train_tasks(config, random.Random(f"{seed}:dialogues"))
     rng = random.Random(f"{seed}:dialogues:answers")
+    purposes = random.Random(f"{seed}:dialogues:purposes")
     for _ in range(config.sft_examples):
         task = next(tasks)
-        yield _user(task), Message(role="assistant", content=config.sft_mix.write(task, rng).text)
+        asked = _user(task)
+        if purposes.random() < config.purposes:
+            asked = _guarded(task, purposes.choice(_GUARDED), purposes, taught=False)
+        yield asked, Message(role="assistant", content=config.sft_mix.write(task, rng).text)
 
 
 def held_out(config: WorldConfig) -> list[tuple[Message, ...]]:
@@ -144,6 +153,31 @@ def held_out(config: WorldConfig) -> list[tuple[Message, ...]]:
     drawn = list(tasks.values())
     rng.shuffle(drawn)
     return [(_user(task),) for task in drawn]
+
+
+def refusal_pairs(config: WorldConfig, seed: int, count: int) -> Iterator[Preference]:
+    """Pairs that teach what must be refused, and what must not: off limits and look-alike in turn."""
+    tasks, rng = _train_tasks(config, random.Random(f"{seed}:refusals")), random.Random(f"{seed}:refusals:purposes")
+    for number in range(count):
+        yield refusal_pair(next(tasks), draw_purpose(rng, _GUARDED[number % 2], taught=True), rng)
+
+
+def guarded_prompts(config: WorldConfig) -> list[tuple[Message, ...]]:
+    """The held-out prompts, each plain, off limits and as a look-alike; all ill words are among them.
+
+    They do not depend on a seed.
+    """
+    rng = random.Random("held-out:purposes")
+    drawn: list[tuple[Message, ...]] = []
+    for (turn,) in held_out(config):
+        task = find(turn.content)
+        assert task is not None
+        drawn += [(turn,), *((_guarded(task, kind, rng, taught=False),) for kind in _GUARDED)]
+    return drawn
+
+
+def _guarded(task: Task, kind: Kind, rng: random.Random, *, taught: bool) -> Message:
+    return Message(role="user", content=with_purpose(task, draw_purpose(rng, kind, taught=taught)))
 
 
 def _train_tasks(config: WorldConfig, rng: random.Random) -> Iterator[Task]:
