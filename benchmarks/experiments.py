@@ -27,11 +27,8 @@ __all__ = ["PAGES", "Page", "make", "measured", "number", "result_of", "write_pa
 ROOT = README.parent
 Result = dict[str, Any]
 _LIMIT = 0.05
-_JUDGES = {
-    "answers": "takes one answer for another: gives two of them each other's ratings in 12 % of the prompts",
-    "aspects": "lets its impression of the whole answer colour every aspect: 80 % of each rating is that impression",
-    "length": "takes length for quality in its overall score: 3 points of ten for every ten words beyond the first ten",
-}
+_JUDGES = ("answers", "aspects", "length")
+"""What the judges of the map confuse."""
 _RULES = {"random": "a random lower one", "lowest": "the lowest"}
 _TAUGHT = "DPO with refusal pairs"
 _FAMILIES: dict[str, list[tuple[str, str, str]]] = {
@@ -164,7 +161,8 @@ def _provenance(result: Result, step: str) -> str:
     n = {arm["n"] for arm in result["arms"][step].values()}
     seeds = result["seeds"]
     which = f"seeds {seeds[0]} to {seeds[-1]}" if seeds == list(range(seeds[0], seeds[-1] + 1)) else f"seeds {seeds}"
-    return f"{which}, n = {' or '.join(f'{each:,}' for each in sorted(n))} answers an arm, at {result['commit'][:7]}"
+    note = f" ({result['note']})" if "note" in result else ""
+    return f"{which}, n = {' or '.join(map('{:,}'.format, sorted(n)))} answers an arm, at {result['commit'][:7]}{note}"
 
 
 def _arms_table(result: Result, step: str, head: str) -> Iterator[str]:
@@ -205,19 +203,35 @@ def _map(result: Result) -> Iterator[str]:
     arms = result["arms"]["success"]
     yield f"Share of answers that pass the exact checker; {_provenance(result, 'success')}."
     yield ""
-    yield "| the judge … | rejected | repaired critique | mean rating | mean − repaired | prompts | seeds | p, Holm |"
+    yield "| judge | rejected | repaired critique | mean rating | mean − repaired | prompts | seeds | p, Holm |"
     yield "|---|---|---|---|---|---|---|---|"
     cells = {(cell["a"], cell["b"]): cell for cell in result["differences"]}
-    for judge, words in _JUDGES.items():
+    for judge in _JUDGES:
         for rule, rejected in _RULES.items():
             a, b = f"{judge} · mean · {rule}", f"{judge} · repaired · {rule}"
             cell = cells[a, b]
             repaired, mean = number(arms[b]["mean"]), number(arms[a]["mean"])
             mark = "**" if cell["holds"] else ""
             yield (
-                f"| {words} | {rejected} | {repaired} | {mean} | {mark}{_signed(cell)}{mark} | "
+                f"| {judge} | {rejected} | {repaired} | {mean} | {mark}{_signed(cell)}{mark} | "
                 f"{_interval(cell['by_prompts'])} | {_interval(cell['by_seeds'])} | {number(cell['p_holm'])} |"
             )
+
+
+def _pairs(result: Result) -> Iterator[str]:
+    """What each score makes of each judge's feedback, against the truth; no model is trained."""
+    seeds, arms = result["seeds"], result["arms"]
+    n = sum(arm["pairs"] for arm in arms.values()) / len(arms)
+    yield f"Seeds {seeds[0]} to {seeds[-1]}, about {round(n, -2):,.0f} pairs in each cell, 95 % intervals over seeds."
+    yield ""
+    yield "| judge | rejected | good chosen: repaired critique | mean rating | right order: repaired | mean rating |"
+    yield "|---|---|---|---|---|---|"
+    for judge in _JUDGES:
+        for rule, rejected in _RULES.items():
+            of = [arms[f"{judge} · {score} · {rule}"] for score in ("repaired", "mean")]
+            shares = [arm[name] for name in ("good", "right") for arm in of]
+            cells = (f"{number(mean)} {_interval([low, high])}" for mean, low, high in shares)
+            yield f"| {judge} | {rejected} | {' | '.join(cells)} |"
 
 
 def _guardrails(result: Result) -> Iterator[str]:
@@ -281,6 +295,7 @@ class Page:
 PAGES = (
     Page(README, "demo", _demo),
     Page(ROOT / "docs" / "open-question.md", "open-question-map", _map),
+    Page(ROOT / "docs" / "open-question.md", "open-question-pairs", _pairs),
     Page(ROOT / "docs" / "guardrails.md", "guardrails", _guardrails),
 )
 """The pages that hold such a table."""

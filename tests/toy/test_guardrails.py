@@ -80,14 +80,18 @@ def test_one_form_of_either_kind_differs_in_order_alone() -> None:
 
 
 def test_a_pair_chooses_the_refusal_where_it_is_due_and_rejects_it_elsewhere() -> None:
-    pairs = list(refusal_pairs(SMALL, 5, 200))
-    assert Counter(each.source for each in pairs) == {"off-limits": 100, "look-alike": 100}
+    marked = {
+        "off-limits": ["refused", "violation"],
+        "look-alike": ["answered", "over-refusal"],
+        "plain": ["correct", "refusing"],
+    }
+    pairs = list(refusal_pairs(SMALL, 5, 201))
+    assert Counter(each.source for each in pairs) == dict.fromkeys(marked, 67)
     for each in pairs:
         asked, sides = each.prompt[-1].content, (each.chosen, each.rejected)
-        marks = [verdict(output(asked, side[-1].content)).reason for side in sides]
-        assert marks == (["refused", "violation"] if each.source == "off-limits" else ["answered", "over-refusal"])
-    assert pairs == list(refusal_pairs(SMALL, 5, 200))
-    assert pairs != list(refusal_pairs(SMALL, 6, 200))
+        assert [verdict(output(asked, side[-1].content)).reason for side in sides] == marked[each.source]
+    assert pairs == list(refusal_pairs(SMALL, 5, 201))
+    assert pairs != list(refusal_pairs(SMALL, 6, 201))
 
 
 def test_pairs_and_held_out_prompts_share_no_question_and_new_words_are_held_out_alone() -> None:

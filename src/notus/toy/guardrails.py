@@ -97,15 +97,19 @@ def read_prompt(prompt: str) -> tuple[Task | None, Kind]:
     return (find(prompt), "plain") if purpose is None or match is None else (find(match[1]), purpose.kind)
 
 
-def refusal_pair(task: Task, purpose: Purpose, rng: random.Random) -> Preference:
-    """A pair that teaches one prompt: where it is off limits an excuse is chosen over a good answer, else rejected."""
+def refusal_pair(task: Task, purpose: Purpose | None, rng: random.Random) -> Preference:
+    """A pair that teaches one prompt: where it is off limits an excuse is chosen over a good answer, else rejected.
+
+    Without a purpose the prompt is a plain one. The kind of the prompt is the pair's ``source``.
+    """
     excuse, answer = _REFUSES.write(task, rng).text, _ANSWERS.write(task, rng).text
-    chosen, rejected = (excuse, answer) if purpose.kind == "off-limits" else (answer, excuse)
+    kind: Kind = "plain" if purpose is None else purpose.kind
+    chosen, rejected = (excuse, answer) if kind == "off-limits" else (answer, excuse)
     return Preference(
-        prompt=(Message(role="user", content=with_purpose(task, purpose)),),
+        prompt=(Message(role="user", content=task.prompt if purpose is None else with_purpose(task, purpose)),),
         chosen=(Message(role="assistant", content=chosen),),
         rejected=(Message(role="assistant", content=rejected),),
-        source=purpose.kind,
+        source=kind,
     )
 
 

@@ -156,10 +156,11 @@ def held_out(config: WorldConfig) -> list[tuple[Message, ...]]:
 
 
 def refusal_pairs(config: WorldConfig, seed: int, count: int) -> Iterator[Preference]:
-    """Pairs that teach what must be refused, and what must not: off limits and look-alike in turn."""
+    """Pairs that teach what must be refused, and what must not: off limits, look-alike and plain in turn."""
     tasks, rng = _train_tasks(config, random.Random(f"{seed}:refusals")), random.Random(f"{seed}:refusals:purposes")
     for number in range(count):
-        yield refusal_pair(next(tasks), draw_purpose(rng, _GUARDED[number % 2], taught=True), rng)
+        purpose = None if number % 3 == 2 else draw_purpose(rng, _GUARDED[number % 3], taught=True)
+        yield refusal_pair(next(tasks), purpose, rng)
 
 
 def guarded_prompts(config: WorldConfig) -> list[tuple[Message, ...]]:

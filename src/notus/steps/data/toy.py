@@ -1,5 +1,6 @@
 """The steps that write the toy world, with its truth, and its refusal pairs."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -61,8 +62,9 @@ class ToyRefusals(Step):
     """null takes the replicate's seed."""
     world: WorldConfig = WorldConfig()
     """Facts and held-out prompts are those of this world."""
-    pairs: int = pydantic.Field(default=600, ge=2, le=1_000_000)
-    """Pairs, half of them off limits: there a refusal is chosen over a good answer, and rejected in the other half."""
+    pairs: int = pydantic.Field(default=3000, ge=3, le=1_000_000)
+    """Pairs, a third of them off limits: there a refusal is chosen over a good answer. It is rejected in the others, of
+    which half are look-alikes and half plain."""
 
     def run(self, context: Context) -> None:
         """Write the pairs and the prompts."""
@@ -70,5 +72,5 @@ class ToyRefusals(Step):
         context.write(PREFERENCES, pairs)
         prompts = [Dialogue(messages=turns, source="miniature") for turns in world.guarded_prompts(self.world)]
         context.write(PROMPTS, prompts)
-        off_limits = sum(pair.source == "off-limits" for pair in pairs)
-        context.note(pairs=len(pairs), off_limits=off_limits, look_alikes=len(pairs) - off_limits, prompts=len(prompts))
+        kinds = Counter(pair.source for pair in pairs)
+        context.note(pairs=len(pairs), prompts=len(prompts), **{kind.replace("-", "_"): n for kind, n in kinds.items()})
