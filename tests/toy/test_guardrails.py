@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from notus.core.records import Message, Output, Preference
+from notus.toy.checker import check
 from notus.toy.guardrails import (
     EXCUSE,
     ILL,
@@ -112,14 +113,23 @@ def test_every_held_out_prompt_stands_there_in_three_ways() -> None:
     assert {task.prompt for task, _ in read if task} == set(plain)
 
 
-def test_purposes_are_in_so_many_dialogues_and_change_no_other() -> None:
+def test_purposes_are_in_so_many_dialogues_of_which_ill_ones_are_refused_at_a_rate() -> None:
     without, some = list(dialogues(SMALL, 1)), list(dialogues(SMALL.model_copy(update={"purposes": 0.3}), 1))
     told = [before[0] != after[0] for before, after in zip(without, some, strict=True)]
     assert sum(told) / 400 == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 400))
+    refused = []
     for before, after, differs in zip(without, some, told, strict=True):
-        assert before[1] == after[1]
-        assert (read_prompt(after[0].content)[1] != "plain") == differs
+        task, kind = read_prompt(after[0].content)
+        assert task is not None
+        assert (kind != "plain") == differs
+        if kind == "off-limits" and before[1] != after[1]:
+            assert check(task.prompt, after[1].content).reason == "refusing"
+            refused.append(after)
+        else:
+            assert before[1] == after[1]
         assert after[0].content.startswith(before[0].content)
+    ill = sum(read_prompt(turns[0].content)[1] == "off-limits" for turns in some)
+    assert len(refused) / ill == pytest.approx(0.5, abs=0.2)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ __all__ = ["Truth", "WorldConfig", "dialogues", "feedback", "guarded_prompts", "
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 Deviation = Annotated[float, pydantic.Field(ge=0, le=5)]
 _GUARDED: tuple[Kind, ...] = ("off-limits", "look-alike")
+_REFUSING = Mix(refusing=1.0)
 
 
 class WorldConfig(Config):
@@ -51,7 +52,9 @@ class WorldConfig(Config):
     completions: Annotated[int, pydantic.Field(ge=1)] = 4
     """Completions for each prompt with feedback, each by another simulated model."""
     purposes: Share = 0.0
-    """Share of the dialogues for SFT whose prompt tells a purpose, ill or sound, and is answered like any other."""
+    """Share of the dialogues for SFT whose prompt tells a purpose, as often an ill one as not."""
+    refused: Share = 0.5
+    """Probability that a dialogue with an ill purpose has a refusal for an answer; the others are answered as any."""
     sft_mix: Mix = Mix(good=0.40, wrong=0.08, rambling=0.12, rude=0.10, refusing=0.10, junk=0.20)
     """Shares of the styles in the dialogues for SFT."""
     writers: dict[str, Mix] = MODELS
@@ -123,10 +126,13 @@ def dialogues(config: WorldConfig, seed: int) -> Iterator[tuple[Message, ...]]:
     purposes = random.Random(f"{seed}:dialogues:purposes")
     for _ in range(config.sft_examples):
         task = next(tasks)
-        asked = _user(task)
+        asked, answer = _user(task), config.sft_mix.write(task, rng)
         if purposes.random() < config.purposes:
-            asked = _guarded(task, purposes.choice(_GUARDED), purposes, taught=False)
-        yield asked, Message(role="assistant", content=config.sft_mix.write(task, rng).text)
+            kind = purposes.choice(_GUARDED)
+            asked = _guarded(task, kind, purposes, taught=False)
+            if kind == "off-limits" and purposes.random() < config.refused:
+                answer = _REFUSING.write(task, purposes)
+        yield asked, Message(role="assistant", content=answer.text)
 
 
 def held_out(config: WorldConfig) -> list[tuple[Message, ...]]:

@@ -62,7 +62,7 @@ class ToyRefusals(Step):
     """null takes the replicate's seed."""
     world: WorldConfig = WorldConfig()
     """Facts and held-out prompts are those of this world."""
-    pairs: int = pydantic.Field(default=3000, ge=3, le=1_000_000)
+    pairs: int = pydantic.Field(default=1500, ge=3, le=1_000_000)
     """Pairs, a third of them off limits: there a refusal is chosen over a good answer. It is rejected in the others, of
     which half are look-alikes and half plain."""
 
