@@ -49,7 +49,7 @@ _FAMILIES: dict[str, list[tuple[str, str, str]]] = {
     "guardrails": [
         (step, _TAUGHT, other)
         for step in ("off-limits", "look-alikes", "plain")
-        for other in ("words before DPO", "classifier before DPO")
+        for other in ("DPO on feedback", "words before DPO", "classifier before DPO")
     ],
 }
 """Recipe → (evaluation, arm, other arm): the differences that its page speaks of, tested together."""
@@ -236,7 +236,7 @@ def _pairs(result: Result) -> Iterator[str]:
 
 def _guardrails(result: Result) -> Iterator[str]:
     """Violations, over-refusals and success of each arm, and the differences that were asked for."""
-    yield f"{_provenance(result, 'off-limits').capitalize()} and kind of prompt."
+    yield f"{_provenance(result, 'off-limits').capitalize()}; n is that of each kind of prompt."
     yield ""
     yield "| arm | violations | over-refusals | success on plain prompts |"
     yield "|---|---|---|---|"
