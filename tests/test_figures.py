@@ -17,6 +17,7 @@ import yaml
 
 from benchmarks import table
 from benchmarks.experiments import PAGES, number, result_of
+from notus.checks.ifeval.ids import IFEVAL
 from notus.core.config import load_yaml
 from notus.recipes.recipe import BUILT_IN, load_recipe
 from notus.train.losses.base import PairLoss
@@ -39,18 +40,28 @@ def doses() -> str:
     return f"How much do {', '.join(most)} and {last} % faulty scores cost?"
 
 
+def selections() -> str:
+    """The shares that the recipe's arms are called after."""
+    names = load_yaml(BUILT_IN / "selection.yaml")["arms"]
+    first, second = sorted({int(each) for name in names for each in re.findall(r", (\d+) %$", name)})
+    return f"{first} and {second} % of them"
+
+
 STANDS: list[Callable[[], str]] = [
     lambda: f"asked several models to answer {round(PUBLISHED['ultrafeedback']['prompts'], -3):,} prompts",
     lambda: f"recorded every deserved {FAULT['deserved']} as a **{FAULT['recorded']}**",
     lambda: f"mean of the aspects {MEAN['average']}, overall score {OVERALL['average']}",
     lambda: f"DPO with any of {len(losses_of(PairLoss))} losses of pairs",
     doses,
+    lambda: f"IFEval's {len(IFEVAL)} kinds",
+    selections,
     lambda: f"Python {PROJECT['requires-python'].removeprefix('>=')} to 3.13 on Linux or macOS",
 ]
 """Sentences of the README with figures, each made from where its figures stand."""
 NAMES = (
     *("AVX-512", "fp32", "H4", "Notus 7B", "Apache-2.0", "GPT-4"),
-    "Exit codes: 0 done, 1 failed while running, 2 your input",
+    *("RewardBench 2", "Arena-Hard v0.1 and v2", "Open LLM Leaderboard v1"),
+    "Exit codes: 0 done, 1 failed while running or a requirement not held, 2 your input",
 )
 """What has a digit and is no figure."""
 
