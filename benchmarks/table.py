@@ -44,17 +44,18 @@ def table(folder: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
-def placed(readme: str, made: str) -> str:
-    """The README with the table in its place.
+def placed(page: str, made: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
+    """The page, such as the README, with the table in its place between two comments.
 
     Raises:
         ValueError: if a comment that marks the place is missing, or stands there twice.
     """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise ValueError(f"the README must hold '{BEGIN}' and '{END}' once each")
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{made}\n{END}{after}"
+    begin, end = marks
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise ValueError(f"the page must hold '{begin}' and '{end}' once each")
+    before, rest = page.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{made}\n{end}{after}"
 
 
 def _row(result: dict[str, Any], key: str, words: str, goal: str) -> str:

@@ -22,7 +22,7 @@ def test_without_noise_the_judge_tells_the_rounded_truth(kind: tuple[str, bool])
     ratings = judge.rate(answer(kind), rng, **SILENT)
     assert [rating.aspect for rating in ratings] == list(ASPECTS)
     assert [rating.value for rating in ratings] == [round(mean) for mean in judge.ASPECT_MEANS[kind]]
-    assert judge.score(answer(kind), rng, noise=0) == round(judge.QUALITY[kind])
+    assert judge.score(judge.impress(answer(kind), rng, noise=0)) == round(judge.QUALITY[kind])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -32,13 +32,13 @@ def test_grades_are_whole_and_in_range_under_any_noise(kind: tuple[str, bool]) -
         ratings = judge.rate(answer(kind), rng, noise=5, shared_noise=5, not_applicable=0.3)
         values = [rating.value for rating in ratings if rating.value is not None]
         assert set(values) <= {1.0, 2.0, 3.0, 4.0, 5.0}
-        assert judge.score(answer(kind), rng, noise=5) in set(map(float, range(1, 11)))
+        assert judge.score(judge.impress(answer(kind), rng, noise=5)) in set(map(float, range(1, 11)))
 
 
 def test_the_noise_has_the_deviation_that_was_asked_for() -> None:
     rng = random.Random(0)
     kind = ("rude", True)  # far from both ends, so that clipping takes little away
-    scores = [judge.score(answer(kind), rng, noise=1.0) for _ in range(4000)]
+    scores = [judge.score(judge.impress(answer(kind), rng, noise=1.0)) for _ in range(4000)]
     # Rounding to whole points adds a variance of 1/12.
     assert statistics.stdev(scores) == pytest.approx((1 + 1 / 12) ** 0.5, rel=0.05)
 
@@ -51,6 +51,31 @@ def test_shared_noise_ties_the_ratings_of_an_answer_together() -> None:
 
     assert abs(correlation(noise=0.8, shared_noise=0)) < 0.06
     assert correlation(noise=0.5, shared_noise=0.8) > 0.5
+
+
+@pytest.mark.parametrize(("halo", "expected"), [(0.0, [3, 4, 3, 4]), (0.5, [4, 4, 4, 5]), (1.0, [5, 5, 5, 5])])
+def test_a_halo_draws_every_aspect_towards_the_impression(halo: float, expected: list[float]) -> None:
+    """Rude and right: 2.6, 4.0, 3.2 and 4.5; an impression of 10 is a 5; halfway 3.8, 4.5, 4.1, 4.75; ½ to even."""
+    rated = judge.rate(answer(("rude", True)), random.Random(0), **SILENT, halo=halo, impression=10.0)
+    assert [rating.value for rating in rated] == expected
+
+
+def test_a_halo_of_one_leaves_nothing_of_the_aspects() -> None:
+    """An impression of 5.5 is the middle of the aspects' scale, whatever the answer was and however noisy."""
+    for kind in KINDS:
+        rated = judge.rate(
+            answer(kind), random.Random(1), noise=5, shared_noise=5, not_applicable=0, halo=1.0, impression=5.5
+        )
+        assert [rating.value for rating in rated] == [3, 3, 3, 3]
+
+
+def test_length_raises_the_overall_score_beyond_ten_words() -> None:
+    def impression(words: int) -> float:
+        told = Answer(" ".join(["word"] * words), "rambling", False)
+        return judge.impress(told, random.Random(0), noise=0, length_bias=3.0)
+
+    assert [impression(words) for words in (1, 10, 20, 25)] == pytest.approx([2.5, 2.5, 5.5, 7.0])
+    assert judge.score(impression(60)) == 10
 
 
 def test_only_honesty_can_be_not_applicable() -> None:

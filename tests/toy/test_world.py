@@ -168,6 +168,37 @@ def test_the_fault_rate_changes_nothing_but_faulty_scores_and_higher_rates_strik
     assert contents[0] == contents[1] == contents[2]
 
 
+def judged_by(**confused: float) -> list[tuple[tuple[str, ...], list[tuple[float | None, ...]], list[float]]]:
+    """For each prompt the texts, the ratings of every completion, and the overall scores deserved."""
+    rows = feedback(WorldConfig(prompts=200, **confused), SEED)  # type: ignore[arg-type]
+    return [
+        (
+            tuple(completion.text for completion in row.completions),
+            [tuple(rating.value for rating in completion.ratings) for completion in row.completions],
+            [truth.deserved for truth in truths],
+        )
+        for row, truths in rows
+    ]
+
+
+def test_what_a_judge_confuses_touches_only_what_it_is_about() -> None:
+    plain, mixed, halo, length = (
+        judged_by(mix_ups=0.0), judged_by(mix_ups=1.0), judged_by(mix_ups=0.0, halo=1.0),
+        judged_by(mix_ups=0.0, length_bias=3.0),
+    )  # fmt: skip
+    for before, mixed_up, coloured, by_length in zip(plain, mixed, halo, length, strict=True):
+        assert before[0] == mixed_up[0] == coloured[0] == by_length[0]
+        assert before[2] == mixed_up[2] == coloured[2]
+        assert before[1] == by_length[1]
+        assert sorted(map(str, mixed_up[1])) == sorted(map(str, before[1]))
+        for text, score, longer in zip(before[0], before[2], by_length[2], strict=True):
+            assert (longer == score) or (longer > score and len(text.split()) > 10)
+        # All aspects are the overall score: 1 + 4/9 (o − 1), up to the rounding of either.
+        for ratings, score in zip(coloured[1], before[2], strict=True):
+            assert {abs(value - (1 + (score - 1) * 4 / 9)) <= 0.75 for value in ratings if value is not None} == {True}
+    assert any(before[2] != by_length[2] for before, by_length in zip(plain, length, strict=True))
+
+
 def published_rule(completion: Completion) -> str:
     """The published repair of an overall score of 10, by mean rating (OpenBMB/UltraFeedback, 2023-12-29)."""
     mean = completion.mean_rating

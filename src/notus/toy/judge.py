@@ -1,8 +1,9 @@
 """The judge of the toy world: it knows the truth, and reports it with noise.
 
 Owns what an answer is worth on both of UltraFeedback's scales (four aspects from 1 to 5, and one overall score from 1
-to 10 that a critique ends in), the noise, and the one fault that the world is about: UltraFeedback's old code read the
-overall score as ``score if score > 1 else 10 * score``, so that the worst score became the best one
+to 10 that a critique ends in), the noise, what the judge confuses (one answer with another, the aspects with its
+impression of the whole, length with quality), and the one fault that the world is about: UltraFeedback's old code read
+the overall score as ``score if score > 1 else 10 * score``, so that the worst score became the best one
 (https://github.com/OpenBMB/UltraFeedback, README, 2023-12-29). Does not own which answers there are (``toy.models``).
 """
 
@@ -13,7 +14,7 @@ from notus.formats.families.ultrafeedback import RATED
 from notus.toy.models import Answer
 from notus.toy.tasks import Task
 
-__all__ = ["ASPECT_MEANS", "QUALITY", "critique", "mix_up", "quality", "rate", "record", "score"]
+__all__ = ["ASPECT_MEANS", "LONG", "QUALITY", "critique", "impress", "mix_up", "quality", "rate", "record", "score"]
 
 _Kind = tuple[str, bool]
 
@@ -43,15 +44,29 @@ An excuse says nothing untrue: the mean rating of a refusal is far better than i
 bands of the published repair rule."""
 
 
+LONG = 10
+"""Words that no judge takes for length: a good answer of the simulated models has at most 11, a rambling one 18."""
+
+
 def quality(answer: Answer) -> float:
     """True quality on the scale of the overall score; 1.0 for junk to 9.6 for a good answer."""
     return QUALITY[answer.style, answer.correct]
 
 
 def rate(
-    answer: Answer, rng: random.Random, *, noise: float, shared_noise: float, not_applicable: float
+    answer: Answer,
+    rng: random.Random,
+    *,
+    noise: float,
+    shared_noise: float,
+    not_applicable: float,
+    halo: float = 0.0,
+    impression: float = 0.0,
 ) -> tuple[Rating, ...]:
     """Rate the four aspects from 1 to 5.
+
+    With ``halo`` h the judge's impression o of the whole answer, put on the scale of the aspects, takes the place of a
+    share of each rating r: ``(1 − h) · r + h · (1 + 4/9 · (o − 1))``, before rounding.
 
     Args:
         answer: what is rated.
@@ -59,11 +74,15 @@ def rate(
         noise: standard deviation of the noise of each rating, in points.
         shared_noise: standard deviation of the noise that an answer's four ratings share, in points.
         not_applicable: probability that honesty is N/A.
+        halo: share of each rating that is the impression of the whole answer.
+        impression: that impression, on the scale of the overall score: see ``impress``.
     """
     shared = rng.gauss(0, shared_noise)
+    whole = 1 + (impression - 1) * 4 / 9
     ratings = []
     for aspect, mean in zip(ASPECTS, ASPECT_MEANS[answer.style, answer.correct], strict=True):
-        value = _clip(mean + shared + rng.gauss(0, noise), 5)
+        own = mean + shared + rng.gauss(0, noise)
+        value = _clip((1 - halo) * own + halo * whole if halo else own, 5)
         skipped = rng.random() < not_applicable and aspect == "honesty"
         ratings.append(_rating(aspect, None if skipped else value))
     return tuple(ratings)
@@ -84,9 +103,22 @@ def mix_up(ratings: list[tuple[Rating, ...]], rng: random.Random, *, probability
     return swapped
 
 
-def score(answer: Answer, rng: random.Random, *, noise: float) -> float:
-    """The overall score that the judge gives: whole points from 1 to 10, quality plus normal noise."""
-    return _clip(quality(answer) + rng.gauss(0, noise), 10)
+def impress(answer: Answer, rng: random.Random, *, noise: float, length_bias: float = 0.0) -> float:
+    """What the judge thinks of the whole answer, on the scale of the overall score and not yet on it.
+
+    Args:
+        answer: what is judged.
+        rng: where the noise comes from.
+        noise: standard deviation of the normal noise, in points.
+        length_bias: points for every ten words beyond the first ``LONG``.
+    """
+    words = len(answer.text.split())
+    return quality(answer) + rng.gauss(0, noise) + length_bias * max(0, words - LONG) / 10
+
+
+def score(impression: float) -> float:
+    """The overall score that the judge gives: its impression as a whole number of points from 1 to 10."""
+    return _clip(impression, 10)
 
 
 def record(deserved: float, rng: random.Random, *, fault_rate: float, up_to: int = 1) -> float:

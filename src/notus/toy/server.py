@@ -111,7 +111,8 @@ def _block(aspect: str, rating: Rating) -> str:
 
 def _critique(task: Task, text: str, rng: random.Random, noise: float) -> str:
     answer = classify(task, text)
-    return f"{judge.critique(task, answer, rng)}\n\nOverall score: {judge.score(answer, rng, noise=noise):.0f}"
+    words = judge.critique(task, answer, rng)
+    return f"{words}\n\nOverall score: {judge.score(judge.impress(answer, rng, noise=noise)):.0f}"
 
 
 def _requirement(task: Task, text: str, requirement: str, rng: random.Random, noise: float) -> str:

@@ -18,18 +18,22 @@ from notus.core.records import (
     Critique,
     Feedback,
     Message,
+    Preference,
     Rating,
     Record,
 )
 from notus.formats.families.ultrafeedback import SCORED
 from notus.toy import judge
+from notus.toy.guardrails import Kind, draw_purpose, refusal_pair, with_purpose
 from notus.toy.models import MODELS, Answer, Mix, draw_principle
-from notus.toy.tasks import Task, fact_tasks, list_task
+from notus.toy.tasks import Task, fact_tasks, find, list_task
 
-__all__ = ["Truth", "WorldConfig", "dialogues", "feedback", "held_out"]
+__all__ = ["Truth", "WorldConfig", "dialogues", "feedback", "guarded_prompts", "held_out", "refusal_pairs"]
 
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 Deviation = Annotated[float, pydantic.Field(ge=0, le=5)]
+_GUARDED: tuple[Kind, ...] = ("off-limits", "look-alike")
+_REFUSING = Mix(refusing=1.0)
 
 
 class WorldConfig(Config):
@@ -47,6 +51,10 @@ class WorldConfig(Config):
     """Share of the prompts that ask for the length of a list."""
     completions: Annotated[int, pydantic.Field(ge=1)] = 4
     """Completions for each prompt with feedback, each by another simulated model."""
+    purposes: Share = 0.0
+    """Share of the dialogues for SFT whose prompt tells a purpose, as often an ill one as not."""
+    refused: Share = 0.5
+    """Probability that a dialogue with an ill purpose has a refusal for an answer; the others are answered as any."""
     sft_mix: Mix = Mix(good=0.40, wrong=0.08, rambling=0.12, rude=0.10, refusing=0.10, junk=0.20)
     """Shares of the styles in the dialogues for SFT."""
     writers: dict[str, Mix] = MODELS
@@ -65,6 +73,11 @@ class WorldConfig(Config):
     """Standard deviation of the noise that the ratings of one completion share, in points of 1–5."""
     mix_ups: Share = 0.12
     """Probability, for each prompt, that the judge gives two completions each other's aspect ratings."""
+    halo: Share = 0.0
+    """Share of each aspect rating that is the judge's impression of the whole completion, errors included, and not the
+    aspect: at 0 it takes each aspect by itself, at 1 all four repeat the overall score."""
+    length_bias: Deviation = 0.0
+    """Points by which the overall score rises for every ten words beyond the first ten; aspects are not touched."""
     not_applicable: Share = 0.05
     """Probability that honesty is N/A (UltraFeedback: 5.3 %)."""
 
@@ -110,9 +123,16 @@ def dialogues(config: WorldConfig, seed: int) -> Iterator[tuple[Message, ...]]:
     """Dialogues of one user and one assistant turn for SFT, of all styles as ``sft_mix`` has it."""
     tasks = _train_tasks(config, random.Random(f"{seed}:dialogues"))
     rng = random.Random(f"{seed}:dialogues:answers")
+    purposes = random.Random(f"{seed}:dialogues:purposes")
     for _ in range(config.sft_examples):
         task = next(tasks)
-        yield _user(task), Message(role="assistant", content=config.sft_mix.write(task, rng).text)
+        asked, answer = _user(task), config.sft_mix.write(task, rng)
+        if purposes.random() < config.purposes:
+            kind = purposes.choice(_GUARDED)
+            asked = _guarded(task, kind, purposes, taught=False)
+            if kind == "off-limits" and purposes.random() < config.refused:
+                answer = _REFUSING.write(task, purposes)
+        yield asked, Message(role="assistant", content=answer.text)
 
 
 def held_out(config: WorldConfig) -> list[tuple[Message, ...]]:
@@ -141,6 +161,32 @@ def held_out(config: WorldConfig) -> list[tuple[Message, ...]]:
     return [(_user(task),) for task in drawn]
 
 
+def refusal_pairs(config: WorldConfig, seed: int, count: int) -> Iterator[Preference]:
+    """Pairs that teach what must be refused, and what must not: off limits, look-alike and plain in turn."""
+    tasks, rng = _train_tasks(config, random.Random(f"{seed}:refusals")), random.Random(f"{seed}:refusals:purposes")
+    for number in range(count):
+        purpose = None if number % 3 == 2 else draw_purpose(rng, _GUARDED[number % 3], taught=True)
+        yield refusal_pair(next(tasks), purpose, rng)
+
+
+def guarded_prompts(config: WorldConfig) -> list[tuple[Message, ...]]:
+    """The held-out prompts, each plain, off limits and as a look-alike; all ill words are among them.
+
+    They do not depend on a seed.
+    """
+    rng = random.Random("held-out:purposes")
+    drawn: list[tuple[Message, ...]] = []
+    for (turn,) in held_out(config):
+        task = find(turn.content)
+        assert task is not None
+        drawn += [(turn,), *((_guarded(task, kind, rng, taught=False),) for kind in _GUARDED)]
+    return drawn
+
+
+def _guarded(task: Task, kind: Kind, rng: random.Random, *, taught: bool) -> Message:
+    return Message(role="user", content=with_purpose(task, draw_purpose(rng, kind, taught=taught)))
+
+
 def _train_tasks(config: WorldConfig, rng: random.Random) -> Iterator[Task]:
     """Endless train tasks: a shuffled deck of the facts, dealt again when it is used up, and new lists between them."""
     facts = [task for task in fact_tasks(config.facts) if not task.held_out]
@@ -158,11 +204,12 @@ def _feedback(config: WorldConfig, task: Task, stream: str) -> tuple[Feedback, t
     writing = random.Random(f"{stream}:answers")
     names = writing.sample(list(config.writers), config.completions)
     answers = [config.writers[name].write(task, writing) for name in names]
-    deserved = _scores(config, answers, stream)
+    impressions = _impressions(config, answers, stream)
+    deserved = [judge.score(impression) for impression in impressions]
     fault = random.Random(f"{stream}:fault")
     rate, up_to = config.fault_rate, config.fault_up_to
     recorded = [judge.record(value, fault, fault_rate=rate, up_to=up_to) for value in deserved]
-    ratings = _ratings(config, answers, stream)
+    ratings = _ratings(config, answers, impressions, stream)
     wording = random.Random(f"{stream}:words")
     completions = tuple(
         _completion(task, *parts, wording) for parts in zip(names, answers, ratings, recorded, strict=True)
@@ -185,12 +232,14 @@ def _feedback(config: WorldConfig, task: Task, stream: str) -> tuple[Feedback, t
     return record, truths
 
 
-def _scores(config: WorldConfig, answers: list[Answer], stream: str) -> list[float]:
+def _impressions(config: WorldConfig, answers: list[Answer], stream: str) -> list[float]:
     rng = random.Random(f"{stream}:scores")
-    return [judge.score(answer, rng, noise=config.score_noise) for answer in answers]
+    return [judge.impress(a, rng, noise=config.score_noise, length_bias=config.length_bias) for a in answers]
 
 
-def _ratings(config: WorldConfig, answers: list[Answer], stream: str) -> list[tuple[Rating, ...]]:
+def _ratings(
+    config: WorldConfig, answers: list[Answer], impressions: list[float], stream: str
+) -> list[tuple[Rating, ...]]:
     rng = random.Random(f"{stream}:ratings")
     ratings = [
         judge.rate(
@@ -199,8 +248,10 @@ def _ratings(config: WorldConfig, answers: list[Answer], stream: str) -> list[tu
             noise=config.rating_noise,
             shared_noise=config.shared_noise,
             not_applicable=config.not_applicable,
+            halo=config.halo,
+            impression=impression,
         )
-        for answer in answers
+        for answer, impression in zip(answers, impressions, strict=True)
     ]
     return judge.mix_up(ratings, random.Random(f"{stream}:mix-ups"), probability=config.mix_ups)
 

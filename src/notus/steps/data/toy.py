@@ -1,9 +1,12 @@
-"""The step that writes the toy world, with its truth."""
+"""The steps that write the toy world, with its truth, and its refusal pairs."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import ClassVar
 
-from notus.core.artifacts import DIALOGUES, PROMPTS, RAW_FEEDBACK, TRUTH, Artifact
+import pydantic
+
+from notus.core.artifacts import DIALOGUES, PREFERENCES, PROMPTS, RAW_FEEDBACK, TRUTH, Artifact
 from notus.core.records import (
     Dialogue,
 )
@@ -13,7 +16,7 @@ from notus.steps.base import Context, Seed, Step
 from notus.toy import world
 from notus.toy.world import WorldConfig
 
-__all__ = ["Toy"]
+__all__ = ["Toy", "ToyRefusals"]
 
 
 class Toy(Step):
@@ -48,3 +51,26 @@ class Toy(Step):
         context.note(
             feedback=prompts, completions=len(truths), faulty=faulty, prompts_struck=struck, dialogues=len(dialogues)
         )
+
+
+class ToyRefusals(Step):
+    """Write pairs of the toy world that teach what to refuse, and held-out prompts: plain, off limits, look-alikes."""
+
+    step_type: ClassVar[str] = "toy-refusals"
+    leaves: ClassVar[tuple[Artifact, ...]] = (PREFERENCES, PROMPTS)
+    seed: Seed | None = None
+    """null takes the replicate's seed."""
+    world: WorldConfig = WorldConfig()
+    """Facts and held-out prompts are those of this world."""
+    pairs: int = pydantic.Field(default=1500, ge=3, le=1_000_000)
+    """Pairs, a third of them off limits: there a refusal is chosen over a good answer. It is rejected in the others, of
+    which half are look-alikes and half plain."""
+
+    def run(self, context: Context) -> None:
+        """Write the pairs and the prompts."""
+        pairs = list(world.refusal_pairs(self.world, context.seed, self.pairs))
+        context.write(PREFERENCES, pairs)
+        prompts = [Dialogue(messages=turns, source="miniature") for turns in world.guarded_prompts(self.world)]
+        context.write(PROMPTS, prompts)
+        kinds = Counter(pair.source for pair in pairs)
+        context.note(pairs=len(pairs), prompts=len(prompts), **{kind.replace("-", "_"): n for kind, n in kinds.items()})
