@@ -129,7 +129,7 @@ def test_a_run_without_steps_has_no_report(tmp_path, notus):
 
 @pytest.fixture
 def experiment(tmp_path, monkeypatch):
-    monkeypatch.setattr("notus.recipes.report.build_report", lambda _: Report("A run of no steps"))
+    monkeypatch.setattr("notus.recipes.report.build_report", lambda *_: Report("A run of no steps"))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "experiment.json").write_text('{"recipe": {"name": "r", "title": "R"}, "arms": {}}')
     return Experiment.read(tmp_path / "run")
