@@ -82,7 +82,7 @@ def test_equal_arms_hold_at_least_and_not_more():
 
 def test_several_are_tested_at_once():
     """A p of .03 by itself holds; beside nine that say nothing Holm makes .3 of it."""
-    given = scores(fair=55, bad=50)
+    given = scores(fair=56, bad=50)
     (alone,) = outcomes(["fair - bad > 0"], given)
     assert alone.outcome == "held"
     assert 0.01 < alone.p < 0.05
@@ -174,3 +174,20 @@ def test_a_file_that_is_there_is_kept(tmp_path):
         write_form(tmp_path / "in" / "out.xml", "two", force=False)
     write_form(tmp_path / "in" / "out.xml", "two", force=True)
     assert (tmp_path / "in" / "out.xml").read_text() == "two"
+
+
+@pytest.mark.parametrize(("ahead", "p", "outcome"), [(4, 2 * 0.5**4, "not distinguishable"), (6, 2 * 0.5**6, "held")])
+def test_few_prompts_that_differ_are_tested_exactly(ahead, p, outcome):
+    """Four of twenty prompts differ, all one way: t over prompts leaves 0 out, and coins do it once in eight times."""
+    given = {
+        "success": [
+            Score(arm, 0, f"p{prompt}", 0, float(prompt < passed))
+            for arm, passed in (("dpo", 10 + ahead), ("sft", 10))
+            for prompt in range(20)
+        ]
+    }
+    (found,) = outcomes(["dpo - sft > 0"], given)
+    assert found.estimate.low > 0
+    assert found.outcome == outcome
+    assert found.p == pytest.approx(p, abs=0.01)
+    assert ("exact McNemar" in str(found)) == (outcome != "held")

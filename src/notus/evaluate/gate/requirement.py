@@ -14,6 +14,7 @@ from typing import Literal
 from notus.core.errors import ConfigError, nearest
 from notus.evaluate.compare import Arm, ArmPair, Score, compare, format_estimate, negated, p_against, shifted
 from notus.stats.intervals import Estimate, holm, wider, wilson_if_unanimous
+from notus.stats.tests import Exact, mcnemar
 
 __all__ = ["Corrections", "Outcome", "Requirement", "Verdict", "decide", "parse_requirement"]
 
@@ -175,7 +176,31 @@ def _look(
     if widest is None:
         return Outcome(wanted, "not distinguishable", None, None, ("there is too little to compare", *notes))
     p = max(p_against(side, wanted.value) for side in sides)
+    exact = _exact(wanted, scores) if corrections is None else None
+    if exact is not None and exact.p > p:
+        if p < _LIMIT <= exact.p:
+            notes.append(f"{exact.n} prompts differ, too few for the interval (exact McNemar test, p = {exact.p:.2f})")
+        p = exact.p
     return Outcome(wanted, _verdict(wanted, widest, p), widest, p, tuple(notes))
+
+
+def _exact(wanted: Requirement, scores: Sequence[Score]) -> Exact | None:
+    """The exact test of a difference against 0, where each arm has one yes or no on each prompt; else None.
+
+    An interval by t is too narrow where few prompts differ: four of twenty, all one way, have p = .125.
+    """
+    if wanted.b is None or wanted.value:
+        return None
+    sides: dict[str, dict[str, float]] = {wanted.a: {}, wanted.b: {}}
+    for score in scores:
+        if score.arm in sides and score.value is not None:
+            side = sides[score.arm]
+            if score.value not in (0.0, 1.0) or score.prompt_id in side:
+                return None
+            side[score.prompt_id] = score.value
+    a, b = sides.values()
+    differences = [a[prompt] - b[prompt] for prompt in a.keys() & b.keys()]
+    return mcnemar(differences.count(1.0), differences.count(-1.0)) if differences else None
 
 
 def _verdict(wanted: Requirement, estimate: Estimate, p: float) -> Verdict:
