@@ -4,6 +4,7 @@ import ast
 import importlib
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -186,3 +187,9 @@ def test_pickles_are_read_without_their_code():
                 said = {word.arg: ast.unparse(word.value) for word in node.keywords}
                 loads.append((str(path.relative_to(SRC)), ast.unparse(node.func), said.get("weights_only")))
     assert loads == [("train/run/resumable.py", "torch.load", "True")]
+
+
+def test_kept_changes_of_the_source_fit_it():
+    """A change that ``make mutants`` makes is found where it is to be made, once; else it would be tried no more."""
+    kept = tomllib.loads((Path(__file__).parent / "mutants" / "kept.toml").read_text())["mutant"]
+    assert [each["name"] for each in kept if (SRC / each["file"]).read_text().count(each["old"]) != 1] == []
