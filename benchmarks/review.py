@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.common import ROOT
+from benchmarks.common import ROOT, peak_gib
 from benchmarks.make_ultrafeedback import generate
 from benchmarks.ultrafeedback_plan import FULL, Settings
 from notus.decisions.ruling import Ruling
@@ -108,7 +108,7 @@ def _open(folder: Path, begun: float, *, ask: bool) -> dict[str, Any]:
         }
         if ask:
             found |= _ask(review, store.add)
-        return found | {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        return found | {"peak_bytes": round(peak_gib() * 2**30)}
 
 
 def _ask(review: Review, add: Callable[[list[Ruling]], Any]) -> dict[str, Any]:

@@ -64,3 +64,17 @@ def test_thoughts_and_refusals_in_fields_of_their_own(message, finish, text, end
 def test_no_text_for_no_reason_is_still_asked_again():
     value = {"choices": [{"index": 0, "message": {"content": None, "reasoning": ""}, "finish_reason": "stop"}]}
     assert read_answer(200, JSON, json.dumps(value).encode(), ASKED, "").kind == "null_content"
+
+
+def test_why_does_not_depend_on_which_reply_came_first():
+    """What a kill and a second run leave is the same, byte for byte."""
+    told = []
+    for order in (
+        ["no-number", "broken-json", "cut-off", "cut-off"],
+        ["cut-off", "broken-json", "cut-off", "no-number"],
+    ):
+        watch = ReadingWatch("judge", stops=False)
+        for reason in order:
+            watch.unread(reason, "x")
+        told.append(list(watch.why().items()))
+    assert told[0] == told[1] == [("cut-off", 2), ("broken-json", 1), ("no-number", 1)]

@@ -58,10 +58,14 @@ class ReadingWatch:
                 self._shown.append(f"[{reason}] {one_line(text, _WIDTH) or '(an empty reply)'}")
             self._count()
 
+    def why(self) -> dict[str, int]:
+        """Reason → replies, the most frequent first; in an order that does not depend on which reply came first."""
+        return dict(sorted(self.reasons.items(), key=lambda item: (-item[1], item[0])))
+
     def _count(self) -> None:
         self.replies += 1
         if self.replies == FIRST and self._stops and 2 * self.replies_read < FIRST:
-            told = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
+            told = ", ".join(f"{count} {reason}" for reason, count in self.why().items())
             self._why = (
                 f"the judge '{self._judge}' cannot be read: of its first {FIRST} replies {self.replies_read} were read "
                 f"({told}). Three of the others: {' | '.join(self._shown)} -- nothing further is asked; correct the "

@@ -70,7 +70,7 @@ def ledger_of(run: Path, given: str | None) -> Path:
 
 def replies_read(context: Context, watch: ReadingWatch) -> dict[str, Any]:
     """How many of the judge's replies were read, with its interval, and why the others were not: said and stored."""
-    found, why = Share.make(watch.replies_read, watch.replies), dict(watch.reasons.most_common())
+    found, why = Share.make(watch.replies_read, watch.replies), watch.why()
     reasons = f"; not read: {', '.join(f'{count:,} {reason}' for reason, count in why.items())}" if why else ""
     told = f"of the judge's replies, those asked for again among them, {found} were read{reasons}"
     context.log(told)
