@@ -1,6 +1,7 @@
 """The steps sample and best-of-n: which prompts are asked, by a model or over HTTP, and what is made of the answers."""
 
 import json
+from statistics import fmean
 
 import pytest
 from msgspec.structs import replace
@@ -47,6 +48,7 @@ def test_each_prompt_is_asked_once_and_parts_are_disjoint(start):
     tallies = {tally["stage"]: tally for tally in read_json(run.path / "tally.json")}
     assert tallies["prompts"]["dropped"] == {"repeated-prompt": 1}
     assert read_manifest(run.path)["summary"]["truncated"] == sum(o.truncated for o in outputs)
+    assert read_manifest(run.path)["summary"]["mean_characters"] == round(fmean(len(o.text) for o in outputs), 1)
     parts = [{o.prompt_id for o in asked(start, f"part-{n}", part=n, parts=3)[1]} for n in (1, 2, 3)]
     assert sum(map(len, parts)) == 20
     assert set.union(*parts) == {o.prompt_id for o in outputs}
