@@ -176,5 +176,6 @@ def _label(good: float | None, bad: float | None) -> Label | None:
 def _human_pair(record: Feedback | Preference, first: str, second: str, vote: str) -> HumanPair:
     said = [(Message(role="assistant", content=text),) for text in (first, second)]
     own = Preference(prompt=record.prompt, chosen=said[0], rejected=said[1]).id
-    place = {"file": record.file, "line": record.line}
-    return HumanPair(prompt=record.prompt, first=first, second=second, votes=(vote,), id=own, **place)  # type: ignore[arg-type]
+    return HumanPair(
+        prompt=record.prompt, first=first, second=second, votes=(vote,), id=own, file=record.file, line=record.line
+    )

@@ -17,6 +17,7 @@ Fewer than three models say nothing of that, and then there is no score. Owns th
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +133,7 @@ def _pooled(seen: Mapping[str, _Known]) -> float:
     return slope_within(y.tolist(), f.tolist(), groups)
 
 
-def _told(each: _Known, alone: Estimate | None) -> dict[str, object]:
+def _told(each: _Known, alone: Estimate | None) -> dict[str, Any]:
     return {
         "shared_alone": alone,
         "shared": len(each.y),
@@ -150,7 +151,7 @@ def _seen(each: _Known, slope: float, population: Population) -> Bridged:
     estimate = made.estimate
     if estimate is not None and len(each.old_only):
         estimate = _with_known(estimate, each, population)
-    return Bridged(estimate, note=made.note, **told)  # type: ignore[arg-type]
+    return Bridged(estimate, note=made.note, **told)
 
 
 def _with_known(estimate: Estimate, each: _Known, population: Population) -> Estimate:
@@ -177,15 +178,15 @@ def _unseen(each: _Known, slope: float, offsets: Sequence[float], population: Po
     told = _told(each, alone)
     if not len(each.all_new):
         if (known := clustered_mean(each.old_only.tolist(), each.of_old_only)) is not None:
-            return Bridged(known, **told)  # type: ignore[arg-type]
-        return Bridged(None, note="no score by either judge", **told)  # type: ignore[arg-type]
+            return Bridged(known, **told)
+        return Bridged(None, note="no score by either judge", **told)
     if len(offsets) < _FEWEST_MODELS:
         note = (
             f"{each.groups} of its answers have both scores ({FEWEST} are needed, each to another prompt), and "
             f"{len(offsets)} other models have enough of them ({_FEWEST_MODELS} are needed to tell how much judges "
             "differ between models)"
         )
-        return Bridged(None, note=note, **told)  # type: ignore[arg-type]
+        return Bridged(None, note=note, **told)
     values = finite_values(offsets, offsets, "model")
     m, n = len(values), len(each.all_new)
     own = slope**2 * _variance_of_mean(each.all_new, each.of_new, 0) if population == "like" else 0.0
@@ -193,4 +194,4 @@ def _unseen(each: _Known, slope: float, offsets: Sequence[float], population: Po
     mean = float(values.mean()) + slope * float(each.all_new.mean())
     half = t_quantile(0.975, m - 1) * error
     estimate = Estimate(mean, mean - half, mean + half, n, m, "t over models, bridged")
-    return Bridged(estimate, unseen=True, **told)  # type: ignore[arg-type]
+    return Bridged(estimate, unseen=True, **told)
